@@ -1,0 +1,169 @@
+//! In-process hosting: which plugin has which method, and the tasks in which calls run.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use tokio::task::{Id, JoinSet};
+
+use crate::call::Call;
+use crate::completion::{CallError, Completion};
+use crate::method::{Lane, Method};
+use crate::{CancellationToken, Plugin};
+
+/// The methods of all plugins, by name.
+#[derive(Debug, Default)]
+pub struct Registry {
+    methods: BTreeMap<String, (Method, Arc<dyn Plugin>)>,
+}
+
+/// Two plugins do not go together.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RegistryError {
+    /// A method's name is taken.
+    #[error("{second}: the method {name:?} is already declared in {first}; choose another name")]
+    NameTaken {
+        /// The method's name.
+        name: String,
+        /// Where it was declared first.
+        first: String,
+        /// Where it was declared again.
+        second: String,
+    },
+    /// Two declarations of one lane differ.
+    #[error(
+        "{second}: the lane {lane:?} has another concurrency or depth than in {first}; declare them alike"
+    )]
+    LanesDiffer {
+        /// The lane's name.
+        lane: String,
+        /// Where it was declared first.
+        first: String,
+        /// Where it was declared otherwise.
+        second: String,
+    },
+    /// A safe action names no method.
+    #[error("{origin}: `{key} = {target:?}` names a method that is not declared")]
+    NoSuchMethod {
+        /// Where it was declared.
+        origin: String,
+        /// `on_timeout` or `on_stop`.
+        key: &'static str,
+        /// The method that is missing.
+        target: String,
+    },
+}
+
+impl Registry {
+    /// Takes all methods of all `plugins`.
+    pub fn new(plugins: &[Arc<dyn Plugin>]) -> Result<Self, RegistryError> {
+        let mut registry = Self::default();
+        let mut lanes: HashMap<String, (Lane, String)> = HashMap::new();
+        for plugin in plugins {
+            for method in plugin.methods() {
+                let (lane, first) = lanes
+                    .entry(method.lane.name.clone())
+                    .or_insert_with(|| (method.lane.clone(), method.origin.clone()));
+                if *lane != method.lane {
+                    let (lane, first) = (lane.name.clone(), first.clone());
+                    return Err(RegistryError::LanesDiffer { lane, first, second: method.origin });
+                }
+                if let Some((other, _)) = registry.methods.get(&method.name) {
+                    let (name, first) = (method.name, other.origin.clone());
+                    return Err(RegistryError::NameTaken { name, first, second: method.origin });
+                }
+                registry.methods.insert(method.name.clone(), (method, Arc::clone(plugin)));
+            }
+        }
+        registry.check_safe_actions()?;
+        Ok(registry)
+    }
+
+    fn check_safe_actions(&self) -> Result<(), RegistryError> {
+        for method in self.methods() {
+            for (key, target) in
+                [("on_timeout", &method.policy.on_timeout), ("on_stop", &method.policy.on_stop)]
+            {
+                let Some(target) = target else { continue };
+                if !self.methods.contains_key(target) {
+                    let (origin, target) = (method.origin.clone(), target.clone());
+                    return Err(RegistryError::NoSuchMethod { origin, key, target });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// All methods, by name.
+    pub fn methods(&self) -> impl Iterator<Item = &Method> {
+        self.methods.values().map(|(method, _)| method)
+    }
+
+    /// The method of this name and its plugin; the method `*`, where there is one, stands for all other names.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<(&Method, &Arc<dyn Plugin>)> {
+        self.methods.get(name).or_else(|| self.methods.get("*")).map(|(method, plugin)| (method, plugin))
+    }
+}
+
+/// The calls that run in this process. A panic ends the call's task, and is told as [`Completion::Internal`].
+///
+/// `K` names a call for the host.
+#[derive(Debug)]
+pub struct Host<K> {
+    tasks: JoinSet<Completion>,
+    running: HashMap<Id, (K, CancellationToken)>,
+}
+
+impl<K> Default for Host<K> {
+    fn default() -> Self {
+        Self { tasks: JoinSet::new(), running: HashMap::new() }
+    }
+}
+
+impl<K: PartialEq> Host<K> {
+    /// Starts a call; its end comes out of [`Self::next`] under `key`.
+    pub fn start(&mut self, key: K, plugin: Arc<dyn Plugin>, call: Call) {
+        let cancelled = call.cancelled.clone();
+        let task = self.tasks.spawn(async move { plugin.invoke(&call).await });
+        self.running.insert(task.id(), (key, cancelled));
+    }
+
+    /// Tells the plugin that nobody waits for the call any more. Unknown keys are ignored: the call has ended.
+    pub fn cancel(&self, key: &K) {
+        if let Some((_, cancelled)) = self.running.values().find(|(other, _)| other == key) {
+            cancelled.cancel();
+        }
+    }
+
+    /// How many calls run.
+    #[must_use]
+    pub fn running(&self) -> usize {
+        self.running.len()
+    }
+
+    /// The next call that ends. Waits for ever while none runs; may be dropped while waiting.
+    pub async fn next(&mut self) -> (K, Completion) {
+        loop {
+            let (id, completion) = match self.tasks.join_next_with_id().await {
+                Some(Ok(ended)) => ended,
+                Some(Err(e)) => {
+                    let what = if e.is_panic() { "panicked" } else { "was cancelled" };
+                    (
+                        e.id(),
+                        Completion::Internal(CallError::new(
+                            "plugin_failed",
+                            format!("the plugin's task {what}"),
+                        )),
+                    )
+                }
+                None => std::future::pending().await,
+            };
+            if let Some((key, _)) = self.running.remove(&id) {
+                return (key, completion);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,81 @@
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::*;
+use crate::{BoxFuture, Deadline, Policy};
+
+#[derive(Debug)]
+struct Fake(Vec<Method>);
+
+impl Plugin for Fake {
+    fn name(&self) -> &'static str {
+        "fake"
+    }
+
+    fn methods(&self) -> Vec<Method> {
+        self.0.clone()
+    }
+
+    fn invoke<'a>(&'a self, call: &'a Call) -> BoxFuture<'a, Completion> {
+        Box::pin(async move {
+            match call.method.as_str() {
+                "panics" => panic!("on purpose"),
+                "waits" => {
+                    call.cancelled.cancelled().await;
+                    Completion::Ok(json!("cancelled"))
+                }
+                _ => Completion::Ok(call.params.clone()),
+            }
+        })
+    }
+}
+
+fn method(name: &str, lane: Lane) -> Method {
+    Method {
+        name: name.into(),
+        description: String::new(),
+        origin: format!("test.toml:{name}"),
+        lane,
+        policy: Policy::default(),
+        params: None,
+    }
+}
+
+fn call(name: &str) -> Call {
+    Call::new(Uuid::nil(), name, Value::Null, Deadline::after(Duration::from_secs(1)))
+}
+
+#[tokio::test]
+async fn a_panic_stays_in_its_task() {
+    let plugin: Arc<dyn Plugin> = Arc::new(Fake(vec![]));
+    let mut host = Host::default();
+    host.start(1, Arc::clone(&plugin), call("panics"));
+    host.start(2, Arc::clone(&plugin), call("waits"));
+    let (key, completion) = host.next().await;
+    assert_eq!(key, 1);
+    assert!(matches!(completion, Completion::Internal(_)));
+    host.cancel(&2);
+    assert_eq!(host.next().await, (2, Completion::Ok(json!("cancelled"))));
+    assert_eq!(host.running(), 0);
+}
+
+#[test]
+fn what_does_not_go_together_is_refused() {
+    let registry = |methods: Vec<Method>| {
+        let plugin: Arc<dyn Plugin> = Arc::new(Fake(methods));
+        Registry::new(&[plugin]).map(|r| r.methods().count()).map_err(|e| e.to_string())
+    };
+    let lane = Lane::exclusive("port:a");
+    assert_eq!(registry(vec![method("a", lane.clone()), method("b", lane.clone())]), Ok(2));
+    assert_eq!(
+        registry(vec![method("a", lane.clone()), method("a", lane.clone())]),
+        Err("test.toml:a: the method \"a\" is already declared in test.toml:a; choose another name".into())
+    );
+    let wider = Lane { depth: 99, ..lane.clone() };
+    assert!(registry(vec![method("a", lane.clone()), method("b", wider)]).unwrap_err().contains("port:a"));
+    let mut unsafe_action = method("a", lane);
+    unsafe_action.policy.on_timeout = Some("b".into());
+    assert!(registry(vec![unsafe_action]).unwrap_err().contains("`on_timeout = \"b\"`"));
+}

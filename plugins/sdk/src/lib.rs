@@ -1,0 +1,57 @@
+//! What a plugin of nowd is, and what it needs.
+//!
+//! A *plugin* owns some hardware and offers *methods*. It implements [`Plugin`]; the daemon (or a process of the
+//! plugin's own) hosts it. This crate never depends on the wire: a plugin must not know that MQTT exists.
+//!
+//! The rules a plugin lives by:
+//! - [`Call::deadline`] is one instant of `CLOCK_BOOTTIME`. It is checked with [`Deadline::check`] directly before
+//!   the write to bus or port, and a call that is too late is answered with [`Completion::Expired`].
+//! - A [`Completion`] says what is known about the physical world, never more.
+//! - [`Plugin::invoke`] ends when the *resource* is free again, not when the deadline passes: the host answers the
+//!   caller at the deadline by itself, and keeps the lane held until then.
+
+pub mod clock;
+pub mod duration;
+pub mod host;
+pub mod map;
+pub mod params;
+pub mod template;
+
+mod call;
+mod completion;
+mod method;
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+pub use call::{Call, Deadline, Expired};
+pub use clock::BootInstant;
+pub use completion::{CallError, Completion, Outcome};
+pub use method::{Lane, Method, Policy};
+pub use tokio_util::sync::CancellationToken;
+
+/// A boxed future, so that plugins of different types stand in one registry.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Owner of some hardware. See the crate's documentation for the rules.
+pub trait Plugin: Send + Sync + fmt::Debug {
+    /// A short name for logs: `dbus`, `serial`, `simulator`.
+    fn name(&self) -> &str;
+
+    /// The methods on offer. They do not change while the plugin lives.
+    fn methods(&self) -> Vec<Method>;
+
+    /// Work beside the calls: connections, readers, owner changes. Ends soon after `stop`; until then it never ends,
+    /// whatever happens to bus or port. The default has nothing to do.
+    fn run(self: Arc<Self>, stop: CancellationToken) -> BoxFuture<'static, ()> {
+        Box::pin(async move { stop.cancelled().await })
+    }
+
+    /// Runs one call and says what is known of it. Parameters have been checked against the method's schema.
+    ///
+    /// Ends when the resource is free for the next call: a late result is returned late (the host has answered
+    /// `timeout` already and records it), and [`Call::cancelled`] tells that nobody waits any more.
+    fn invoke<'a>(&'a self, call: &'a Call) -> BoxFuture<'a, Completion>;
+}

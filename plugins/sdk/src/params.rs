@@ -1,0 +1,132 @@
+//! The schema of a method's parameters, and its check before anything moves.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+
+/// Named parameters, each with a JSON Schema.
+///
+/// Every declared parameter is required unless its schema has a `default`; others are refused.
+#[derive(Debug, Clone)]
+pub struct Params {
+    schema: Arc<Value>,
+    validator: Arc<jsonschema::Validator>,
+    defaults: Map<String, Value>,
+}
+
+/// The parameters of a call are not what the method's schema allows.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{path}: {message}")]
+pub struct ParamsError {
+    /// Where: `request` or `request.percent`.
+    pub path: String,
+    /// What is wrong there.
+    pub message: String,
+}
+
+/// A parameter's declaration is not a JSON Schema.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the schema of the parameters is not valid: {0}")]
+pub struct SchemaError(String);
+
+impl Params {
+    /// Compiles declarations such as `{"percent": {"type": "integer", "minimum": 0, "maximum": 100}}`.
+    pub fn new(properties: &Map<String, Value>) -> Result<Self, SchemaError> {
+        let has_default = |schema: &Value| schema.get("default").is_some();
+        let required: Vec<&String> =
+            properties.iter().filter(|(_, schema)| !has_default(schema)).map(|(name, _)| name).collect();
+        let schema = json!({
+            "type": "object", "properties": properties, "required": required, "additionalProperties": false,
+        });
+        let defaults = properties
+            .iter()
+            .filter_map(|(name, schema)| Some((name.clone(), schema.get("default")?.clone())))
+            .collect();
+        let validator = jsonschema::validator_for(&schema).map_err(|e| SchemaError(e.to_string()))?;
+        Ok(Self { schema: Arc::new(schema), validator: Arc::new(validator), defaults })
+    }
+
+    /// The whole as one JSON Schema of an object.
+    #[must_use]
+    pub fn schema(&self) -> &Value {
+        &self.schema
+    }
+
+    /// The names of the declared parameters.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.schema
+            .get("properties")
+            .and_then(Value::as_object)
+            .into_iter()
+            .flat_map(Map::keys)
+            .map(String::as_str)
+    }
+
+    /// Fills in defaults and checks. `null` counts as an empty object.
+    pub fn check(&self, request: Value) -> Result<Value, ParamsError> {
+        let request = match request {
+            Value::Null => Value::Object(self.defaults.clone()),
+            Value::Object(mut given) => {
+                for (name, default) in &self.defaults {
+                    given.entry(name.as_str()).or_insert_with(|| default.clone());
+                }
+                Value::Object(given)
+            }
+            other @ (Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_)) => other,
+        };
+        match self.validator.validate(&request) {
+            Ok(()) => Ok(request),
+            Err(e) => {
+                let inside = e.instance_path().as_str().replace('/', ".");
+                Err(ParamsError { path: format!("request{inside}"), message: shorten(&e.to_string()) })
+            }
+        }
+    }
+}
+
+/// A message may quote the caller's value: keep it to one short line.
+fn shorten(message: &str) -> String {
+    const LONGEST: usize = 200;
+    let mut line: String =
+        message.chars().map(|c| if c.is_control() { ' ' } else { c }).take(LONGEST).collect();
+    if message.chars().nth(LONGEST).is_some() {
+        line.push_str("...");
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(request: Value) -> Result<Value, String> {
+        let properties = json!({
+            "percent": {"type": "integer", "minimum": 0, "maximum": 100},
+            "speed": {"type": "string", "enum": ["slow", "fast"], "default": "slow"},
+        });
+        let Value::Object(properties) = properties else { unreachable!() };
+        Params::new(&properties).unwrap().check(request).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn checks_ranges_names_and_fills_defaults() {
+        assert_eq!(check(json!({"percent": 40})), Ok(json!({"percent": 40, "speed": "slow"})));
+        for (request, expected) in [
+            (json!({"percent": 101}), "request.percent: 101 is greater than the maximum of 100"),
+            (json!({"percent": "x"}), "request.percent: \"x\" is not of type \"integer\""),
+            (json!({}), "request: \"percent\" is a required property"),
+            (Value::Null, "request: \"percent\" is a required property"),
+            (json!("open"), "request: \"open\" is not of type \"object\""),
+        ] {
+            assert_eq!(check(request), Err(expected.into()));
+        }
+        assert!(check(json!({"percent": 1, "other": 2})).unwrap_err().contains("other"));
+        assert!(check(json!("x".repeat(1_000))).unwrap_err().len() < 250);
+    }
+
+    #[test]
+    fn a_bad_declaration_is_refused() {
+        let Value::Object(properties) = json!({"percent": {"type": "integr"}}) else { unreachable!() };
+        assert!(Params::new(&properties).is_err());
+    }
+}
