@@ -1,0 +1,102 @@
+//! One level of a topic: a target, a method's name, a return address.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// A topic level that is safe to stand in a topic: not empty, without `/`, `+`, `#` and NUL, not starting with `$`,
+/// at most [`Level::MAX_LEN`] bytes.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Level(Box<str>);
+
+/// A text cannot be a topic level.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LevelError {
+    /// It is empty.
+    #[error("a topic level is empty")]
+    Empty,
+    /// It holds a separator, a wildcard or NUL.
+    #[error("a topic level holds {0:?}, which MQTT keeps for itself")]
+    Reserved(char),
+    /// It starts with `$`.
+    #[error("a topic level starts with `$`, which brokers keep for themselves")]
+    Dollar,
+    /// It is too long.
+    #[error("a topic level is {0} bytes long; at most {max} are allowed", max = Level::MAX_LEN)]
+    TooLong(usize),
+}
+
+impl Level {
+    /// The longest level, in bytes: AWS IoT Core's limit for client ids and thing names.
+    pub const MAX_LEN: usize = 128;
+
+    /// Checks a text.
+    pub fn new(text: impl Into<Box<str>>) -> Result<Self, LevelError> {
+        let text = text.into();
+        check(&text)?;
+        Ok(Self(text))
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+fn check(text: &str) -> Result<(), LevelError> {
+    if text.len() > Level::MAX_LEN {
+        return Err(LevelError::TooLong(text.len()));
+    }
+    if text.is_empty() {
+        return Err(LevelError::Empty);
+    }
+    if text.starts_with('$') {
+        return Err(LevelError::Dollar);
+    }
+    match text.chars().find(|c| matches!(c, '/' | '+' | '#' | '\0')) {
+        Some(c) => Err(LevelError::Reserved(c)),
+        None => Ok(()),
+    }
+}
+
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl AsRef<str> for Level {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::borrow::Borrow<str> for Level {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for Level {
+    type Error = LevelError;
+
+    fn try_from(text: String) -> Result<Self, LevelError> {
+        Self::new(text)
+    }
+}
+
+impl std::str::FromStr for Level {
+    type Err = LevelError;
+
+    fn from_str(text: &str) -> Result<Self, LevelError> {
+        Self::new(text)
+    }
+}
+
+impl From<Level> for String {
+    fn from(level: Level) -> Self {
+        level.0.into()
+    }
+}

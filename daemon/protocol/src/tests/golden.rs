@@ -1,0 +1,114 @@
+//! One file for every message form. A change to one of these files is a change to the contract.
+
+use super::*;
+
+const ID: &str = "0b6c1e0e-7e4b-4b3e-9c0a-3f6d8f1a2b3c";
+const INCARNATION: &str = "5d3c7a52-1f0e-4c53-8f5e-6a3d2b1c0f9e";
+const TOPIC: &str = "gateway-1/window.set/app-7/0b6c1e0e-7e4b-4b3e-9c0a-3f6d8f1a2b3c";
+
+fn full() -> Request {
+    Request {
+        topic: RequestTopic::parse(TOPIC).unwrap(),
+        timestamp: Some(1_795_289_952_102),
+        request: raw(r#"{"percent":40}"#),
+        timeout: Some(800),
+        not_after: Some(NotAfter { incarnation: INCARNATION.parse().unwrap(), at: 86_400_123_456 }),
+        attempt: 2,
+        caller: Some("arn:aws:iam::123456789012:role/operator".into()),
+        traceparent: Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".into()),
+    }
+}
+
+fn bare() -> Request {
+    Request {
+        request: raw("null"),
+        timeout: None,
+        not_after: None,
+        attempt: 1,
+        caller: None,
+        traceparent: None,
+        ..full()
+    }
+}
+
+fn sample() -> Request {
+    Request { request: raw(r#""open""#), ..bare() }
+}
+
+fn parse(payload: &str) -> Request {
+    match Received::parse(TOPIC, payload.as_bytes()).unwrap() {
+        Received::Request(request) => request,
+        Received::Faulty(_, fault) => panic!("{fault}"),
+    }
+}
+
+#[test]
+fn requests() {
+    for (request, payload, golden) in [
+        (full(), full().payload(), include_str!("../../golden/request.json")),
+        (bare(), bare().payload(), include_str!("../../golden/request-least.json")),
+        (sample(), sample().compat_payload(), include_str!("../../golden/request-compat.json")),
+    ] {
+        assert_eq!(payload, golden.trim_end());
+        assert_same(&parse(golden), &request);
+    }
+    assert_same(&parse(include_str!("../../golden/request-newer.json")), &full());
+}
+
+#[test]
+fn replies() {
+    let stamp = GatewayStamp {
+        incarnation: INCARNATION.parse().unwrap(),
+        now: 86_399_500_000,
+        version: "0.1.0".into(),
+    };
+    let ok = Reply {
+        id: ID.parse().unwrap(),
+        response: raw(r#"{"percent":40}"#),
+        status: ReplyStatus::Known(Status::Ok),
+        outcome: Outcome::Executed,
+        error: None,
+        timing: Some(Timing { queue: 12, plugin: 345, total: 371 }),
+        gateway: Some(stamp),
+    };
+    let failed = Reply {
+        response: raw("null"),
+        status: ReplyStatus::Known(Status::Failed),
+        outcome: Outcome::Unknown,
+        error: Some(ErrorBody {
+            code: "com.example.Error.Motor".into(),
+            message: "the motor is too hot".into(),
+        }),
+        ..ok.clone()
+    };
+    for (reply, golden) in [
+        (&ok, include_str!("../../golden/reply.json")),
+        (&failed, include_str!("../../golden/reply-error.json")),
+    ] {
+        assert_eq!(reply.payload(), golden.trim_end());
+        assert_eq!(Reply::parse(golden.as_bytes()).unwrap().payload(), golden.trim_end());
+    }
+    let sample = Reply::parse(include_bytes!("../../golden/reply-compat.json")).unwrap();
+    assert_eq!((sample.status, sample.outcome), (ReplyStatus::Known(Status::Ok), Outcome::Executed));
+    assert_eq!(ReplyTopic(full().topic).to_string(), format!("app-7/{ID}/gateway-1/window.set/ack"));
+}
+
+#[test]
+fn presences() {
+    let online = Presence {
+        online: true,
+        session: ID.parse().unwrap(),
+        incarnation: INCARNATION.parse().unwrap(),
+        since: 1_234_567,
+        version: "0.1.0".into(),
+        methods: "9f86d081884c7d65".into(),
+    };
+    let offline = Presence { online: false, ..online.clone() };
+    for (presence, golden) in [
+        (online, include_str!("../../golden/presence-online.json")),
+        (offline, include_str!("../../golden/presence-offline.json")),
+    ] {
+        assert_eq!(presence.payload(), golden.trim_end());
+        assert_eq!(Presence::parse(golden.as_bytes()).unwrap(), presence);
+    }
+}
