@@ -1,1 +1,31 @@
-//! Room to be filled.
+//! One MQTT 5 connection at a time, for the daemon and for the cloud side.
+//!
+//! [`Connection::open`] dials, shakes hands and waits for CONNACK; [`Connection::next`] tells what comes in and why the
+//! connection ends; a [`Sender`] sends on this connection and never on a later one. Who wants to stay connected
+//! opens a new one, after a [`Backoff`].
+//!
+//! It never waits for the broker when sending, never keeps anything from one connection for the next, never
+//! acknowledges a message by itself, and knows nothing of the topics and payloads of nowd.
+
+mod backoff;
+mod bridge;
+mod connection;
+mod dial;
+mod error;
+mod event;
+mod options;
+mod publish;
+mod sender;
+mod tls;
+mod tracker;
+
+pub use backoff::Backoff;
+pub use connection::Connection;
+pub use dial::Stream;
+pub use error::{Disconnect, LinkError, Refusal};
+pub use event::{Event, Limits, Message};
+pub use options::{Options, Will};
+pub use publish::{LONGEST_TOPIC, MOST_FILTERS, Properties, Publish, Qos, SendError};
+pub use sender::{Ack, Sender};
+pub use tls::{DatePolicy, SYSTEM_CA, Tls, TlsError, TlsFiles};
+pub use tracker::Ticket;
