@@ -1,1 +1,111 @@
-//! Room to be filled.
+//! Method maps onto existing D-Bus services: a plugin without code.
+//!
+//! [`DbusPlugin::load`] reads maps with a `[dbus]` table and does no I/O; [`Plugin::run`] keeps a connection to each
+//! bus that they name; [`Plugin::invoke`] makes one D-Bus call. How JSON and D-Bus types correspond stands in
+//! `convert.rs`, what the errors of a service mean in `answer.rs`.
+//!
+//! What it never does: start a service (every call carries `NO_AUTO_START`), send after the deadline, send again
+//! what was sent, or keep a call for a bus that is not there.
+
+mod answer;
+mod bus;
+mod convert;
+mod introspect;
+mod invoke;
+mod map;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use nowd_plugin::map::{MapError, MapSource};
+use nowd_plugin::{BoxFuture, Call, CallError, CancellationToken, Completion, Method, Plugin};
+use tokio::task::JoinSet;
+
+use crate::bus::Bus;
+use crate::map::{BusAddress, Mapped};
+
+/// The methods of all D-Bus maps.
+#[derive(Debug)]
+pub struct DbusPlugin {
+    methods: HashMap<String, (Mapped, Arc<Bus>)>,
+    buses: Vec<Arc<Bus>>,
+}
+
+impl DbusPlugin {
+    /// Reads and checks `maps`, all of which have a `[dbus]` table. Pure: no bus is needed.
+    ///
+    /// # Errors
+    /// The first mistake, with its file and line: a key that is not known, a name, path, address or signature that is
+    /// none, a parameter that is not declared, or a method that another of the maps has already.
+    pub fn load(maps: &[MapSource]) -> Result<Arc<Self>, MapError> {
+        let mut all: BTreeMap<String, Mapped> = BTreeMap::new();
+        for source in maps {
+            for mapped in map::load(source)? {
+                let name = mapped.method.name.clone();
+                if let Some(other) = all.get(&name) {
+                    let first = &other.origin;
+                    return Err(mapped.origin.error(format!(
+                        "the method {name:?} is already declared in {first}; choose another name"
+                    )));
+                }
+                all.insert(name, mapped);
+            }
+        }
+        let mut by_bus: BTreeMap<BusAddress, Vec<&Mapped>> = BTreeMap::new();
+        for mapped in all.values() {
+            by_bus.entry(mapped.target.bus.clone()).or_default().push(mapped);
+        }
+        let buses: BTreeMap<BusAddress, Arc<Bus>> = by_bus
+            .into_iter()
+            .map(|(address, users)| (address.clone(), Arc::new(Bus::new(address, &users))))
+            .collect();
+        let methods = all
+            .into_iter()
+            .filter_map(|(name, mapped)| {
+                let bus = Arc::clone(buses.get(&mapped.target.bus)?);
+                Some((name, (mapped, bus)))
+            })
+            .collect();
+        Ok(Arc::new(Self { methods, buses: buses.into_values().collect() }))
+    }
+}
+
+impl Plugin for DbusPlugin {
+    fn name(&self) -> &'static str {
+        "dbus"
+    }
+
+    fn methods(&self) -> Vec<Method> {
+        self.methods.values().map(|(mapped, _)| mapped.method.clone()).collect()
+    }
+
+    fn run(self: Arc<Self>, stop: CancellationToken) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            let mut tasks = JoinSet::new();
+            for bus in &self.buses {
+                tasks.spawn(Arc::clone(bus).run(stop.clone()));
+            }
+            while let Some(ended) = tasks.join_next().await {
+                if let Err(e) = ended {
+                    tracing::error!(error = %e, "the task of a bus failed; its methods are unavailable");
+                }
+            }
+            stop.cancelled().await;
+        })
+    }
+
+    fn invoke<'a>(&'a self, call: &'a Call) -> BoxFuture<'a, Completion> {
+        Box::pin(async move {
+            match self.methods.get(&call.method) {
+                Some((mapped, bus)) => invoke::invoke(mapped, bus, call).await,
+                None => Completion::Unavailable(CallError::new(
+                    "unknown_method",
+                    format!("no D-Bus map declares the method {:?}", call.method),
+                )),
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

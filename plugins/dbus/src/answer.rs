@@ -1,0 +1,87 @@
+//! What a reply means for the physical world. Pure.
+//!
+//! An error of the *bus itself* that says that a call was not delivered is `unavailable`. An error of the *service*
+//! that says that it has no such member is `refused`, since no method ran. Whatever else a service calls wrong, bad
+//! arguments and denied access among it, may have been found out half-way: unknown, unless the map lists the name
+//! under `refused`. Reading a property moves nothing, so its errors are `failed` with `not_executed`.
+
+use nowd_plugin::{CallError, Completion, Outcome};
+use zbus::message::{Message, Type};
+
+use crate::bus::{BUS_NAME, MAX_BODY_LEN};
+use crate::convert::{body_to_json, clip, response};
+use crate::map::{Action, Mapped};
+
+/// The longest text of a service's error that is handed on, in characters.
+const MAX_TEXT: usize = 300;
+
+/// Errors of the bus itself that say: the call was not delivered.
+const NOT_DELIVERED: &[&str] = &[
+    "org.freedesktop.DBus.Error.ServiceUnknown",
+    "org.freedesktop.DBus.Error.NameHasNoOwner",
+    "org.freedesktop.DBus.Error.AccessDenied",
+    "org.freedesktop.DBus.Error.LimitsExceeded",
+];
+
+/// Errors of a service that say: there is no such method, so none ran.
+const NO_SUCH_MEMBER: &[&str] = &[
+    "org.freedesktop.DBus.Error.UnknownMethod",
+    "org.freedesktop.DBus.Error.UnknownObject",
+    "org.freedesktop.DBus.Error.UnknownInterface",
+    "org.freedesktop.DBus.Error.UnknownProperty",
+    "org.freedesktop.DBus.Error.PropertyReadOnly",
+];
+
+/// A reply's meaning.
+pub(crate) fn completion(mapped: &Mapped, reply: &Message) -> Completion {
+    if reply.message_type() != Type::Error {
+        return success(reply);
+    }
+    let header = reply.header();
+    let name = header.error_name().map_or("unnamed_error", |name| name.as_str());
+    let error = CallError::new(clip(name, MAX_TEXT), text(mapped, reply));
+    let from_bus = header.sender().is_some_and(|sender| sender.as_str() == BUS_NAME);
+    if mapped.refused.iter().any(|refused| refused == name) {
+        Completion::Refused(error)
+    } else if from_bus && NOT_DELIVERED.contains(&name) {
+        Completion::Unavailable(error)
+    } else if !from_bus && NO_SUCH_MEMBER.contains(&name) {
+        Completion::Refused(error)
+    } else {
+        failed(mapped, error)
+    }
+}
+
+/// An error that does not say whether it acted.
+pub(crate) fn failed(mapped: &Mapped, error: CallError) -> Completion {
+    let outcome = match mapped.action {
+        Action::Get { .. } => Outcome::NotExecuted,
+        Action::Call { .. } | Action::Set { .. } => Outcome::Unknown,
+    };
+    Completion::Failed { outcome, error }
+}
+
+/// The call was executed, even if its response cannot be handed on.
+fn success(reply: &Message) -> Completion {
+    let body = reply.body();
+    let unreadable = |message: &str| Completion::Failed {
+        outcome: Outcome::Executed,
+        error: CallError::new("bad_response", message),
+    };
+    if body.len() > MAX_BODY_LEN {
+        return unreadable(&format!("it was done, but the response is longer than {MAX_BODY_LEN} bytes"));
+    }
+    match body_to_json(&body) {
+        Ok(values) => Completion::Ok(response(values)),
+        Err(_) => unreadable("it was done, but the response cannot be read"),
+    }
+}
+
+/// The text of an error reply, by custom its first value; bounded, on one line.
+fn text(mapped: &Mapped, reply: &Message) -> String {
+    let body = reply.body();
+    let text = if body.len() > MAX_BODY_LEN { None } else { body_to_json(&body).ok() }
+        .and_then(|values| values.first().and_then(|value| value.as_str().map(|text| clip(text, MAX_TEXT))))
+        .filter(|text| !text.trim().is_empty());
+    text.unwrap_or_else(|| format!("{} answered with an error without a text", mapped.target.destination))
+}

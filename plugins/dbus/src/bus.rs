@@ -1,0 +1,307 @@
+//! One connection to one bus: kept for ever, used by all methods of that bus.
+//!
+//! A single task reads the connection and hands out replies and signals without ever waiting for their takers, so
+//! that no call stalls another; and since replies, signals and owner changes come through it in the bus's own order,
+//! a service that answers and then ends has answered. Calls write, one after the other, and never read.
+//!
+//! What it never does: keep a message for a bus that is not there, or send one twice.
+
+use std::collections::{BTreeSet, HashMap};
+use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use nowd_plugin::{CancellationToken, Deadline, Expired};
+use serde_json::Value;
+use tokio::sync::{oneshot, watch};
+use zbus::Connection;
+use zbus::message::{Flags, Message, Type};
+
+pub(crate) use self::signal::Wanted;
+use self::signal::{Waiter, owner_change};
+use crate::introspect::Types;
+use crate::map::{BusAddress, Mapped};
+
+mod link;
+mod signal;
+
+/// The bus's own name.
+pub(crate) const BUS_NAME: &str = "org.freedesktop.DBus";
+const BUS_PATH: &str = "/org/freedesktop/DBus";
+
+/// The longest body that is read as a reply or as a signal, in bytes: what the gateway can hand on.
+pub(crate) const MAX_BODY_LEN: usize = 128 * 1024;
+
+/// How many calls may wait for replies at once; lanes keep it far below.
+const MAX_PENDING: usize = 1024;
+
+/// How long the bus may take no data before its connection is given up, where no call's deadline says so.
+const SETTLE_LIMIT: Duration = Duration::from_secs(10);
+
+/// One bus, and the calls that are on their way over it.
+#[derive(Debug)]
+pub(crate) struct Bus {
+    address: BusAddress,
+    /// Match rules: owner changes of the destinations, and the signals that methods wait for.
+    rules: BTreeSet<String>,
+    /// Per destination: how often its name has lost an owner.
+    losses: HashMap<String, watch::Sender<u64>>,
+    state: Mutex<State>,
+    /// Held while a message is written, so that the deadline is checked when it is one's turn.
+    writing: tokio::sync::Mutex<()>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// `None` while the bus is not there.
+    up: Option<Up>,
+    /// Raised with each owner change and each connection: what was learned before is out of date.
+    epoch: u64,
+    next_waiter: u64,
+}
+
+#[derive(Debug)]
+struct Up {
+    /// The epoch in which it was made: tells it from its successors.
+    id: u64,
+    connection: Connection,
+    /// Raised when it must be given up.
+    dead: CancellationToken,
+    pending: HashMap<NonZeroU32, oneshot::Sender<Message>>,
+    waiters: HashMap<u64, Waiter>,
+    owners: HashMap<String, String>,
+    types: HashMap<(String, String, String), Arc<Types>>,
+}
+
+/// A signal that is being waited for; not any more when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Watch<'a> {
+    bus: &'a Bus,
+    id: u64,
+    pub(crate) found: oneshot::Receiver<Vec<Value>>,
+}
+
+/// Why a message was not sent. Nobody has seen it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum SendError {
+    /// There is no connection.
+    #[error("the bus is not there")]
+    Gone,
+    /// The deadline passed first.
+    #[error(transparent)]
+    Expired(#[from] Expired),
+    /// Too many calls wait for replies.
+    #[error("{MAX_PENDING} calls wait for replies already")]
+    TooMany,
+}
+
+impl Bus {
+    /// A bus that is not connected yet, and the methods that will use it.
+    pub(crate) fn new(address: BusAddress, users: &[&Mapped]) -> Self {
+        let mut rules = BTreeSet::new();
+        let mut losses = HashMap::new();
+        for user in users {
+            let target = &user.target;
+            rules.insert(format!(
+                "type='signal',sender='{BUS_NAME}',interface='{BUS_NAME}',member='NameOwnerChanged',arg0='{}'",
+                target.destination
+            ));
+            losses.entry(target.destination.clone()).or_insert_with(|| watch::Sender::new(0));
+            if let Some(done) = &user.done {
+                rules.insert(format!(
+                    "type='signal',sender='{}',path='{}',interface='{}',member='{}'",
+                    target.destination, target.path, done.interface, done.signal
+                ));
+            }
+        }
+        Self { address, rules, losses, state: Mutex::default(), writing: tokio::sync::Mutex::default() }
+    }
+
+    /// The bus as the map names it, for messages.
+    pub(crate) const fn address(&self) -> &BusAddress {
+        &self.address
+    }
+
+    /// Whether there is a connection.
+    pub(crate) fn is_up(&self) -> bool {
+        self.lock().up.is_some()
+    }
+
+    /// Counts from now on how often the name `destination` loses its owner.
+    pub(crate) fn losses(&self, destination: &str) -> watch::Receiver<u64> {
+        let losses = self.losses.get(destination).map(watch::Sender::subscribe);
+        losses.unwrap_or_else(|| watch::Sender::new(0).subscribe())
+    }
+
+    /// Waits from now on for a signal; `None` while the bus is not there.
+    pub(crate) fn watch(&self, wanted: Wanted) -> Option<Watch<'_>> {
+        let (sender, found) = oneshot::channel();
+        let mut state = self.lock();
+        let id = state.next_waiter;
+        state.next_waiter = id.wrapping_add(1);
+        state.up.as_mut()?.waiters.insert(id, Waiter { wanted, found: sender });
+        drop(state);
+        Some(Watch { bus: self, id, found })
+    }
+
+    /// The types of an object's interface, if they are known, and the epoch to learn them in.
+    pub(crate) fn types(&self, key: &(String, String, String)) -> (Option<Arc<Types>>, u64) {
+        let state = self.lock();
+        (state.up.as_ref().and_then(|up| up.types.get(key)).cloned(), state.epoch)
+    }
+
+    /// Remembers the types of an object's interface, unless the world has changed since `epoch`.
+    pub(crate) fn learn(&self, key: (String, String, String), types: Arc<Types>, epoch: u64) {
+        let mut state = self.lock();
+        if state.epoch == epoch
+            && let Some(up) = &mut state.up
+        {
+            up.types.insert(key, types);
+        }
+    }
+
+    /// Writes a method call, unless `deadline` has passed when it is its turn. What comes back is the reply to wait
+    /// for; it is an error when the bus goes away first.
+    ///
+    /// Not to be dropped in the middle.
+    pub(crate) async fn send(
+        &self,
+        message: &Message,
+        deadline: &Deadline,
+    ) -> Result<oneshot::Receiver<Message>, SendError> {
+        let _writing = tokio::select! {
+            biased;
+            guard = self.writing.lock() => guard,
+            () = deadline.passed() => return Err(too_late(deadline).into()),
+        };
+        let serial = message.primary_header().serial_num();
+        let (id, connection, reply) = self.register(serial)?;
+        if let Err(expired) = deadline.check() {
+            self.forget(serial);
+            return Err(expired.into());
+        }
+        tokio::select! {
+            biased;
+            sent = connection.send(message) => match sent {
+                Ok(()) => Ok(reply),
+                Err(e) => {
+                    // An error means that the message was not written to its end, so the bus never sees it.
+                    tracing::warn!(bus = %self.address, error = %e, "writing to the bus failed");
+                    self.abandon(id);
+                    Err(SendError::Gone)
+                }
+            },
+            () = deadline.passed() => {
+                // The bus reads nothing any more. A message that is written in part must not be completed late.
+                tracing::warn!(bus = %self.address, "the bus took no data until a deadline; connecting anew");
+                self.abandon(id);
+                Err(too_late(deadline).into())
+            }
+        }
+    }
+
+    /// Comes back when the bus has answered everything that was asked before and that it answers itself.
+    pub(crate) async fn settle(&self) {
+        let Ok(message) = bus_call("GetId").build(&()) else { return };
+        // Nothing acts on this: the time is only a bound.
+        if let Ok(reply) = self.send(&message, &Deadline::after(SETTLE_LIMIT)).await {
+            drop(reply.await);
+        }
+    }
+
+    /// Hands a message to whoever waits for it. Never waits itself.
+    fn dispatch(&self, message: &Message) {
+        let mut state = self.lock();
+        let State { up: Some(up), epoch, .. } = &mut *state else { return };
+        match message.message_type() {
+            Type::MethodReturn | Type::Error => {
+                let taker = message.header().reply_serial().and_then(|serial| up.pending.remove(&serial));
+                if let Some(taker) = taker {
+                    // Nobody takes it when the call was given up.
+                    drop(taker.send(message.clone()));
+                }
+            }
+            Type::Signal => {
+                if let Some(change) = owner_change(message) {
+                    *epoch = epoch.wrapping_add(1);
+                    up.types.retain(|(destination, _, _), _| *destination != change.name);
+                    change.apply(&mut up.owners);
+                    if change.lost
+                        && let Some(losses) = self.losses.get(&change.name)
+                    {
+                        losses.send_modify(|count| *count = count.wrapping_add(1));
+                    }
+                } else {
+                    up.signal(message);
+                }
+            }
+            // Nobody has a reason to call the gateway here.
+            Type::MethodCall => {}
+        }
+    }
+
+    fn register(
+        &self,
+        serial: NonZeroU32,
+    ) -> Result<(u64, Connection, oneshot::Receiver<Message>), SendError> {
+        let mut state = self.lock();
+        let up = state.up.as_mut().ok_or(SendError::Gone)?;
+        if up.pending.len() >= MAX_PENDING {
+            return Err(SendError::TooMany);
+        }
+        let (sender, reply) = oneshot::channel();
+        up.pending.insert(serial, sender);
+        Ok((up.id, up.connection.clone(), reply))
+    }
+
+    fn forget(&self, serial: NonZeroU32) {
+        if let Some(up) = &mut self.lock().up {
+            up.pending.remove(&serial);
+        }
+    }
+
+    /// Gives the connection `id` up: all who wait on it hear so, and [`Self::run`] makes another.
+    fn abandon(&self, id: u64) {
+        let mut state = self.lock();
+        if state.up.as_ref().is_some_and(|up| up.id == id)
+            && let Some(up) = state.up.take()
+        {
+            up.dead.cancel();
+        }
+    }
+
+    /// The state. It is only ever changed in whole steps, so a panic elsewhere leaves it good.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Watch<'_> {
+    fn drop(&mut self) {
+        if let Some(up) = &mut self.bus.lock().up {
+            up.waiters.remove(&self.id);
+        }
+    }
+}
+
+/// The start of a call to the bus itself.
+fn bus_call(member: &'static str) -> zbus::message::Builder<'static> {
+    call_message(BUS_NAME, BUS_PATH, BUS_NAME, member)
+}
+
+/// The start of a method call that starts no service. The names have been checked; a wrong one is told by `build`.
+pub(crate) fn call_message<'a>(
+    destination: &'a str,
+    path: &'a str,
+    interface: &'a str,
+    member: &'a str,
+) -> zbus::message::Builder<'a> {
+    Message::method_call(path, member)
+        .destination(destination)
+        .interface(interface)
+        .with_flags(Flags::NO_AUTO_START)
+}
+
+fn too_late(deadline: &Deadline) -> Expired {
+    deadline.check().err().unwrap_or(Expired { late_by: Duration::ZERO })
+}

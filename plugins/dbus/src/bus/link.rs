@@ -1,0 +1,164 @@
+//! Keeps the connection to a bus: connects, subscribes, reads, and connects again, for ever.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use nowd_plugin::CancellationToken;
+use zbus::connection::Builder;
+use zbus::message::{Message, Type};
+use zbus::{Connection, MessageStream};
+
+use super::signal::owner_change;
+use super::{Bus, Up, bus_call};
+use crate::map::BusAddress;
+
+/// How long connecting may take in all, and closing.
+const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+
+/// Between two attempts to connect: the first pause and the longest.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+
+impl Bus {
+    /// Keeps a connection until `stop`.
+    pub(crate) async fn run(self: Arc<Self>, stop: CancellationToken) {
+        let mut failures = 0_u32;
+        while !stop.is_cancelled() {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => {}
+                ended = self.connected() => {
+                    match ended {
+                        Ok(()) => {
+                            failures = 0;
+                            tracing::warn!(bus = %self.address, "the bus is gone");
+                        }
+                        Err(e) if failures == 0 => {
+                            tracing::warn!(bus = %self.address, error = %e, "cannot connect to the bus; trying on");
+                        }
+                        Err(e) => tracing::debug!(bus = %self.address, error = %e, "cannot connect to the bus"),
+                    }
+                }
+            }
+            self.lock().up = None;
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = tokio::time::sleep(pause(failures)) => {}
+            }
+            failures = failures.saturating_add(1);
+        }
+    }
+
+    /// Connects and reads until the bus is gone. An error means that there never was a usable connection.
+    async fn connected(&self) -> Result<(), ConnectError> {
+        let (mut stream, dead) = tokio::select! {
+            connected = self.connect() => connected?,
+            () = tokio::time::sleep(CONNECT_LIMIT) => return Err(ConnectError::TooLong),
+        };
+        tracing::info!(bus = %self.address, "connected to the bus");
+        loop {
+            tokio::select! {
+                next = stream.next() => match next {
+                    Some(Ok(message)) => self.dispatch(&message),
+                    Some(Err(_)) | None => return Ok(()),
+                },
+                () = dead.cancelled() => {
+                    let connection = Connection::from(stream);
+                    tokio::select! {
+                        closed = connection.close() => {
+                            if let Err(e) = closed {
+                                tracing::debug!(bus = %self.address, error = %e, "closing the connection failed");
+                            }
+                        }
+                        () = tokio::time::sleep(CONNECT_LIMIT) => {}
+                    }
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// Connects, subscribes, learns who owns the destinations, and only then lets calls use the connection.
+    async fn connect(&self) -> Result<(MessageStream, CancellationToken), ConnectError> {
+        let builder = match &self.address {
+            BusAddress::System => Builder::system(),
+            BusAddress::Session => Builder::session(),
+            BusAddress::At(address) => Builder::address(address.as_str()),
+        };
+        let connection = builder.build().await?;
+        let mut stream = MessageStream::from(&connection);
+        let mut owners = HashMap::new();
+        for rule in &self.rules {
+            ask(&connection, &mut stream, &bus_call("AddMatch").build(rule)?, &mut owners).await?;
+        }
+        for destination in self.losses.keys() {
+            let message = bus_call("GetNameOwner").build(destination)?;
+            match ask(&connection, &mut stream, &message, &mut owners).await {
+                Ok(reply) => {
+                    let owner: String = reply.body().deserialize()?;
+                    owners.insert(destination.clone(), owner);
+                }
+                Err(ConnectError::Refused) => {
+                    owners.remove(destination);
+                }
+                Err(e) => return Err(e),
+            }
+        }
+        let mut state = self.lock();
+        state.epoch = state.epoch.wrapping_add(1);
+        let dead = CancellationToken::new();
+        state.up = Some(Up {
+            id: state.epoch,
+            connection,
+            dead: dead.clone(),
+            owners,
+            pending: HashMap::new(),
+            waiters: HashMap::new(),
+            types: HashMap::new(),
+        });
+        drop(state);
+        Ok((stream, dead))
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum ConnectError {
+    #[error("it took longer than {} s", CONNECT_LIMIT.as_secs())]
+    TooLong,
+    #[error("the bus refused a question")]
+    Refused,
+    #[error("the bus closed the connection")]
+    Closed,
+    #[error(transparent)]
+    Bus(#[from] zbus::Error),
+}
+
+/// Asks the bus while nobody else uses the connection.
+async fn ask(
+    connection: &Connection,
+    stream: &mut MessageStream,
+    message: &Message,
+    owners: &mut HashMap<String, String>,
+) -> Result<Message, ConnectError> {
+    connection.send(message).await?;
+    let serial = message.primary_header().serial_num();
+    while let Some(next) = stream.next().await {
+        let next = next?;
+        if let Some(change) = owner_change(&next) {
+            change.apply(owners);
+        } else if next.header().reply_serial() == Some(serial) {
+            return if next.message_type() == Type::Error { Err(ConnectError::Refused) } else { Ok(next) };
+        }
+    }
+    Err(ConnectError::Closed)
+}
+
+/// Doubles from the first pause to the longest, and takes between half and all of it at random.
+fn pause(failures: u32) -> Duration {
+    let (first, longest) = PAUSES;
+    let whole = first.saturating_mul(1_u32 << failures.min(10)).min(longest);
+    let random = u32::try_from(RandomState::new().hash_one(failures) % 512).unwrap_or_default();
+    whole / 2 + whole.saturating_mul(random) / 1024
+}
