@@ -1,0 +1,182 @@
+//! What happens to the core, and what it wants done.
+
+use std::time::Duration;
+
+use nowd_protocol::{ErrorBody, Level, Outcome, RawValue, Received, RequestTopic, Status, Timing, Uuid};
+
+use crate::call::CallKey;
+use crate::time::Instant;
+
+/// Something happened.
+#[derive(Debug)]
+pub enum Event<P> {
+    /// A message came that proves where its answer would go.
+    Received {
+        /// The message.
+        message: Received,
+        /// How it came.
+        receipt: Receipt,
+        /// The parameters as the plugin will get them, or what is wrong with them.
+        params: Result<P, ErrorBody>,
+    },
+    /// A plugin is done with a call, and its resource is free again.
+    Ended {
+        /// The call.
+        key: CallKey,
+        /// What the plugin says of it.
+        ended: Ended,
+    },
+    /// Time has passed; to be told no later than [`crate::Core::wake_at`] says.
+    Time,
+    /// The process is asked to stop: calls that run may end, nothing new starts but safe actions.
+    Stop,
+}
+
+/// How a message came.
+#[derive(Debug, Clone, Copy)]
+pub struct Receipt {
+    /// The wall clock, where it is trusted.
+    pub wall: Option<Wall>,
+    /// Whether the message may have lain in a buffer while the process stood still.
+    pub stalled: bool,
+    /// Whether the broker had kept it.
+    pub retained: bool,
+}
+
+/// A reading of a wall clock that is trusted.
+#[derive(Debug, Clone, Copy)]
+pub struct Wall {
+    /// Milliseconds since the epoch.
+    pub now_ms: u64,
+    /// How wrong it may be, in milliseconds.
+    pub error_ms: u64,
+}
+
+/// What a plugin says of a call.
+#[derive(Debug, Clone)]
+pub struct Ended {
+    /// How it ended.
+    pub status: Status,
+    /// What is known of the physical world.
+    pub outcome: Outcome,
+    /// What the method gave back.
+    pub response: Option<Box<RawValue>>,
+    /// The error, where there is one.
+    pub error: Option<ErrorBody>,
+}
+
+/// Something is to be done, in the order given.
+#[derive(Debug)]
+pub enum Action<P> {
+    /// Ask the plugin to run a call, now.
+    Start(Start<P>),
+    /// Tell the plugin that nobody waits for this call any more.
+    Cancel(CallKey),
+    /// Answer.
+    Reply(Box<ReplyBody>),
+    /// Write down how a call ended.
+    Record(Box<Record>),
+    /// Write down that a message was dropped without an answer.
+    Dropped(Drop),
+}
+
+/// A call to be run.
+#[derive(Debug)]
+pub struct Start<P> {
+    /// The core's name for it.
+    pub key: CallKey,
+    /// The call's id.
+    pub id: Uuid,
+    /// The method.
+    pub method: String,
+    /// The parameters; of a safe action, those of the call that it makes safe.
+    pub params: P,
+    /// The instant at which it is too late.
+    pub deadline: Instant,
+    /// The original budget.
+    pub budget: Duration,
+    /// Whether it is a safe action.
+    pub safe_action: bool,
+}
+
+/// An answer; the shell adds the gateway's clock.
+#[derive(Debug, Clone)]
+pub struct ReplyBody {
+    /// What is answered.
+    pub topic: RequestTopic,
+    /// How the call ended.
+    pub status: Status,
+    /// What is known of the physical world.
+    pub outcome: Outcome,
+    /// What the method gave back.
+    pub response: Option<Box<RawValue>>,
+    /// The error, where there is one.
+    pub error: Option<ErrorBody>,
+    /// Where the time went.
+    pub timing: Timing,
+}
+
+/// How a call ended, for the log.
+#[derive(Debug, Clone)]
+pub struct Record {
+    /// The call's id.
+    pub id: Uuid,
+    /// The method.
+    pub method: String,
+    /// The return address; `None` for the gateway's own safe actions.
+    pub client: Option<Level>,
+    /// Who asked, as the cloud side asserts.
+    pub caller: Option<String>,
+    /// W3C trace context.
+    pub traceparent: Option<String>,
+    /// Which sending it was.
+    pub attempt: u32,
+    /// How it ended.
+    pub status: Status,
+    /// What is known of the physical world.
+    pub outcome: Outcome,
+    /// The error, where there is one.
+    pub error: Option<ErrorBody>,
+    /// Where the time went.
+    pub timing: Timing,
+    /// What kind of record it is.
+    pub kind: RecordKind,
+}
+
+/// Which moment of a call a record tells of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RecordKind {
+    /// It was answered (or would have been, for compatibility callers).
+    Answered,
+    /// Its result came after its deadline, when `timeout` had been answered.
+    Late,
+    /// A repeat was answered from memory.
+    Repeated,
+    /// A safe action ended.
+    SafeAction,
+}
+
+/// Why a message that proves its return address is dropped all the same.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Drop {
+    /// It is for another gateway.
+    ForeignTarget(Level),
+    /// Its return address is the gateway itself.
+    Loop,
+    /// The broker had kept it.
+    Retained,
+}
+
+impl std::fmt::Display for Drop {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::ForeignTarget(target) => {
+                write!(f, "the request is for another target, {:?}", target.as_str())
+            }
+            Self::Loop => f.write_str("the request's client is this gateway itself"),
+            Self::Retained => {
+                f.write_str("the request was retained by the broker, which says nothing of now")
+            }
+        }
+    }
+}

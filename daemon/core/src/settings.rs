@@ -1,0 +1,97 @@
+//! What the core is told once: methods, lanes, access, bounds.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU16;
+use std::time::Duration;
+
+use nowd_protocol::{Level, Uuid};
+
+use crate::access::Pattern;
+
+/// Everything the core needs to know to judge requests.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The gateway's own name.
+    pub target: Level,
+    /// This start of the process.
+    pub incarnation: Uuid,
+    /// The methods on offer, by name. The name `*` stands for all that are not listed.
+    pub methods: BTreeMap<String, Method>,
+    /// The lanes, by name.
+    pub lanes: BTreeMap<String, Lane>,
+    /// Who may call a method that does not say so itself.
+    pub access_default: Vec<Pattern>,
+    /// Callers that speak only the public sample's form.
+    pub compat: Compat,
+    /// Bounds of memory.
+    pub limits: Limits,
+    /// Draws a new id, for safe actions.
+    pub new_id: fn() -> Uuid,
+}
+
+/// How the calls of a method are judged.
+#[derive(Debug, Clone)]
+pub struct Method {
+    /// The lane its calls stand in.
+    pub lane: String,
+    /// The budget where a caller names none: that of a safe action.
+    pub timeout: Duration,
+    /// The largest budget a caller may ask for.
+    pub max_timeout: Duration,
+    /// A waiting call is given up when less than this is left of it.
+    pub min_budget: Duration,
+    /// How long after its deadline a call may hold its lane before the lane counts as stuck.
+    pub stuck_after: Duration,
+    /// Who may call; `None` means [`Settings::access_default`].
+    pub allow: Option<Vec<Pattern>>,
+    /// Whether it overtakes and clears its lane.
+    pub stop: bool,
+    /// Whether only the gateway itself may call it.
+    pub internal: bool,
+    /// The safe action when a call's deadline passes in mid-call.
+    pub on_timeout: Option<String>,
+    /// The safe action for a call that runs at shutdown.
+    pub on_stop: Option<String>,
+}
+
+/// A queue before something that can do `concurrency` things at a time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lane {
+    /// How many calls run at once.
+    pub concurrency: NonZeroU16,
+    /// How many calls may wait.
+    pub depth: u16,
+}
+
+/// Callers that speak only the public sample's form.
+#[derive(Debug, Clone)]
+pub struct Compat {
+    /// What their return addresses start with. None: there are no such callers.
+    pub prefixes: Vec<String>,
+    /// What each of their calls gets, from receipt.
+    pub budget: Duration,
+}
+
+/// Bounds of what is remembered of calls.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// How many ids are remembered of one client; a flood beyond refuses only its author.
+    pub ids_per_client: usize,
+    /// How many clients are remembered.
+    pub clients: usize,
+    /// How long after its deadline an id is remembered.
+    pub remember: Duration,
+    /// How many bytes of responses are kept for repeats, in all; the oldest go first.
+    pub response_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            ids_per_client: 8_192,
+            clients: 256,
+            remember: Duration::from_secs(60),
+            response_bytes: 1 << 20,
+        }
+    }
+}
