@@ -36,7 +36,7 @@ pub(crate) const MAX_BODY_LEN: usize = 128 * 1024;
 const MAX_PENDING: usize = 1024;
 
 /// How long the bus may take no data before its connection is given up, where no call's deadline says so.
-const SETTLE_LIMIT: Duration = Duration::from_secs(10);
+const ASK_LIMIT: Duration = Duration::from_secs(10);
 
 /// One bus, and the calls that are on their way over it.
 #[derive(Debug)]
@@ -44,8 +44,8 @@ pub(crate) struct Bus {
     address: BusAddress,
     /// Match rules: owner changes of the destinations, and the signals that methods wait for.
     rules: BTreeSet<String>,
-    /// Per destination: how often its name has lost an owner.
-    losses: HashMap<String, watch::Sender<u64>>,
+    /// Per destination: the unique name of the last owner that its name lost.
+    losses: HashMap<String, watch::Sender<String>>,
     state: Mutex<State>,
     /// Held while a message is written, so that the deadline is checked when it is one's turn.
     writing: tokio::sync::Mutex<()>,
@@ -106,7 +106,7 @@ impl Bus {
                 "type='signal',sender='{BUS_NAME}',interface='{BUS_NAME}',member='NameOwnerChanged',arg0='{}'",
                 target.destination
             ));
-            losses.entry(target.destination.clone()).or_insert_with(|| watch::Sender::new(0));
+            losses.entry(target.destination.clone()).or_default();
             if let Some(done) = &user.done {
                 rules.insert(format!(
                     "type='signal',sender='{}',path='{}',interface='{}',member='{}'",
@@ -127,10 +127,17 @@ impl Bus {
         self.lock().up.is_some()
     }
 
-    /// Counts from now on how often the name `destination` loses its owner.
-    pub(crate) fn losses(&self, destination: &str) -> watch::Receiver<u64> {
+    /// What the gateway is called on this bus.
+    #[cfg(test)]
+    pub(crate) fn unique_name(&self) -> Option<String> {
+        let state = self.lock();
+        state.up.as_ref().and_then(|up| up.connection.unique_name()).map(ToString::to_string)
+    }
+
+    /// Tells from now on when the name `destination` loses an owner, and the unique name of that owner.
+    pub(crate) fn losses(&self, destination: &str) -> watch::Receiver<String> {
         let losses = self.losses.get(destination).map(watch::Sender::subscribe);
-        losses.unwrap_or_else(|| watch::Sender::new(0).subscribe())
+        losses.unwrap_or_else(|| watch::Sender::default().subscribe())
     }
 
     /// Waits from now on for a signal; `None` while the bus is not there.
@@ -200,13 +207,13 @@ impl Bus {
         }
     }
 
-    /// Comes back when the bus has answered everything that was asked before and that it answers itself.
-    pub(crate) async fn settle(&self) {
-        let Ok(message) = bus_call("GetId").build(&()) else { return };
+    /// Whether the connection of this unique name lives. When this comes back, all that the bus had to say before
+    /// has arrived as well.
+    pub(crate) async fn lives(&self, unique_name: &str) -> bool {
+        let Ok(message) = bus_call("NameHasOwner").build(&unique_name) else { return false };
         // Nothing acts on this: the time is only a bound.
-        if let Ok(reply) = self.send(&message, &Deadline::after(SETTLE_LIMIT)).await {
-            drop(reply.await);
-        }
+        let Ok(reply) = self.send(&message, &Deadline::after(ASK_LIMIT)).await else { return false };
+        reply.await.is_ok_and(|reply| reply.body().deserialize().unwrap_or(false))
     }
 
     /// Hands a message to whoever waits for it. Never waits itself.
@@ -226,10 +233,8 @@ impl Bus {
                     *epoch = epoch.wrapping_add(1);
                     up.types.retain(|(destination, _, _), _| *destination != change.name);
                     change.apply(&mut up.owners);
-                    if change.lost
-                        && let Some(losses) = self.losses.get(&change.name)
-                    {
-                        losses.send_modify(|count| *count = count.wrapping_add(1));
+                    if let (Some(lost), Some(losses)) = (change.lost, self.losses.get(&change.name)) {
+                        losses.send_replace(lost);
                     }
                 } else {
                     up.signal(message);

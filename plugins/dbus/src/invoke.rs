@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use nowd_plugin::{Call, CallError, Completion};
+use tokio::sync::oneshot::error::TryRecvError;
 use tokio::sync::{oneshot, watch};
 use zbus::message::Message;
+use zbus::names::UniqueName;
 use zbus::wire::StructureBuilder;
 use zbus::{Signature, Structure, Variant};
 
@@ -40,7 +42,11 @@ async fn try_invoke(mapped: &Mapped, bus: &Bus, call: &Call) -> Result<Completio
     let reply = bus.send(&message, &call.deadline).await.map_err(|e| not_sent(mapped, bus, e))?;
     let reply = received(mapped, bus, reply, &mut losses).await?;
     match (answer::completion(mapped, &reply), &mut done) {
-        (Completion::Ok(_), Some(done)) => Ok(finished(mapped, bus, call, done, &mut losses).await),
+        (Completion::Ok(_), Some(done)) => {
+            let header = reply.header();
+            let owner = header.sender().map(UniqueName::as_str);
+            Ok(finished(mapped, bus, call, done, owner, &mut losses).await)
+        }
         (completion, _) => Ok(completion),
     }
 }
@@ -184,19 +190,23 @@ async fn received(
     mapped: &Mapped,
     bus: &Bus,
     mut reply: oneshot::Receiver<Message>,
-    losses: &mut watch::Receiver<u64>,
+    losses: &mut watch::Receiver<String>,
 ) -> Result<Message, Completion> {
     let gone = || answer::failed(mapped, CallError::new("bus_gone", gone_text(bus, "before the reply came")));
-    tokio::select! {
-        biased;
-        reply = &mut reply => reply.map_err(|_| gone()),
-        _ = losses.changed() => {
-            // If the owner was gone before the call came, the bus says so: its word is better than a guess.
-            bus.settle().await;
-            reply.try_recv().map_err(|e| match e {
-                oneshot::error::TryRecvError::Closed => gone(),
-                oneshot::error::TryRecvError::Empty => owner_gone(mapped, "before it replied"),
-            })
+    loop {
+        let lost = tokio::select! {
+            biased;
+            reply = &mut reply => return reply.map_err(|_| gone()),
+            lost = next_loss(losses) => lost,
+        };
+        // An owner that has left the bus cannot have the call: the bus would have answered in its place. One that
+        // lives on without the name may have it, and the name's next owner then does not.
+        let lives = bus.lives(&lost).await;
+        match reply.try_recv() {
+            Ok(reply) => return Ok(reply),
+            Err(TryRecvError::Closed) => return Err(gone()),
+            Err(TryRecvError::Empty) if lives => return Err(owner_gone(mapped, "before it replied")),
+            Err(TryRecvError::Empty) => {}
         }
     }
 }
@@ -207,10 +217,12 @@ async fn finished(
     bus: &Bus,
     call: &Call,
     done: &mut Watch<'_>,
-    losses: &mut watch::Receiver<u64>,
+    owner: Option<&str>,
+    losses: &mut watch::Receiver<String>,
 ) -> Completion {
     let timeout = |why: &str| Completion::Timeout(CallError::new("no_signal", format!("started, but {why}")));
     let signal = mapped.done.as_ref().map_or("", |done| done.signal.as_str());
+    let owner_lost = async { while owner != Some(next_loss(losses).await.as_str()) {} };
     tokio::select! {
         biased;
         found = &mut done.found => match found {
@@ -220,9 +232,18 @@ async fn finished(
                 CallError::new("bus_gone", gone_text(bus, &format!("before the signal {signal:?} came"))),
             ),
         },
-        _ = losses.changed() => owner_gone(mapped, &format!("before it sent the signal {signal:?}")),
+        () = owner_lost => owner_gone(mapped, &format!("before it sent the signal {signal:?}")),
         () = call.deadline.passed() => timeout(&format!("the signal {signal:?} did not come before the deadline")),
         () = call.cancelled.cancelled() => timeout(&format!("cancelled before the signal {signal:?} came")),
+    }
+}
+
+/// The next owner that the destination's name loses.
+async fn next_loss(losses: &mut watch::Receiver<String>) -> String {
+    match losses.changed().await {
+        Ok(()) => losses.borrow_and_update().clone(),
+        // The bus lives as long as its calls; without it there is nothing to tell.
+        Err(_) => std::future::pending().await,
     }
 }
 

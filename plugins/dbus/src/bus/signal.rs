@@ -75,8 +75,8 @@ fn same(a: &Value, b: &Value) -> bool {
 pub(super) struct OwnerChange {
     pub(super) name: String,
     owner: Option<String>,
-    /// Somebody owned the name before.
-    pub(super) lost: bool,
+    /// Who owned the name before.
+    pub(super) lost: Option<String>,
 }
 
 impl OwnerChange {
@@ -97,5 +97,6 @@ pub(super) fn owner_change(message: &Message) -> Option<OwnerChange> {
         return None;
     }
     let (name, old, new): (String, String, String) = message.body().deserialize().ok()?;
-    Some(OwnerChange { name, owner: Some(new).filter(|new| !new.is_empty()), lost: !old.is_empty() })
+    let unless_empty = |owner: String| Some(owner).filter(|owner| !owner.is_empty());
+    Some(OwnerChange { name, owner: unless_empty(new), lost: unless_empty(old) })
 }
