@@ -1,1 +1,24 @@
-//! Room to be filled.
+//! What tests need from the real world: a real mosquitto, a private D-Bus, ptys, a certificate authority, processes.
+//!
+//! For tests only, never a dependency of what is shipped. It panics where something is missing or does not come, with
+//! a message that says what; all that it starts is on loopback or in a temporary directory and ends with its handle.
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::missing_panics_doc,
+    reason = "a test that cannot go on says why and stops; that is what this crate is for"
+)]
+
+mod bus;
+mod certificates;
+mod mosquitto;
+mod process;
+mod pty;
+mod wait;
+
+pub use bus::Bus;
+pub use certificates::{Ca, Identity, KeyForm};
+pub use mosquitto::{Access, Listener, Mosquitto};
+pub use process::{Process, require};
+pub use pty::Pty;
+pub use wait::{wait_for, within};
