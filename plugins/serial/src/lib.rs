@@ -1,1 +1,90 @@
-//! Room to be filled.
+//! Level-0 maps onto devices at serial ports: what to send, and which line of the device means what.
+//!
+//! One task owns each port and does one call at a time. The last check of the deadline stands directly before each
+//! write; what was not sent when it passes is thrown away; and a call holds the port until the line is silent
+//! again, so that a late answer is not taken for the next call's.
+//!
+//! It never writes again by itself, never keeps a call for a port that is not there, and never writes a parameter
+//! that could end the frame.
+
+mod config;
+mod frame;
+mod line;
+mod load;
+mod map;
+mod port;
+mod reader;
+mod transaction;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use nowd_plugin::map::MapSource;
+use nowd_plugin::{BoxFuture, Call, CallError, CancellationToken, Completion, Method, Plugin};
+use tokio::task::JoinSet;
+
+pub use config::{Flow, Format, FormatError, Parity, PortConfig};
+pub use frame::LONGEST_FRAME;
+pub use load::LoadError;
+use load::SerialMethod;
+pub use map::MOST_STEPS;
+use port::Port;
+pub use reader::LONGEST_LINE;
+
+/// The serial maps of a gateway and the ports they use.
+#[derive(Debug)]
+pub struct SerialPlugin {
+    ports: BTreeMap<String, Arc<Port>>,
+    methods: BTreeMap<String, SerialMethod>,
+}
+
+impl SerialPlugin {
+    /// Checks ports and maps. Opens nothing: [`Plugin::run`] does.
+    ///
+    /// A port that no map uses is checked, but never opened.
+    pub fn load(ports: &BTreeMap<String, PortConfig>, maps: &[MapSource]) -> Result<Arc<Self>, LoadError> {
+        let (ports, methods) = load::load(ports, maps)?;
+        Ok(Arc::new(Self { ports, methods }))
+    }
+}
+
+impl Plugin for SerialPlugin {
+    fn name(&self) -> &'static str {
+        "serial"
+    }
+
+    fn methods(&self) -> Vec<Method> {
+        self.methods.values().map(|method| method.described.clone()).collect()
+    }
+
+    fn run(self: Arc<Self>, stop: CancellationToken) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            let mut tasks = JoinSet::new();
+            for port in self.ports.values() {
+                tasks.spawn(Arc::clone(port).run(stop.clone()));
+            }
+            while let Some(ended) = tasks.join_next().await {
+                if let Err(e) = ended {
+                    tracing::error!(error = %e, "the task of a serial port ended; its calls are unavailable from now on");
+                }
+            }
+            stop.cancelled().await;
+        })
+    }
+
+    fn invoke<'a>(&'a self, call: &'a Call) -> BoxFuture<'a, Completion> {
+        Box::pin(async move {
+            let Some(method) = self.methods.get(&call.method) else {
+                let message = format!("the serial plugin has no method {:?}", call.method);
+                return Completion::Unavailable(CallError::new("no_such_method", message));
+            };
+            match method.map.frames(call) {
+                Ok(frames) => method.port.invoke(call, &method.map, frames).await,
+                Err(e) => Completion::InvalidRequest(CallError::new("invalid_request", e.to_string())),
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,274 @@
+//! One open serial line: reading, writing and throwing away. What the bytes mean is known elsewhere.
+//!
+//! Never calls `flush`, which blocks its thread until the device takes the bytes, for ever if it does not.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::{Pin, pin};
+use std::task::Poll;
+use std::time::Duration;
+
+use nowd_plugin::{BootInstant, CancellationToken, Deadline, Expired};
+use serial2::rs4xx::{Rs485Config, TransceiverMode};
+use tokio::io::{AsyncReadExt, AsyncWrite};
+use tokio::time::sleep;
+use tokio_serial::{ClearBuffer, DataBits, FlowControl, SerialPort, SerialStream, StopBits};
+
+use crate::config::{Flow, Parity, PortConfig};
+
+/// How often the kernel is asked whether all bytes have gone out.
+const OUTPUT_POLL: Duration = Duration::from_millis(2);
+/// A line that is never silent is waited for no longer than this after a call without an answer.
+const LONGEST_SETTLE: Duration = Duration::from_secs(3);
+/// How much is read at once, in bytes.
+const CHUNK: usize = 512;
+
+/// When nothing more is to be done for a call.
+#[derive(Debug)]
+pub(crate) struct GiveUp {
+    pub(crate) deadline: Deadline,
+    pub(crate) cancelled: CancellationToken,
+    pub(crate) stop: CancellationToken,
+}
+
+/// Why a call could not be finished.
+#[derive(Debug)]
+pub(crate) enum Interrupt {
+    /// The deadline passed.
+    Late(Expired),
+    /// Nobody waits any more, or the daemon stops.
+    Cancelled,
+    /// The device is not there any more.
+    Gone(io::Error),
+}
+
+impl From<io::Error> for Interrupt {
+    fn from(gone: io::Error) -> Self {
+        Self::Gone(gone)
+    }
+}
+
+impl From<Expired> for Interrupt {
+    fn from(expired: Expired) -> Self {
+        Self::Late(expired)
+    }
+}
+
+impl GiveUp {
+    async fn wait(&self) -> Interrupt {
+        loop {
+            if let Err(expired) = self.deadline.check() {
+                return Interrupt::Late(expired);
+            }
+            tokio::select! {
+                () = self.deadline.passed() => {}
+                () = self.cancelled.cancelled() => return Interrupt::Cancelled,
+                () = self.stop.cancelled() => return Interrupt::Cancelled,
+            }
+        }
+    }
+}
+
+/// An open line. Closing it throws away what was not sent, so that nothing goes out late.
+#[derive(Debug)]
+pub(crate) struct Line {
+    stream: SerialStream,
+    /// When the last byte went over the line, either way.
+    active: BootInstant,
+}
+
+impl Line {
+    /// Opens and sets up the device. Blocks: a device can take its time. Needs a runtime with I/O.
+    pub(crate) fn open(config: &PortConfig) -> io::Result<Self> {
+        let path = config.device.to_str().ok_or(io::ErrorKind::InvalidInput)?;
+        let data_bits = match config.format.data_bits {
+            5 => DataBits::Five,
+            6 => DataBits::Six,
+            7 => DataBits::Seven,
+            _ => DataBits::Eight,
+        };
+        let parity = match config.format.parity {
+            Parity::None => tokio_serial::Parity::None,
+            Parity::Even => tokio_serial::Parity::Even,
+            Parity::Odd => tokio_serial::Parity::Odd,
+        };
+        let flow = match config.flow {
+            Flow::None => FlowControl::None,
+            Flow::Hardware => FlowControl::Hardware,
+            Flow::Software => FlowControl::Software,
+        };
+        // Before the device is ours alone, because it is opened a second time below.
+        let transceiver = if config.rs485 { Some(switch_transceiver(config)?) } else { None };
+        let builder = tokio_serial::new(path, config.baud)
+            .data_bits(data_bits)
+            .parity(parity)
+            .stop_bits(if config.format.stop_bits == 2 { StopBits::Two } else { StopBits::One })
+            .flow_control(flow);
+        let stream = SerialStream::open(&builder)?;
+        drop(transceiver);
+        let line = Self { stream, active: BootInstant::now() };
+        line.clear(ClearBuffer::All)?;
+        Ok(line)
+    }
+
+    /// Reads what comes next. Hanging up is an error.
+    pub(crate) async fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let len = self.stream.read(buffer).await?;
+        if len == 0 {
+            return Err(hung_up());
+        }
+        self.active = BootInstant::now();
+        Ok(len)
+    }
+
+    /// Reads and throws away, for as long as nothing happens to the line.
+    pub(crate) async fn idle(&mut self) -> io::Error {
+        let mut chunk = [0; CHUNK];
+        loop {
+            if let Err(gone) = self.read(&mut chunk).await {
+                return gone;
+            }
+        }
+    }
+
+    /// Gives what is read to `feed`, until it makes something of it (`Some`) or `longest` is over (`None`).
+    pub(crate) async fn listen<T>(
+        &mut self,
+        give_up: &GiveUp,
+        longest: Option<Duration>,
+        mut feed: impl FnMut(&[u8]) -> Option<T>,
+    ) -> Result<Option<T>, Interrupt> {
+        let mut over = pin!(async {
+            match longest {
+                Some(longest) => sleep(longest).await,
+                None => std::future::pending().await,
+            }
+        });
+        let mut chunk = [0; CHUNK];
+        loop {
+            tokio::select! {
+                biased;
+                interrupt = give_up.wait() => return Err(interrupt),
+                () = &mut over => return Ok(None),
+                len = self.read(&mut chunk) => {
+                    let found = feed(chunk.get(..len?).unwrap_or_default());
+                    if found.is_some() {
+                        return Ok(found);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Waits until the line has been silent for `gap`.
+    pub(crate) async fn wait_gap(&mut self, gap: Duration, give_up: &GiveUp) -> Result<(), Interrupt> {
+        loop {
+            let silent = BootInstant::now().saturating_since(self.active);
+            if silent >= gap {
+                return Ok(());
+            }
+            self.listen(give_up, Some(gap.saturating_sub(silent)), |_| None::<()>).await?;
+        }
+    }
+
+    /// Writes `bytes`, with the last check of the deadline before each attempt. `written` is raised with the first
+    /// byte that the kernel takes.
+    pub(crate) async fn write(
+        &mut self,
+        mut bytes: &[u8],
+        give_up: &GiveUp,
+        written: &mut bool,
+    ) -> Result<(), Interrupt> {
+        while !bytes.is_empty() {
+            let stream = &mut self.stream;
+            let attempt = poll_fn(|cx| {
+                if let Err(expired) = give_up.deadline.check() {
+                    return Poll::Ready(Err(Interrupt::Late(expired)));
+                }
+                Pin::new(&mut *stream).poll_write(cx, bytes).map_err(Interrupt::Gone)
+            });
+            let len = tokio::select! {
+                biased;
+                interrupt = give_up.wait() => return Err(interrupt),
+                len = attempt => len?,
+            };
+            if len == 0 {
+                return Err(hung_up().into());
+            }
+            *written = true;
+            self.active = BootInstant::now();
+            bytes = bytes.get(len..).unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    /// Waits until the kernel has sent what was written.
+    pub(crate) async fn wait_sent(&mut self, give_up: &GiveUp) -> Result<(), Interrupt> {
+        // Where the kernel cannot tell, there is nothing to wait for; a device that is gone is seen when reading.
+        while self.stream.bytes_to_write().unwrap_or(0) > 0 {
+            self.listen(give_up, Some(OUTPUT_POLL), |_| None::<()>).await?;
+        }
+        Ok(())
+    }
+
+    /// After a call without an answer: throws away what was not sent, waits until the line has been silent for
+    /// `silence`, and throws away what came. Gives what `feed` makes of a late answer.
+    pub(crate) async fn settle<T>(
+        &mut self,
+        silence: Duration,
+        stop: &CancellationToken,
+        mut feed: impl FnMut(&[u8]) -> Option<T>,
+    ) -> io::Result<Option<T>> {
+        self.clear(ClearBuffer::Output)?;
+        let mut over = pin!(sleep(LONGEST_SETTLE.max(silence.saturating_mul(10))));
+        let mut chunk = [0; CHUNK];
+        let mut found = None;
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                () = &mut over => break,
+                len = self.read(&mut chunk) => {
+                    let late = feed(chunk.get(..len?).unwrap_or_default());
+                    found = found.or(late);
+                }
+                () = sleep(silence) => break,
+            }
+        }
+        self.discard_input()?;
+        Ok(found)
+    }
+
+    /// Throws away what the device sent and nobody read.
+    pub(crate) fn discard_input(&self) -> io::Result<()> {
+        self.clear(ClearBuffer::Input)
+    }
+
+    fn clear(&self, buffer: ClearBuffer) -> io::Result<()> {
+        Ok(self.stream.clear(buffer)?)
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        // Closing waits for unsent output, up to 30 s; and a pty stays exclusive for its next owner. A device that
+        // is gone fails both, and needs neither.
+        self.clear(ClearBuffer::All).ok();
+        self.stream.set_exclusive(false).ok();
+    }
+}
+
+fn switch_transceiver(config: &PortConfig) -> io::Result<serial2::SerialPort> {
+    let port = serial2::SerialPort::open(&config.device, serial2::KeepSettings)?;
+    port.set_rs4xx_mode(TransceiverMode::Rs485(Rs485Config::new())).map_err(|e| {
+        let message = format!(
+            "its driver does not switch an RS-485 transceiver ({e}); leave `rs485` out if the adapter does it by itself"
+        );
+        io::Error::new(e.kind(), message)
+    })?;
+    Ok(port)
+}
+
+fn hung_up() -> io::Error {
+    io::Error::new(io::ErrorKind::UnexpectedEof, "the device hung up")
+}

@@ -1,0 +1,184 @@
+//! One call on an open line: its steps in order, and what is known when they end. Writes nothing twice.
+
+use std::io;
+use std::sync::Arc;
+
+use nowd_plugin::{Call, CallError, CancellationToken, Completion, Outcome};
+use regex::Regex;
+use serde_json::{Map, Value};
+use tokio::sync::oneshot;
+
+use crate::line::{GiveUp, Interrupt, Line};
+use crate::map::{Frame, SerialMap, Verdict};
+use crate::port::Port;
+use crate::reader::LineReader;
+
+/// A call on its way to the port's task.
+#[derive(Debug)]
+pub(crate) struct Transaction {
+    pub(crate) call: Call,
+    pub(crate) map: Arc<SerialMap>,
+    pub(crate) frames: Vec<Frame>,
+    pub(crate) done: oneshot::Sender<Completion>,
+}
+
+/// How far a call has come.
+struct Progress {
+    /// The kernel took at least one byte.
+    written: bool,
+    /// How many frames have been written and, where they have a reply, confirmed.
+    sent: usize,
+    /// Whether every frame so far was confirmed.
+    confirmed: bool,
+    captures: Map<String, Value>,
+    /// The reply that is waited for, and whether it is the last.
+    waiting: Option<(Regex, bool)>,
+    reader: LineReader,
+}
+
+impl Transaction {
+    /// Runs the call, tells its completion when the line is free again, and says so if the device is gone.
+    pub(crate) async fn run(self, port: &Port, line: &mut Line, stop: &CancellationToken) -> io::Result<()> {
+        let give_up = GiveUp {
+            deadline: self.call.deadline,
+            cancelled: self.call.cancelled.clone(),
+            stop: stop.clone(),
+        };
+        let mut progress = Progress {
+            written: false,
+            sent: 0,
+            confirmed: true,
+            captures: Map::new(),
+            waiting: None,
+            reader: LineReader::new(self.map.terminator.as_bytes()),
+        };
+        let ended = self.steps(port, line, &give_up, &mut progress).await;
+        let (completion, line) = match ended {
+            Ok(completion) => (completion, Ok(())),
+            Err(interrupt) => self.interrupted(port, line, stop, progress, interrupt).await,
+        };
+        self.done.send(completion).ok();
+        line
+    }
+
+    async fn steps(
+        &self,
+        port: &Port,
+        line: &mut Line,
+        give_up: &GiveUp,
+        progress: &mut Progress,
+    ) -> Result<Completion, Interrupt> {
+        for (index, frame) in self.frames.iter().enumerate() {
+            let (bytes, reply) = match frame {
+                Frame::Send { bytes, reply } => (bytes, reply),
+                Frame::Wait(wait) => {
+                    line.listen(give_up, Some(*wait), |_| None::<()>).await?;
+                    continue;
+                }
+            };
+            if let Some(gap) = port.config.gap {
+                line.wait_gap(gap, give_up).await?;
+            }
+            line.discard_input()?;
+            line.write(bytes, give_up, &mut progress.written).await?;
+            if let Some(reply) = reply {
+                progress.reader.reset();
+                progress.waiting = Some((reply.clone(), index + 1 == self.frames.len()));
+                let reader = &mut progress.reader;
+                let verdict = line.listen(give_up, None, |chunk| self.hear(reply, reader, chunk)).await?;
+                progress.waiting = None;
+                if let Some(completion) = verdict.and_then(|verdict| progress.take(verdict)) {
+                    return Ok(completion);
+                }
+            } else {
+                line.wait_sent(give_up).await?;
+                progress.confirmed = false;
+            }
+            progress.sent += 1;
+        }
+        Ok(progress.finished())
+    }
+
+    fn hear(&self, reply: &Regex, reader: &mut LineReader, chunk: &[u8]) -> Option<Verdict> {
+        reader.feed(chunk, &mut |line| {
+            let verdict = self.map.judge(reply, line);
+            if verdict.is_none() {
+                tracing::debug!(id = %self.call.id, line = %line.escape_ascii(), "a line that is no answer");
+            }
+            verdict
+        })
+    }
+
+    /// What is known of a call that could not be finished; waits until the line is free.
+    async fn interrupted(
+        &self,
+        port: &Port,
+        line: &mut Line,
+        stop: &CancellationToken,
+        mut progress: Progress,
+        interrupt: Interrupt,
+    ) -> (Completion, io::Result<()>) {
+        let (code, why) = match interrupt {
+            Interrupt::Gone(gone) if progress.written => {
+                let message = format!("{port} went in mid-call: {gone}");
+                let error = CallError::new("port_gone", message);
+                return (Completion::Failed { outcome: Outcome::Unknown, error }, Err(gone));
+            }
+            Interrupt::Gone(gone) => return (port.gone_because(&gone.to_string()), Err(gone)),
+            Interrupt::Late(expired) if !progress.written => return (expired.into(), Ok(())),
+            Interrupt::Cancelled if !progress.written => return (port.cancelled(), Ok(())),
+            Interrupt::Late(_) => ("timeout", "the deadline passed"),
+            Interrupt::Cancelled => ("cancelled", "the call was cancelled"),
+        };
+        let waiting = progress.waiting.take();
+        let reader = &mut progress.reader;
+        let settled = line.settle(port.config.silence(), stop, |chunk| {
+            let (reply, _) = waiting.as_ref()?;
+            self.hear(reply, reader, chunk)
+        });
+        let (late, line) = match settled.await {
+            Ok(late) => (late, Ok(())),
+            Err(gone) => (None, Err(gone)),
+        };
+        // A late answer is still the truth about the device, unless steps after it were never sent.
+        let last = waiting.is_some_and(|(_, last)| last);
+        let late = match late {
+            Some(Verdict::Reply(_)) if !last => None,
+            Some(verdict) => Some(progress.take(verdict).unwrap_or_else(|| progress.finished())),
+            None => None,
+        };
+        let completion = late.unwrap_or_else(|| {
+            let (sent, all) =
+                (progress.sent, self.frames.iter().filter(|f| matches!(f, Frame::Send { .. })).count());
+            let message = format!(
+                "{why} after {sent} of {all} frames were done at {port}, and the next had begun or was due"
+            );
+            Completion::Timeout(CallError::new(code, message))
+        });
+        (completion, line)
+    }
+}
+
+impl Progress {
+    /// Takes what the device said; gives the completion if the call ends with it.
+    fn take(&mut self, verdict: Verdict) -> Option<Completion> {
+        match verdict {
+            Verdict::Reply(captures) => {
+                self.captures.extend(captures);
+                None
+            }
+            // It refused this step, but an earlier one was done.
+            Verdict::Refused(error) if self.sent > 0 => {
+                Some(Completion::Failed { outcome: Outcome::Unknown, error })
+            }
+            Verdict::Refused(error) => Some(Completion::Refused(error)),
+            Verdict::Failed(error) => Some(Completion::Failed { outcome: Outcome::Unknown, error }),
+        }
+    }
+
+    fn finished(&mut self) -> Completion {
+        let captures = std::mem::take(&mut self.captures);
+        let response = if captures.is_empty() { Value::Null } else { Value::Object(captures) };
+        if self.confirmed { Completion::Ok(response) } else { Completion::Sent(response) }
+    }
+}
