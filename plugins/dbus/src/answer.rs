@@ -3,7 +3,7 @@
 //! An error of the *bus itself* that says that a call was not delivered is `unavailable`. An error of the *service*
 //! that says that it has no such member is `refused`, since no method ran. Whatever else a service calls wrong, bad
 //! arguments and denied access among it, may have been found out half-way: unknown, unless the map lists the name
-//! under `refused`. Reading a property moves nothing, so its errors are `failed` with `not_executed`.
+//! under `refused`; only the service's own word counts for that. Reading a property moves nothing, so its errors are `failed` with `not_executed`.
 
 use nowd_plugin::{CallError, Completion, Outcome};
 use zbus::message::{Message, Type};
@@ -40,12 +40,13 @@ pub(crate) fn completion(mapped: &Mapped, reply: &Message) -> Completion {
     let header = reply.header();
     let name = header.error_name().map_or("unnamed_error", |name| name.as_str());
     let error = CallError::new(clip(name, MAX_TEXT), text(mapped, reply));
-    let from_bus = header.sender().is_some_and(|sender| sender.as_str() == BUS_NAME);
-    if mapped.refused.iter().any(|refused| refused == name) {
-        Completion::Refused(error)
-    } else if from_bus && NOT_DELIVERED.contains(&name) {
+    // The bus may be the service that is called; else what it says is about the delivery.
+    let from_bus = mapped.target.destination != BUS_NAME
+        && header.sender().is_some_and(|sender| sender.as_str() == BUS_NAME);
+    let listed = mapped.refused.iter().any(|refused| refused == name);
+    if from_bus && NOT_DELIVERED.contains(&name) {
         Completion::Unavailable(error)
-    } else if !from_bus && NO_SUCH_MEMBER.contains(&name) {
+    } else if !from_bus && (listed || NO_SUCH_MEMBER.contains(&name)) {
         Completion::Refused(error)
     } else {
         failed(mapped, error)

@@ -252,6 +252,10 @@ impl Bus {
         let mut state = self.lock();
         let up = state.up.as_mut().ok_or(SendError::Gone)?;
         if up.pending.len() >= MAX_PENDING {
+            // A question that was given up is still noted here until its answer comes.
+            up.pending.retain(|_, taker| !taker.is_closed());
+        }
+        if up.pending.len() >= MAX_PENDING {
             return Err(SendError::TooMany);
         }
         let (sender, reply) = oneshot::channel();

@@ -4,6 +4,30 @@
 //! bus that they name; [`Plugin::invoke`] makes one D-Bus call. How JSON and D-Bus types correspond stands in
 //! `convert.rs`, what the errors of a service mean in `answer.rs`.
 //!
+//! ```toml
+//! [dbus]
+//! bus = "system"                      # or "session", or an address: "unix:path=/run/example/bus"
+//! destination = "com.example.Window1"
+//! path = "/com/example/window/left"
+//! interface = "com.example.Window1"
+//! [methods."window.set"]
+//! call = "MoveTo"                     # a method has exactly one of `call`, `get` and `set`
+//! args = ["$percent", "$call.id"]     # any values; texts may hold parameters
+//! signature = "us"                    # optional: else the service is asked, once per owner of its name
+//! refused = ["com.example.Error.Interlock"]               # these errors mean: it did nothing
+//! done = { signal = "Moved", match = ["$call.id"] }       # optional: the call only starts the work
+//! params.percent = { type = "integer", minimum = 0, maximum = 100 }
+//! [methods."window.position"]
+//! get = "Position"                    # a property
+//! [methods."window.speed"]
+//! set = "Speed"
+//! value = "$speed"
+//! params.speed = { type = "integer" }
+//! ```
+//!
+//! With `done`, the call's response is the signal's body; a signal counts only from the owner of `destination`, at
+//! `path`, in `done.interface` (default: `interface`), and with the values of `match` at its start.
+//!
 //! What it never does: start a service (every call carries `NO_AUTO_START`), send after the deadline, send again
 //! what was sent, or keep a call for a bus that is not there.
 

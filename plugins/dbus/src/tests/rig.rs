@@ -219,6 +219,10 @@ impl Window {
         percent
     }
 
+    fn big(&self, length: u32) -> String {
+        "x".repeat(length.try_into().unwrap())
+    }
+
     fn nothing(&self) {
         self.seen.calls.fetch_add(1, Ordering::SeqCst);
     }
