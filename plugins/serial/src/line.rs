@@ -20,6 +20,8 @@ use crate::config::{Flow, Parity, PortConfig};
 const OUTPUT_POLL: Duration = Duration::from_millis(2);
 /// A line that is never silent is waited for no longer than this after a call without an answer.
 const LONGEST_SETTLE: Duration = Duration::from_secs(3);
+/// How much old input is thrown away before a write, in bytes; a device that floods must not hold up the call.
+const MOST_DISCARDED: usize = 64 * 1024;
 /// How much is read at once, in bytes.
 const CHUNK: usize = 512;
 
@@ -239,9 +241,20 @@ impl Line {
         Ok(found)
     }
 
-    /// Throws away what the device sent and nobody read.
-    pub(crate) fn discard_input(&self) -> io::Result<()> {
-        self.clear(ClearBuffer::Input)
+    /// Throws away what the device has sent and nobody read; says if the device is gone.
+    ///
+    /// By reading: a flush of the kernel's input queue can swallow a flow-control character on its way through.
+    pub(crate) fn discard_input(&mut self) -> io::Result<()> {
+        let mut chunk = [0; CHUNK];
+        for _ in 0..MOST_DISCARDED / CHUNK {
+            match self.stream.try_read(&mut chunk) {
+                Ok(0) => return Err(hung_up()),
+                Ok(_) => self.active = BootInstant::now(),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(())
     }
 
     fn clear(&self, buffer: ClearBuffer) -> io::Result<()> {
