@@ -1,0 +1,118 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn level(name: &str) -> Level {
+    Level::new(name).unwrap()
+}
+
+fn stamp(incarnation: u128, now: u64) -> GatewayStamp {
+    GatewayStamp { incarnation: Uuid::from_u128(incarnation), now, version: String::new() }
+}
+
+fn at(micros: u64) -> BootInstant {
+    BootInstant::from_micros(micros)
+}
+
+/// What is asked for at `now`, with a deadline one second later.
+fn asked(bounds: &ClockBounds, now: u64) -> Option<(u128, u64)> {
+    bounds.not_after(&level("g"), at(now + 1_000_000), at(now)).map(|n| (n.incarnation.as_u128(), n.at))
+}
+
+#[test]
+fn the_largest_bound_of_the_running_incarnation_is_kept() {
+    let mut bounds = ClockBounds::new(4);
+    assert_eq!(asked(&bounds, 0), None);
+    bounds.heard(&level("g"), &stamp(1, 5_000_000), at(0));
+    assert_eq!(asked(&bounds, 0), Some((1, 5_999_800)));
+    // A slow reply says less than what is known already.
+    bounds.heard(&level("g"), &stamp(1, 5_000_500), at(1_000));
+    assert_eq!(asked(&bounds, 0), Some((1, 5_999_800)));
+    // A quick one says more.
+    bounds.heard(&level("g"), &stamp(1, 5_001_500), at(1_000));
+    assert_eq!(asked(&bounds, 1_000), Some((1, 6_001_300)));
+    // Another start of the process begins anew, however small its clock is.
+    bounds.heard(&level("g"), &stamp(2, 70), at(2_000));
+    assert_eq!(asked(&bounds, 2_000), Some((2, 999_870)));
+    bounds.runs_as(&level("g"), Uuid::from_u128(2));
+    assert!(asked(&bounds, 2_000).is_some());
+    bounds.runs_as(&level("g"), Uuid::from_u128(3));
+    assert_eq!(asked(&bounds, 2_000), None);
+}
+
+#[test]
+fn a_resync_replaces_even_what_was_larger() {
+    let mut bounds = ClockBounds::new(4);
+    bounds.heard(&level("g"), &stamp(1, u64::MAX), at(0));
+    assert_eq!(asked(&bounds, 0), Some((1, u64::MAX)));
+    bounds.resynced(&level("g"), &stamp(1, 100), at(0));
+    assert_eq!(asked(&bounds, 0), Some((1, 999_900)));
+}
+
+#[test]
+fn a_bound_that_has_grown_too_old_is_not_used() {
+    let mut bounds = ClockBounds::new(4);
+    bounds.heard(&level("g"), &stamp(1, 0), at(0));
+    // 200 ppm of 500 s are a tenth of the second that is left.
+    assert!(asked(&bounds, 500_000_000).is_some());
+    assert_eq!(asked(&bounds, 500_010_000), None);
+    assert!(
+        bounds.not_after(&level("g"), at(530_000_000), at(500_010_000)).is_some(),
+        "enough for a longer one"
+    );
+}
+
+#[test]
+fn the_map_is_bounded() {
+    let mut bounds = ClockBounds::new(2);
+    for name in ["a", "b", "g"] {
+        bounds.heard(&level(name), &stamp(1, 0), at(0));
+    }
+    assert_eq!(bounds.targets.len(), 2);
+    assert!(asked(&bounds, 0).is_some());
+    assert!(bounds.not_after(&level("a"), at(9), at(0)).is_none());
+}
+
+proptest! {
+    /// For any offset, any delay of any reply and any drift within the margin, `not_after` has come in the gateway's
+    /// clock when the caller's deadline comes.
+    #[test]
+    fn never_later_than_the_truth(
+        ours in 0..10_u64.pow(13),
+        theirs in 0..10_u64.pow(13),
+        drift in -200..=200_i128,
+        replies in prop::collection::vec((0..2_000_000_000_u64, 0..5_000_000_u64), 1..8),
+        idle in 0..1_000_000_u64,
+        budget in 1..30_000_000_u64,
+    ) {
+        // The gateway's clock when ours shows `instant`, in millionths of a microsecond.
+        let gateway = |instant: u64| {
+            i128::from(theirs) * 1_000_000 + i128::from(instant - ours) * (1_000_000 + drift)
+        };
+        let mut bounds = ClockBounds::new(4);
+        let mut clock = ours;
+        for (pause, delay) in replies {
+            let stamped = clock + pause;
+            clock = stamped + delay;
+            let now = u64::try_from(gateway(stamped) / 1_000_000).unwrap();
+            bounds.heard(&level("g"), &stamp(1, now), at(clock));
+        }
+        let now = clock + idle;
+        let deadline = now + budget;
+        if let Some(not_after) = bounds.not_after(&level("g"), at(deadline), at(now)) {
+            prop_assert!(i128::from(not_after.at) * 1_000_000 <= gateway(deadline));
+        }
+    }
+
+    /// And it is early by no more than the reply's way and the margin.
+    #[test]
+    fn early_by_no_more_than_the_delay(delay in 0..5_000_000_u64, idle in 0..1_000_000_u64, budget in 10_000..30_000_000_u64) {
+        let mut bounds = ClockBounds::new(4);
+        bounds.heard(&level("g"), &stamp(1, 0), at(delay));
+        let deadline = delay + idle + budget;
+        if let Some(not_after) = bounds.not_after(&level("g"), at(deadline), at(delay + idle)) {
+            let early = deadline - not_after.at;
+            prop_assert!(early <= delay + drift(idle + budget));
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! The one place in the cloud side that reads clocks and waits for them.
+//!
+//! Deadlines are instants of `CLOCK_BOOTTIME`, which counts while the machine is suspended and is never stepped. The
+//! wall clock is read only for a request's `timestamp`; nothing here is judged by it.
+
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
+
+/// Timers do not count a suspended machine's time, so a long wait looks at the clock again this often.
+const LONGEST_NAP: Duration = Duration::from_secs(1);
+
+/// An instant of `CLOCK_BOOTTIME`, in microseconds since boot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BootInstant(u64);
+
+impl BootInstant {
+    /// Reads the clock.
+    #[must_use]
+    pub fn now() -> Self {
+        let time = clock_gettime(ClockId::Boottime);
+        // The kernel counts from boot: neither part is ever negative.
+        let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
+        let nanoseconds = u64::try_from(time.tv_nsec).unwrap_or_default();
+        Self(seconds.saturating_mul(1_000_000).saturating_add(nanoseconds / 1_000))
+    }
+
+    /// The instant this many microseconds after boot.
+    #[must_use]
+    pub const fn from_micros(micros: u64) -> Self {
+        Self(micros)
+    }
+
+    /// Microseconds since boot.
+    #[must_use]
+    pub const fn as_micros(self) -> u64 {
+        self.0
+    }
+
+    /// This instant, later by `duration`; the end of time if that is too far.
+    #[must_use]
+    pub fn saturating_add(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)))
+    }
+
+    /// Time from `earlier` to this instant; zero if `earlier` is later.
+    #[must_use]
+    pub const fn saturating_since(self, earlier: Self) -> Duration {
+        Duration::from_micros(self.0.saturating_sub(earlier.0))
+    }
+}
+
+/// What the wall clock showed at `instant`, which has passed, in whole milliseconds since 1970; 0 if it is set to before.
+///
+/// Never later than the truth: a gateway that trusts its own wall clock counts the call's age from here.
+pub(crate) fn unix_ms_at(instant: BootInstant) -> u64 {
+    let time = clock_gettime(ClockId::Realtime);
+    let passed = BootInstant::now().saturating_since(instant).as_micros();
+    let seconds = u128::try_from(time.tv_sec).unwrap_or_default();
+    let nanoseconds = u128::try_from(time.tv_nsec).unwrap_or_default();
+    let micros = (seconds * 1_000_000 + nanoseconds / 1_000).saturating_sub(passed);
+    u64::try_from(micros / 1_000).unwrap_or_default()
+}
+
+/// Waits until `instant` has come; for ever where there is none.
+pub(crate) async fn sleep_until(instant: Option<BootInstant>) {
+    let Some(instant) = instant else { return std::future::pending().await };
+    loop {
+        let left = instant.saturating_since(BootInstant::now());
+        if left.is_zero() {
+            return;
+        }
+        tokio::time::sleep(left.min(LONGEST_NAP)).await;
+    }
+}
+
+/// The result of `work`, or nothing if `deadline` comes first.
+pub(crate) async fn until<T>(deadline: BootInstant, work: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        biased;
+        result = work => Some(result),
+        () = sleep_until(Some(deadline)) => None,
+    }
+}

@@ -1,0 +1,558 @@
+//! Decides about calls: what is published when, which reply belongs to which call, how each ends.
+//!
+//! Everything comes in with the time at which it happened, and goes out through [`Wire`]. Nothing here waits, reads a
+//! clock or touches the network. At most one attempt of a call is ever undecided: it is sent again only after a
+//! `resync`, which says that the attempt before it did nothing.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use nowd_link::{Properties, Publish, Qos, SendError};
+use nowd_protocol::{
+    Level, Outcome, Presence, PresenceTopic, Reply, ReplyStatus, ReplyTopic, Request, RequestTopic, Status,
+    Uuid,
+};
+
+use super::answer::Answer;
+use super::counts::Counts;
+use crate::bounds::ClockBounds;
+use crate::clock::BootInstant;
+use crate::presence::{Look, Standing, Watches};
+
+/// How often one call is sent again after a `resync`.
+const MOST_RESYNCS: usize = 3;
+/// How many targets' clocks are remembered.
+const MOST_BOUNDS: usize = 10_000;
+/// How many presences are subscribed to: AWS IoT Core allows 50 subscriptions on a connection.
+const MOST_WATCHES: usize = 40;
+/// When to try again what the link had no room for, should nothing happen before.
+const TRY_AGAIN: Duration = Duration::from_millis(5);
+/// The method level of a probe's topic.
+const PROBE: &str = "probe";
+
+/// What the core acts through.
+pub(crate) trait Wire {
+    /// Publishes on the open connection; what becomes of it is told under `about`.
+    fn publish(&mut self, publish: Publish, about: About) -> Result<(), SendError>;
+    fn subscribe(&mut self, filter: &str) -> Result<(), SendError>;
+    fn unsubscribe(&mut self, filter: &str);
+    fn answer(&mut self, answer: Answer);
+}
+
+/// What a publish is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum About {
+    Call(Uuid),
+    Probe(Uuid),
+}
+
+/// In which form a request is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Form {
+    /// nowd's own: the target must be known to be connected.
+    #[default]
+    Native,
+    /// The public sample's, whose devices publish no presence and know no deadline.
+    Compat,
+}
+
+/// A call that comes in.
+#[derive(Debug)]
+pub(crate) struct NewCall {
+    pub(crate) request: Request,
+    pub(crate) form: Form,
+    pub(crate) received: BootInstant,
+    pub(crate) deadline: BootInstant,
+}
+
+#[derive(Debug)]
+struct Call {
+    /// Its place among the calls.
+    place: u64,
+    request: Request,
+    form: Form,
+    received: BootInstant,
+    deadline: BootInstant,
+    stage: Stage,
+    /// How often it was published.
+    attempts: u32,
+    /// The last `resync`, should there be no better answer.
+    resync: Option<Reply>,
+    resyncs: usize,
+    /// The incarnations that this call was sent to or heard of.
+    incarnations: HashSet<Uuid>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Stage {
+    /// Nothing undecided was published.
+    Waiting(For),
+    /// An attempt was published then, and nothing was heard of it.
+    Sent(BootInstant),
+}
+
+#[derive(Debug, Clone, Copy)]
+enum For {
+    Link,
+    Presence,
+    Room,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    /// The call ends with it.
+    Answer,
+    /// The call may be sent again.
+    Again,
+    /// It does not count.
+    Stale,
+}
+
+/// All calls of one process.
+#[derive(Debug)]
+pub(crate) struct Core {
+    client: Level,
+    most_calls: usize,
+    counts: Arc<Counts>,
+    link_up: bool,
+    /// The link or the watches had no room.
+    blocked: bool,
+    calls: HashMap<Uuid, Call>,
+    deadlines: BTreeSet<(BootInstant, Uuid)>,
+    /// Calls to be looked at when something changes, in the order in which they came.
+    waiting: BTreeSet<(u64, Uuid)>,
+    submitted: u64,
+    bounds: ClockBounds,
+    watches: Watches,
+    probes: u128,
+}
+
+impl Core {
+    /// `seed` makes this process's probes its own.
+    pub(crate) fn new(client: Level, most_calls: usize, seed: Uuid, counts: Arc<Counts>) -> Self {
+        Self {
+            client,
+            most_calls,
+            counts,
+            link_up: false,
+            blocked: false,
+            calls: HashMap::new(),
+            deadlines: BTreeSet::new(),
+            waiting: BTreeSet::new(),
+            submitted: 0,
+            bounds: ClockBounds::new(MOST_BOUNDS),
+            watches: Watches::new(MOST_WATCHES),
+            probes: seed.as_u128(),
+        }
+    }
+
+    /// A call comes in.
+    pub(crate) fn submit(&mut self, now: BootInstant, new: NewCall, wire: &mut impl Wire) {
+        let NewCall { request, form, received, deadline } = new;
+        let id = request.topic.id;
+        if self.calls.len() >= self.most_calls {
+            let message = format!("{} calls are waiting for their answers already", self.calls.len());
+            return wire.answer(Answer::own(id, Status::Busy, message));
+        }
+        self.submitted += 1;
+        let call = Call {
+            place: self.submitted,
+            request,
+            form,
+            received,
+            deadline,
+            stage: Stage::Waiting(For::Link),
+            attempts: 0,
+            resync: None,
+            resyncs: 0,
+            incarnations: HashSet::new(),
+        };
+        self.deadlines.insert((deadline, id));
+        self.waiting.insert((call.place, id));
+        self.calls.insert(id, call);
+        self.advance(now, id, wire);
+    }
+
+    /// Whether a call with this id waits for its answer.
+    pub(crate) fn knows(&self, id: Uuid) -> bool {
+        self.calls.contains_key(&id)
+    }
+
+    /// The one who asked has gone away.
+    pub(crate) fn gone(&mut self, id: Uuid) {
+        self.remove(id);
+    }
+
+    /// A connection is open, and replies reach us on it.
+    pub(crate) fn connected(&mut self, now: BootInstant, wire: &mut impl Wire) {
+        self.link_up = true;
+        self.advance_all(now, wire);
+    }
+
+    /// The connection has ended.
+    pub(crate) fn disconnected(&mut self) {
+        self.link_up = false;
+        self.watches.clear();
+        for (_, id) in &self.waiting {
+            if let Some(call) = self.calls.get_mut(id) {
+                call.stage = Stage::Waiting(For::Link);
+            }
+        }
+    }
+
+    /// The broker did not take a publish.
+    pub(crate) fn not_taken(&mut self, now: BootInstant, about: About, reason: &str, wire: &mut impl Wire) {
+        match about {
+            About::Probe(probe) => {
+                tracing::warn!(
+                    reason,
+                    "the broker does not let this side publish to itself, so presence is unknown"
+                );
+                if let Some(target) = self.watches.target_of(probe) {
+                    self.watches.refused(&target);
+                }
+                self.advance_all(now, wire);
+            }
+            About::Call(id) => {
+                let message =
+                    format!("the broker did not take the request ({reason}); nothing was delivered");
+                self.end(now, Answer::own(id, Status::Unavailable, message), wire);
+            }
+        }
+    }
+
+    /// The broker refused a subscription.
+    pub(crate) fn not_subscribed(
+        &mut self,
+        now: BootInstant,
+        filter: &str,
+        reason: &str,
+        wire: &mut impl Wire,
+    ) {
+        if let Ok(PresenceTopic(target)) = PresenceTopic::parse(filter) {
+            tracing::warn!(%target, reason, "the broker does not let this side see the target's presence");
+            self.watches.refused(&target);
+            self.advance_all(now, wire);
+        }
+    }
+
+    /// A message came in; `retain` says that the broker had kept it.
+    pub(crate) fn message(
+        &mut self,
+        now: BootInstant,
+        topic: &str,
+        payload: &[u8],
+        retain: bool,
+        wire: &mut impl Wire,
+    ) {
+        if let Ok(PresenceTopic(target)) = PresenceTopic::parse(topic) {
+            if self.presence(&target, payload) {
+                self.advance_all(now, wire);
+            }
+            return;
+        }
+        match ReplyTopic::parse(topic) {
+            Ok(ReplyTopic(topic)) if topic.client == self.client => {
+                if topic.target == self.client && topic.method.as_str() == PROBE {
+                    if self.watches.echo(topic.id) {
+                        self.advance_all(now, wire);
+                    }
+                } else if retain {
+                    // Kept by the broker, so it answers no call of now.
+                    self.counts.unknown();
+                } else {
+                    self.reply(now, &topic, payload, wire);
+                }
+            }
+            Ok(_) | Err(_) => self.counts.unreadable(),
+        }
+    }
+
+    /// Time has passed, or something happened.
+    pub(crate) fn tick(&mut self, now: BootInstant, wire: &mut impl Wire) {
+        while let Some((deadline, id)) = self.deadlines.first().copied()
+            && deadline <= now
+        {
+            self.deadlines.pop_first();
+            self.at_deadline(now, id, wire);
+        }
+        if self.blocked {
+            self.advance_all(now, wire);
+        }
+    }
+
+    /// This side stops: nothing more will be heard.
+    pub(crate) fn stop(&mut self, now: BootInstant, wire: &mut impl Wire) {
+        let ids: Vec<Uuid> = self.calls.keys().copied().collect();
+        for id in ids {
+            let sent = self.calls.get(&id).is_some_and(|call| matches!(call.stage, Stage::Sent(_)));
+            if sent {
+                let message = "the cloud side stopped before a reply came; the request may have run";
+                self.end(now, Answer::own(id, Status::NoReply, message), wire);
+            } else {
+                let message = "the cloud side stops; nothing was sent";
+                self.end_unsent(now, Answer::own(id, Status::Offline, message), wire);
+            }
+        }
+    }
+
+    /// When [`Core::tick`] is wanted next.
+    pub(crate) fn next_wake(&self, now: BootInstant) -> Option<BootInstant> {
+        let deadline = self.deadlines.first().map(|(deadline, _)| *deadline);
+        if !self.blocked {
+            return deadline;
+        }
+        let again = now.saturating_add(TRY_AGAIN);
+        Some(deadline.map_or(again, |deadline| deadline.min(again)))
+    }
+
+    fn presence(&mut self, target: &Level, payload: &[u8]) -> bool {
+        if payload.is_empty() {
+            return self.watches.cleared(target);
+        }
+        let Ok(presence) = Presence::parse(payload) else {
+            self.counts.unreadable();
+            return false;
+        };
+        let counts = self.watches.heard(target, &presence);
+        if counts && presence.online {
+            self.bounds.runs_as(target, presence.incarnation);
+        }
+        counts
+    }
+
+    fn reply(&mut self, now: BootInstant, topic: &RequestTopic, payload: &[u8], wire: &mut impl Wire) {
+        let Some(call) = self.calls.get_mut(&topic.id) else { return self.counts.unknown() };
+        let Stage::Sent(sent) = call.stage else { return self.counts.unknown() };
+        if call.request.topic != *topic {
+            return self.counts.mismatched();
+        }
+        let Ok(reply) = Reply::parse(payload) else { return self.counts.unreadable() };
+        if reply.id != topic.id {
+            return self.counts.mismatched();
+        }
+        let verdict = call.judge(&reply);
+        match (&reply.gateway, verdict) {
+            (_, Verdict::Stale) => return self.counts.unknown(),
+            (Some(stamp), Verdict::Again) => self.bounds.resynced(&topic.target, stamp, now),
+            (Some(stamp), Verdict::Answer) => self.bounds.heard(&topic.target, stamp, now),
+            (None, Verdict::Again | Verdict::Answer) => {}
+        }
+        if verdict == Verdict::Answer {
+            return self.end(now, Answer::heard(reply, now.saturating_since(sent)), wire);
+        }
+        call.resyncs += 1;
+        call.resync = Some(reply);
+        call.stage = Stage::Waiting(For::Link);
+        self.waiting.insert((call.place, topic.id));
+        self.advance(now, topic.id, wire);
+    }
+
+    fn advance_all(&mut self, now: BootInstant, wire: &mut impl Wire) {
+        self.blocked = false;
+        let waiting: Vec<_> = self.waiting.iter().copied().collect();
+        for (_, id) in waiting {
+            self.advance(now, id, wire);
+            // Nothing overtakes a call that found no room.
+            if self.blocked {
+                break;
+            }
+        }
+    }
+
+    /// Takes a waiting call as far as it can go.
+    fn advance(&mut self, now: BootInstant, id: Uuid, wire: &mut impl Wire) {
+        let Some(call) = self.calls.get_mut(&id) else { return };
+        if now >= call.deadline {
+            return self.at_deadline(now, id, wire);
+        }
+        if !self.link_up {
+            return call.wait(For::Link);
+        }
+        match self.watches.look(&call.request.topic.target) {
+            Look::Known(Standing::Online | Standing::Hidden) => self.publish(now, id, wire),
+            Look::Known(Standing::Absent) if call.form == Form::Compat => self.publish(now, id, wire),
+            Look::Known(standing) => self.not_there(now, id, standing, wire),
+            Look::Asked => call.wait(For::Presence),
+            Look::Unknown => {
+                let target = call.request.topic.target.clone();
+                let waits = if self.ask(target, wire) { For::Presence } else { For::Room };
+                if let Some(call) = self.calls.get_mut(&id) {
+                    call.wait(waits);
+                }
+            }
+        }
+    }
+
+    /// Subscribes to the target's presence and probes, so that one round trip tells whether there is one.
+    fn ask(&mut self, target: Level, wire: &mut impl Wire) -> bool {
+        if !self.watches.has_room() {
+            let Some(oldest) = self.watches.make_room() else {
+                // All wait for their echoes, each of which leads back here.
+                return false;
+            };
+            wire.unsubscribe(&PresenceTopic(oldest).to_string());
+        }
+        let Ok(method) = Level::new(PROBE) else { return false };
+        let filter = PresenceTopic(target.clone()).to_string();
+        if wire.subscribe(&filter).is_err() {
+            self.blocked = true;
+            return false;
+        }
+        self.probes = self.probes.wrapping_add(1);
+        let probe = Uuid::from_u128(self.probes);
+        let own = self.client.clone();
+        let topic =
+            ReplyTopic(RequestTopic { target: own.clone(), method, client: own, id: probe }).to_string();
+        let publish = Publish { topic, qos: Qos::AtLeastOnce, ..Publish::default() };
+        if wire.publish(publish, About::Probe(probe)).is_err() {
+            wire.unsubscribe(&filter);
+            self.blocked = true;
+            return false;
+        }
+        self.watches.asked(target, probe);
+        true
+    }
+
+    /// Publishes the next attempt.
+    fn publish(&mut self, now: BootInstant, id: Uuid, wire: &mut impl Wire) {
+        let Some(call) = self.calls.get_mut(&id) else { return };
+        let not_after = self.bounds.not_after(&call.request.topic.target, call.deadline, now);
+        match wire.publish(call.attempt(now, not_after), About::Call(id)) {
+            Ok(()) => {
+                call.attempts += 1;
+                call.incarnations.extend(not_after.map(|not_after| not_after.incarnation));
+                call.stage = Stage::Sent(now);
+                self.waiting.remove(&(call.place, id));
+            }
+            Err(SendError::NotConnected) => call.wait(For::Link),
+            Err(SendError::Full) => {
+                self.blocked = true;
+                call.wait(For::Room);
+            }
+            Err(error) => {
+                let message = format!("the request cannot be sent: {error}");
+                self.end_unsent(now, Answer::own(id, Status::InvalidRequest, message), wire);
+            }
+        }
+    }
+
+    fn not_there(&mut self, now: BootInstant, id: Uuid, standing: Standing, wire: &mut impl Wire) {
+        let message = if standing == Standing::Offline {
+            "the gateway is not connected; nothing was sent"
+        } else {
+            "no gateway has announced itself under this name; nothing was sent"
+        };
+        self.end_unsent(now, Answer::own(id, Status::Offline, message), wire);
+    }
+
+    fn at_deadline(&mut self, now: BootInstant, id: Uuid, wire: &mut impl Wire) {
+        let Some(call) = self.calls.get(&id) else { return };
+        let (status, message) = match call.stage {
+            Stage::Sent(_) => (
+                Status::NoReply,
+                "the request was sent, and no reply came before the deadline; it may have run",
+            ),
+            Stage::Waiting(For::Link) => {
+                (Status::Offline, "the cloud side is not connected to the broker; nothing was sent")
+            }
+            Stage::Waiting(For::Presence) => (
+                Status::Offline,
+                "the broker did not say before the deadline whether the gateway is connected; nothing was sent",
+            ),
+            Stage::Waiting(For::Room) => (
+                Status::Busy,
+                "too much waited to be sent to the broker before the deadline; nothing was sent",
+            ),
+        };
+        let answer = Answer::own(id, status, message);
+        match call.stage {
+            Stage::Sent(_) => self.end(now, answer, wire),
+            Stage::Waiting(_) => self.end_unsent(now, answer, wire),
+        }
+    }
+
+    /// Ends a call of which nothing is under way. If it was published before, the last `resync` is the truer answer:
+    /// `offline` is only for what was never published.
+    fn end_unsent(&mut self, now: BootInstant, answer: Answer, wire: &mut impl Wire) {
+        let resync = self.calls.get_mut(&answer.id).and_then(|call| call.resync.take());
+        let answer = match resync {
+            Some(reply) => Answer::heard(reply, Duration::ZERO),
+            None => answer,
+        };
+        self.end(now, answer, wire);
+    }
+
+    fn end(&mut self, now: BootInstant, mut answer: Answer, wire: &mut impl Wire) {
+        let Some(call) = self.remove(answer.id) else { return };
+        answer.timing.total = now.saturating_since(call.received);
+        answer.attempts = call.attempts;
+        wire.answer(answer);
+    }
+
+    fn remove(&mut self, id: Uuid) -> Option<Call> {
+        let call = self.calls.remove(&id)?;
+        self.deadlines.remove(&(call.deadline, id));
+        self.waiting.remove(&(call.place, id));
+        Some(call)
+    }
+}
+
+impl Call {
+    fn wait(&mut self, what: For) {
+        self.stage = Stage::Waiting(what);
+    }
+
+    /// What a reply to the attempt under way means.
+    ///
+    /// A `resync` allows the next attempt only if it surely answers the last one, so that nothing undecided is left. One
+    /// from an incarnation heard of before, but not the one that was asked last, may be the second copy of an
+    /// earlier answer: it says nothing of what the other incarnation is doing.
+    fn judge(&mut self, reply: &Reply) -> Verdict {
+        let resync =
+            reply.status == ReplyStatus::Known(Status::Resync) && reply.outcome == Outcome::NotExecuted;
+        let Some(stamp) = reply.gateway.as_ref().filter(|_| resync) else { return Verdict::Answer };
+        let asked = self.request.not_after.map(|not_after| not_after.incarnation);
+        let new = self.incarnations.insert(stamp.incarnation);
+        if !new && asked != Some(stamp.incarnation) {
+            Verdict::Stale
+        } else if self.resyncs < MOST_RESYNCS {
+            Verdict::Again
+        } else {
+            Verdict::Answer
+        }
+    }
+
+    /// The next attempt: the same bytes as the one before but for `attempt` and `not_after`.
+    fn attempt(&mut self, now: BootInstant, not_after: Option<nowd_protocol::NotAfter>) -> Publish {
+        let budget =
+            u64::try_from(self.deadline.saturating_since(self.received).as_millis()).unwrap_or(u64::MAX);
+        if self.attempts == 0 {
+            // A device of the sample knows no deadline; one that has shown its clock does.
+            self.request.timeout = (self.form == Form::Native || not_after.is_some()).then_some(budget);
+        }
+        self.request.attempt = self.attempts + 1;
+        self.request.not_after = not_after;
+        let payload = match self.form {
+            Form::Native => self.request.payload(),
+            Form::Compat => self.request.compat_payload(),
+        };
+        let topic = &self.request.topic;
+        Publish {
+            topic: topic.to_string(),
+            payload: payload.into(),
+            qos: Qos::AtLeastOnce,
+            retain: false,
+            properties: Properties {
+                message_expiry: Some(self.deadline.saturating_since(now)),
+                response_topic: Some(ReplyTopic(topic.clone()).to_string()),
+                correlation_data: Some(topic.id.as_bytes().to_vec().into()),
+                content_type: Some("application/json".into()),
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

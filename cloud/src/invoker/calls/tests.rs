@@ -1,0 +1,478 @@
+use super::*;
+use nowd_protocol::{ErrorBody, GatewayStamp, NotAfter, RawValue, Received};
+
+const SECOND: u64 = 1_000_000;
+
+/// Remembers what the core did.
+#[derive(Default)]
+struct Desk {
+    published: Vec<(Publish, About)>,
+    subscribed: Vec<String>,
+    unsubscribed: Vec<String>,
+    answers: Vec<Answer>,
+    full: bool,
+}
+
+impl Wire for Desk {
+    fn publish(&mut self, publish: Publish, about: About) -> Result<(), SendError> {
+        if self.full {
+            return Err(SendError::Full);
+        }
+        self.published.push((publish, about));
+        Ok(())
+    }
+
+    fn subscribe(&mut self, filter: &str) -> Result<(), SendError> {
+        if self.full {
+            return Err(SendError::Full);
+        }
+        self.subscribed.push(filter.to_owned());
+        Ok(())
+    }
+
+    fn unsubscribe(&mut self, filter: &str) {
+        self.unsubscribed.push(filter.to_owned());
+    }
+
+    fn answer(&mut self, answer: Answer) {
+        self.answers.push(answer);
+    }
+}
+
+struct Rig {
+    core: Core,
+    desk: Desk,
+    counts: Arc<Counts>,
+    now: u64,
+}
+
+fn level(name: &str) -> Level {
+    Level::new(name).unwrap()
+}
+
+fn topic(target: &str, id: u128) -> RequestTopic {
+    RequestTopic { target: level(target), method: level("m"), client: level("c"), id: Uuid::from_u128(id) }
+}
+
+impl Rig {
+    /// Connected, and `g` is known to be online.
+    fn ready() -> Self {
+        let mut rig = Self::connected();
+        rig.call("g", 900, 1, Form::Native);
+        rig.presence("g", true, 1, 1);
+        rig.core.gone(Uuid::from_u128(900));
+        rig.desk.published.clear();
+        rig
+    }
+
+    fn connected() -> Self {
+        let mut rig = Self::new(100);
+        rig.core.connected(rig.at(), &mut rig.desk);
+        rig
+    }
+
+    fn new(most_calls: usize) -> Self {
+        let counts = Arc::new(Counts::default());
+        let core = Core::new(level("c"), most_calls, Uuid::from_u128(1 << 100), Arc::clone(&counts));
+        Self { core, desk: Desk::default(), counts, now: 0 }
+    }
+
+    fn at(&self) -> BootInstant {
+        BootInstant::from_micros(self.now)
+    }
+
+    fn call(&mut self, target: &str, id: u128, seconds: u64, form: Form) {
+        let request = Request {
+            topic: topic(target, id),
+            timestamp: Some(1_000),
+            request: RawValue::from_string("{\"a\": 1}".into()).unwrap(),
+            timeout: None,
+            not_after: None,
+            attempt: 1,
+            caller: Some("me".into()),
+            traceparent: None,
+        };
+        let received = self.at();
+        let deadline = received.saturating_add(Duration::from_secs(seconds));
+        self.core.submit(self.at(), NewCall { request, form, received, deadline }, &mut self.desk);
+    }
+
+    fn message(&mut self, topic: &str, payload: &str) {
+        self.core.message(self.at(), topic, payload.as_bytes(), false, &mut self.desk);
+    }
+
+    fn presence(&mut self, target: &str, online: bool, session: u128, incarnation: u128) {
+        let presence = Presence {
+            online,
+            session: Uuid::from_u128(session),
+            incarnation: Uuid::from_u128(incarnation),
+            since: 1,
+            version: String::new(),
+            methods: String::new(),
+        };
+        self.message(&format!("nowd/presence/{target}"), &presence.payload());
+    }
+
+    fn echo(&mut self) {
+        let probes: Vec<_> =
+            self.desk.published.iter().filter(|(_, about)| matches!(about, About::Probe(_))).collect();
+        let topic = probes.last().unwrap().0.topic.clone();
+        self.message(&topic, "");
+    }
+
+    fn reply(&mut self, id: u128, status: Status, stamp: Option<(u128, u64)>) {
+        let reply = reply(id, status, stamp);
+        self.message(&ReplyTopic(topic("g", id)).to_string(), &reply.payload());
+    }
+
+    fn pass(&mut self, micros: u64) {
+        self.now += micros;
+        self.core.tick(self.at(), &mut self.desk);
+    }
+
+    /// What was published for calls, as a gateway reads it.
+    fn requests(&self) -> Vec<Request> {
+        let calls = self.desk.published.iter().filter(|(_, about)| matches!(about, About::Call(_)));
+        calls
+            .map(|(publish, _)| match Received::parse(&publish.topic, &publish.payload) {
+                Ok(Received::Request(request)) => request,
+                other => panic!("{other:?}"),
+            })
+            .collect()
+    }
+
+    fn answers(&self) -> Vec<(u128, &str, Outcome, u32)> {
+        let row = |a: &'_ Answer| (a.id.as_u128(), a.outcome, a.attempts);
+        self.desk
+            .answers
+            .iter()
+            .map(|a| {
+                let (id, outcome, attempts) = row(a);
+                (id, a.status.as_str(), outcome, attempts)
+            })
+            .collect()
+    }
+}
+
+fn reply(id: u128, status: Status, stamp: Option<(u128, u64)>) -> Reply {
+    Reply {
+        id: Uuid::from_u128(id),
+        response: RawValue::from_string("7".into()).unwrap(),
+        status: ReplyStatus::Known(status),
+        outcome: status.outcome().unwrap(),
+        error: Some(ErrorBody { code: "e".into(), message: "why".into() }),
+        timing: None,
+        gateway: stamp.map(|(incarnation, now)| GatewayStamp {
+            incarnation: Uuid::from_u128(incarnation),
+            now,
+            version: String::new(),
+        }),
+    }
+}
+
+fn not_after(incarnation: u128, at: u64) -> NotAfter {
+    NotAfter { incarnation: Uuid::from_u128(incarnation), at }
+}
+
+#[test]
+fn a_call_and_its_answer() {
+    let mut rig = Rig::ready();
+    rig.call("g", 1, 2, Form::Native);
+    let request = rig.requests().remove(0);
+    assert_eq!((request.timeout, request.timestamp, request.attempt), (Some(2_000), Some(1_000), 1));
+    assert_eq!((request.request.get(), request.caller.as_deref()), ("{\"a\": 1}", Some("me")));
+    assert_eq!(request.not_after, None);
+    let publish = &rig.desk.published[0].0;
+    assert_eq!((publish.topic.as_str(), publish.qos), (&*topic("g", 1).to_string(), Qos::AtLeastOnce));
+    assert!(!publish.retain);
+    let properties = &publish.properties;
+    assert_eq!(properties.message_expiry, Some(Duration::from_secs(2)));
+    assert_eq!(properties.response_topic.as_deref(), Some(&*ReplyTopic(topic("g", 1)).to_string()));
+    assert_eq!(properties.correlation_data.as_deref(), Some(&Uuid::from_u128(1).as_bytes()[..]));
+    assert_eq!(properties.content_type.as_deref(), Some("application/json"));
+
+    rig.pass(300);
+    rig.reply(1, Status::Ok, Some((1, 5 * SECOND)));
+    assert_eq!(rig.answers(), [(1, "ok", Outcome::Executed, 1)]);
+    assert_eq!(rig.desk.answers[0].timing.total, Duration::from_micros(300));
+    assert_eq!(rig.desk.answers[0].timing.round_trip, Some(Duration::from_micros(300)));
+
+    // The next call knows the gateway's clock: two seconds and a drift margin of 400 us from there.
+    rig.call("g", 2, 2, Form::Native);
+    assert_eq!(rig.requests()[1].not_after, Some(not_after(1, 7 * SECOND - 400)));
+}
+
+#[test]
+fn a_resync_is_followed_by_the_same_bytes_under_new_values() {
+    let mut rig = Rig::ready();
+    rig.call("g", 1, 2, Form::Native);
+    rig.pass(SECOND);
+    rig.reply(1, Status::Resync, Some((1, 50 * SECOND)));
+    assert_eq!(rig.answers(), []);
+    let [first, second] = <[Request; 2]>::try_from(rig.requests()).unwrap();
+    assert_eq!((second.attempt, second.not_after), (2, Some(not_after(1, 51 * SECOND - 200))));
+    assert_eq!(rig.desk.published[1].0.properties.message_expiry, Some(Duration::from_secs(1)));
+    let stripped = Request { attempt: 1, not_after: None, ..second };
+    assert_eq!(stripped.payload(), first.payload());
+    rig.reply(1, Status::Ok, Some((1, 50 * SECOND + 9)));
+    assert_eq!(rig.answers(), [(1, "ok", Outcome::Executed, 2)]);
+}
+
+#[test]
+fn resyncs_have_an_end() {
+    let mut rig = Rig::ready();
+    rig.call("g", 1, 2, Form::Native);
+    for incarnation in 1..=4 {
+        assert_eq!(rig.answers(), []);
+        rig.reply(1, Status::Resync, Some((incarnation, SECOND)));
+    }
+    assert_eq!(rig.answers(), [(1, "resync", Outcome::NotExecuted, 4)]);
+    assert_eq!(rig.desk.answers[0].error.as_ref().unwrap().message, "why");
+}
+
+#[test]
+fn a_resync_without_values_is_an_answer() {
+    let mut rig = Rig::ready();
+    rig.call("g", 1, 2, Form::Native);
+    rig.reply(1, Status::Resync, None);
+    assert_eq!(rig.answers(), [(1, "resync", Outcome::NotExecuted, 1)]);
+}
+
+#[test]
+fn an_old_resync_does_not_send_again_what_may_be_running() {
+    let mut rig = Rig::ready();
+    rig.call("g", 1, 2, Form::Native);
+    rig.reply(1, Status::Resync, Some((1, SECOND)));
+    rig.reply(1, Status::Resync, Some((2, SECOND)));
+    assert_eq!(rig.requests().len(), 3);
+    // The second copy of the first incarnation's answer, while the second incarnation may be at work.
+    rig.reply(1, Status::Resync, Some((1, SECOND)));
+    assert_eq!((rig.requests().len(), rig.answers()), (3, vec![]));
+    rig.reply(1, Status::Ok, Some((2, SECOND)));
+    assert_eq!(rig.answers(), [(1, "ok", Outcome::Executed, 3)]);
+}
+
+#[test]
+fn the_deadline_ends_every_call() {
+    use Outcome::{NotExecuted, Unknown};
+    type Act = fn(&mut Rig);
+    let table: &[(&str, Act, &str, Outcome, u32)] = &[
+        ("sent", |_| {}, "no_reply", Unknown, 1),
+        ("link lost after it was sent", |rig| rig.core.disconnected(), "no_reply", Unknown, 1),
+        ("sent again", |rig| rig.reply(1, Status::Resync, Some((1, SECOND))), "no_reply", Unknown, 2),
+        (
+            "link lost before it could be sent again",
+            |rig| {
+                rig.desk.full = true;
+                rig.reply(1, Status::Resync, Some((1, SECOND)));
+                rig.core.disconnected();
+            },
+            "resync",
+            NotExecuted,
+            1,
+        ),
+    ];
+    for (name, act, status, outcome, attempts) in table {
+        let mut rig = Rig::ready();
+        rig.call("g", 1, 2, Form::Native);
+        act(&mut rig);
+        rig.pass(2 * SECOND - 1);
+        assert_eq!(rig.answers(), [], "{name}");
+        assert!(rig.core.next_wake(rig.at()).unwrap() <= BootInstant::from_micros(2 * SECOND + 5_000));
+        rig.pass(1);
+        assert_eq!(rig.answers(), [(1, *status, *outcome, *attempts)], "{name}");
+    }
+}
+
+#[test]
+fn nothing_published_is_not_executed() {
+    let mut rig = Rig::new(100);
+    rig.call("g", 1, 1, Form::Native);
+    rig.call("g", 2, 0, Form::Native);
+    assert_eq!(rig.answers(), [(2, "offline", Outcome::NotExecuted, 0)]);
+    rig.pass(SECOND);
+    assert_eq!(rig.answers()[1], (1, "offline", Outcome::NotExecuted, 0));
+    assert!(rig.desk.answers[1].error.as_ref().unwrap().message.contains("not connected to the broker"));
+    assert!(rig.core.calls.is_empty() && rig.core.waiting.is_empty() && rig.core.deadlines.is_empty());
+}
+
+#[test]
+fn a_call_waits_for_the_link() {
+    let mut rig = Rig::new(100);
+    rig.call("g", 1, 2, Form::Native);
+    rig.pass(SECOND);
+    rig.core.connected(rig.at(), &mut rig.desk);
+    rig.presence("g", true, 1, 1);
+    assert_eq!(rig.requests().len(), 1);
+    assert_eq!(rig.requests()[0].timeout, Some(2_000));
+}
+
+#[test]
+fn presence_decides_before_anything_is_published() {
+    type Act = fn(&mut Rig);
+    let table: &[(&str, Act, Form, Option<&str>, usize)] = &[
+        ("asked", |_| {}, Form::Native, None, 0),
+        ("online", |rig| rig.presence("g", true, 1, 1), Form::Native, None, 1),
+        ("offline", |rig| rig.presence("g", false, 1, 1), Form::Native, Some("offline"), 0),
+        ("never there", Rig::echo, Form::Native, Some("offline"), 0),
+        ("compat, asked", |_| {}, Form::Compat, None, 0),
+        ("compat, never there", Rig::echo, Form::Compat, None, 1),
+        ("compat, offline", |rig| rig.presence("g", false, 1, 1), Form::Compat, Some("offline"), 0),
+        (
+            "not allowed to know",
+            |rig| rig.core.not_subscribed(rig.at(), "nowd/presence/g", "NotAuthorized", &mut rig.desk),
+            Form::Native,
+            None,
+            1,
+        ),
+        (
+            "not allowed to probe",
+            |rig| {
+                let about = rig.desk.published[0].1;
+                rig.core.not_taken(rig.at(), about, "NotAuthorized", &mut rig.desk);
+            },
+            Form::Native,
+            None,
+            1,
+        ),
+    ];
+    for (name, act, form, answer, published) in table {
+        let mut rig = Rig::connected();
+        rig.call("g", 1, 2, *form);
+        assert_eq!(rig.desk.subscribed, ["nowd/presence/g"]);
+        assert!(matches!(rig.desk.published[..], [(_, About::Probe(_))]), "{name}");
+        act(&mut rig);
+        assert_eq!(rig.requests().len(), *published, "{name}");
+        let answers: Vec<_> = rig.answers().iter().map(|row| row.1).collect();
+        assert_eq!(answers, answer.iter().copied().collect::<Vec<_>>(), "{name}");
+    }
+}
+
+#[test]
+fn a_stale_will_does_not_count_and_a_new_incarnation_voids_the_clock() {
+    let mut rig = Rig::ready();
+    rig.call("g", 1, 2, Form::Native);
+    rig.reply(1, Status::Ok, Some((1, 50 * SECOND)));
+    rig.presence("g", true, 2, 2);
+    rig.presence("g", false, 1, 1);
+    rig.call("g", 2, 2, Form::Native);
+    assert_eq!(rig.requests()[1].not_after, None);
+    rig.presence("g", false, 2, 2);
+    rig.call("g", 3, 2, Form::Native);
+    assert_eq!(rig.answers()[1], (3, "offline", Outcome::NotExecuted, 0));
+}
+
+#[test]
+fn a_new_connection_asks_anew() {
+    let mut rig = Rig::ready();
+    rig.core.disconnected();
+    rig.call("g", 1, 2, Form::Native);
+    rig.core.connected(rig.at(), &mut rig.desk);
+    assert_eq!(rig.requests().len(), 0);
+    rig.presence("g", false, 1, 1);
+    assert_eq!(rig.answers(), [(1, "offline", Outcome::NotExecuted, 0)]);
+}
+
+#[test]
+fn only_the_fitting_reply_counts() {
+    let mut rig = Rig::ready();
+    rig.call("g", 1, 2, Form::Native);
+    let good = reply(1, Status::Ok, None).payload();
+    let ack =
+        |target: &str, method: &str, id: u128| format!("c/{}/{target}/{method}/ack", Uuid::from_u128(id));
+    rig.message(&ack("h", "m", 1), &good);
+    rig.message(&ack("g", "n", 1), &good);
+    rig.message(&ack("g", "m", 1), &reply(2, Status::Ok, None).payload());
+    rig.message(&ack("g", "m", 2), &reply(2, Status::Ok, None).payload());
+    rig.message(&ack("g", "m", 1), "[]");
+    rig.message(&ack("g", "m", 1).replace("c/", "d/"), &good);
+    rig.core.message(rig.at(), &ack("g", "m", 1), good.as_bytes(), true, &mut rig.desk);
+    assert_eq!(rig.answers(), []);
+    rig.message(&ack("g", "m", 1), &good);
+    rig.message(&ack("g", "m", 1), &good);
+    assert_eq!(rig.answers(), [(1, "ok", Outcome::Executed, 1)]);
+    let dropped = rig.counts.read();
+    assert_eq!((dropped.mismatched, dropped.unknown, dropped.unreadable), (3, 3, 2));
+}
+
+#[test]
+fn room_is_bounded_and_given_back() {
+    let mut rig = Rig::new(2);
+    for id in 1..=3 {
+        rig.call("g", id, 1, Form::Native);
+    }
+    assert_eq!(rig.answers(), [(3, "busy", Outcome::NotExecuted, 0)]);
+    rig.core.gone(Uuid::from_u128(1));
+    rig.call("g", 4, 1, Form::Native);
+    assert_eq!(rig.answers().len(), 1);
+    assert_eq!((rig.core.calls.len(), rig.core.waiting.len(), rig.core.deadlines.len()), (2, 2, 2));
+}
+
+#[test]
+fn a_full_link_is_tried_again_in_order() {
+    let mut rig = Rig::ready();
+    rig.desk.full = true;
+    rig.call("g", 1, 1, Form::Native);
+    rig.call("g", 2, 1, Form::Native);
+    assert_eq!(rig.core.next_wake(rig.at()), Some(BootInstant::from_micros(5_000)));
+    rig.pass(5_000);
+    rig.desk.full = false;
+    rig.pass(5_000);
+    let ids: Vec<_> = rig.requests().iter().map(|request| request.topic.id.as_u128()).collect();
+    assert_eq!(ids, [1, 2]);
+    rig.desk.full = true;
+    rig.call("g", 3, 1, Form::Native);
+    rig.pass(SECOND);
+    assert_eq!(rig.answers().last(), Some(&(3, "busy", Outcome::NotExecuted, 0)));
+}
+
+#[test]
+fn at_most_forty_presences_are_watched() {
+    let mut rig = Rig::connected();
+    for n in 0..50 {
+        rig.call(&format!("g{n}"), n, 1, Form::Native);
+    }
+    assert_eq!(rig.desk.subscribed.len(), 40, "nothing is given up that is still asked");
+    for n in 0..10 {
+        rig.presence(&format!("g{n}"), true, 1, 1);
+    }
+    assert_eq!(rig.desk.subscribed.len(), 50);
+    let gone: Vec<_> = (0..10).map(|n| format!("nowd/presence/g{n}")).collect();
+    assert_eq!(rig.desk.unsubscribed, gone);
+    for n in 10..50 {
+        rig.presence(&format!("g{n}"), true, 1, 1);
+    }
+    assert_eq!(rig.requests().len(), 50);
+}
+
+#[test]
+fn a_request_that_the_broker_does_not_take_did_nothing() {
+    let mut rig = Rig::ready();
+    rig.call("g", 1, 1, Form::Native);
+    rig.core.not_taken(rig.at(), About::Call(Uuid::from_u128(1)), "NotAuthorized", &mut rig.desk);
+    assert_eq!(rig.answers(), [(1, "unavailable", Outcome::NotExecuted, 1)]);
+}
+
+#[test]
+fn the_sample_gets_a_deadline_only_where_it_has_a_clock() {
+    let mut rig = Rig::connected();
+    rig.call("g", 1, 2, Form::Compat);
+    rig.echo();
+    assert_eq!((rig.requests()[0].timeout, rig.requests()[0].not_after), (None, None));
+    assert!(std::str::from_utf8(&rig.desk.published[1].0.payload).unwrap().contains(r#""timestamp":"1000""#));
+    rig.reply(1, Status::Ok, Some((1, SECOND)));
+    rig.call("g", 2, 2, Form::Compat);
+    assert_eq!(rig.requests()[1].timeout, Some(2_000));
+    assert_eq!(rig.requests()[1].not_after, Some(not_after(1, 3 * SECOND - 400)));
+}
+
+#[test]
+fn stopping_answers_everybody() {
+    let mut rig = Rig::ready();
+    rig.call("g", 1, 2, Form::Native);
+    rig.call("h", 2, 2, Form::Native);
+    rig.core.stop(rig.at(), &mut rig.desk);
+    let mut answers = rig.answers();
+    answers.sort_by_key(|row| row.0);
+    assert_eq!(answers, [(1, "no_reply", Outcome::Unknown, 1), (2, "offline", Outcome::NotExecuted, 0)]);
+}

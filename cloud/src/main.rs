@@ -1,0 +1,207 @@
+//! `nowd-cloud`: the cloud side as a program of its own. Reads its arguments, starts the library's parts, and stops them.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail, ensure};
+use axum::serve::ListenerExt as _;
+use clap::{Args, Parser, Subcommand};
+use nowd_cloud::{Config, Host, Invoker, RouterOptions, guard, router};
+use nowd_link::{DatePolicy, Options, Tls, TlsFiles};
+use nowd_protocol::{Level, MAX_TIMEOUT_MS};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing::level_filters::LevelFilter;
+
+/// Something that was right at the start went wrong.
+const FAILED: u8 = 1;
+/// The arguments, or a file that they name, are wrong; clap uses the same.
+const WRONG_CONFIGURATION: u8 = 2;
+
+/// The cloud side of nowd: an HTTP request in, a command to a gateway, the answer in the same HTTP response.
+#[derive(Parser)]
+#[command(
+    version,
+    about,
+    after_help = "Exit codes: 0 stopped as asked, 1 failed while running, 2 wrong arguments or files."
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve the HTTP interface, without authentication, until Ctrl-C or SIGTERM
+    Serve(Serve),
+}
+
+#[derive(Args)]
+struct Serve {
+    /// Where to listen for HTTP requests
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080")]
+    listen: SocketAddr,
+    /// Allow --listen on an address that others can reach: everybody there may call every method
+    #[arg(long)]
+    allow_remote: bool,
+    /// The MQTT broker
+    #[arg(long, value_name = "HOST:PORT", value_parser = endpoint)]
+    endpoint: (String, u16),
+    /// The authorities that may vouch for the broker, PEM; turns TLS on [default with --cert: the system's]
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
+    /// This side's certificate, PEM; turns TLS on
+    #[arg(long, value_name = "FILE", requires = "key")]
+    cert: Option<PathBuf>,
+    /// The certificate's private key, PEM
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    key: Option<PathBuf>,
+    /// The beginning of the return address and MQTT client id
+    #[arg(long, value_name = "NAME", default_value = "nowd-cloud")]
+    client: Level,
+    /// The budget of a call that names none
+    #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = humantime::parse_duration)]
+    default_timeout: Duration,
+    /// The largest budget that a call may name
+    #[arg(long, value_name = "DURATION", default_value = "29s", value_parser = humantime::parse_duration)]
+    max_timeout: Duration,
+    /// Offer the public sample's GET /invoke too
+    #[arg(long)]
+    compat: bool,
+    /// What to log to standard error: off, error, warn, info, debug or trace
+    #[arg(long, value_name = "LEVEL", default_value = "info")]
+    log: LevelFilter,
+}
+
+fn endpoint(text: &str) -> Result<(String, u16), &'static str> {
+    let wrong = "expected HOST:PORT, such as localhost:1883 or [::1]:1883";
+    let (host, port) = text.rsplit_once(':').ok_or(wrong)?;
+    let port = port.parse().ok().filter(|port| *port != 0).ok_or(wrong)?;
+    let host = match host.strip_prefix('[') {
+        Some(rest) => rest.strip_suffix(']').ok_or(wrong)?,
+        None if host.contains(':') => return Err(wrong),
+        None => host,
+    };
+    if host.is_empty() { Err(wrong) } else { Ok((host.to_owned(), port)) }
+}
+
+fn main() -> ExitCode {
+    let Command::Serve(serve) = Cli::parse().command;
+    tracing_subscriber::fmt().with_max_level(serve.log).with_writer(std::io::stderr).init();
+    let (config, options) = match settings(&serve) {
+        Ok(settings) => settings,
+        Err(error) => return report(&error, WRONG_CONFIGURATION),
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return report(&error.into(), FAILED),
+    };
+    match runtime.block_on(run(serve, config, options)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => report(&error, FAILED),
+    }
+}
+
+#[expect(
+    clippy::print_stderr,
+    reason = "the last word of a program that cannot go on is for the person who started it"
+)]
+fn report(error: &anyhow::Error, code: u8) -> ExitCode {
+    eprintln!("error: {error:#}");
+    ExitCode::from(code)
+}
+
+/// Everything that can be judged before anything runs.
+fn settings(serve: &Serve) -> anyhow::Result<(Config, RouterOptions)> {
+    ensure!(
+        serve.allow_remote || serve.listen.ip().is_loopback(),
+        "--listen {} can be reached from other machines, and this server has no authentication: everybody there could \
+         call every method; listen on 127.0.0.1, or say --allow-remote",
+        serve.listen
+    );
+    let longest = Duration::from_millis(MAX_TIMEOUT_MS);
+    ensure!(
+        (Duration::from_millis(1)..=longest).contains(&serve.max_timeout),
+        "--max-timeout must be within 1ms and 1h"
+    );
+    ensure!(
+        (Duration::from_millis(1)..=serve.max_timeout).contains(&serve.default_timeout),
+        "--default-timeout must be within 1ms and --max-timeout"
+    );
+    let (host, port) = &serve.endpoint;
+    // The client id is the invoker's to choose.
+    let mut link = Options::new(serve.client.as_str(), host, *port);
+    link.tls = tls(serve)?.map(Arc::new);
+    if link.tls.is_none() && host != "localhost" && !host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback()) {
+        bail!(
+            "--endpoint {host}:{port} is on another machine and needs TLS: give --ca, or --cert and --key, or both"
+        );
+    }
+    let config = Config { link, client: serve.client.clone(), most_calls: Config::MOST_CALLS };
+    let options = RouterOptions {
+        default_timeout: serve.default_timeout,
+        max_timeout: serve.max_timeout,
+        compat: serve.compat,
+    };
+    Ok((config, options))
+}
+
+fn tls(serve: &Serve) -> anyhow::Result<Option<Tls>> {
+    let tls = match (&serve.cert, &serve.key) {
+        (Some(certificate), Some(key)) => {
+            let files = TlsFiles { ca: serve.ca.clone(), certificate: certificate.clone(), key: key.clone() };
+            Tls::load(&files, DatePolicy::Judge)?
+        }
+        _ if serve.ca.is_some() => Tls::anonymous(serve.ca.as_deref(), DatePolicy::Judge)?,
+        _ => return Ok(None),
+    };
+    Ok(Some(tls))
+}
+
+async fn run(serve: Serve, config: Config, options: RouterOptions) -> anyhow::Result<()> {
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+    let (invoker, background) = Invoker::new(config)?;
+    let listener = TcpListener::bind(serve.listen)
+        .await
+        .with_context(|| format!("cannot listen on {}; is something else listening there?", serve.listen))?;
+    tracing::info!(address = %listener.local_addr()?, client = %invoker.client(), "listening for HTTP requests");
+    let host = if serve.allow_remote { Host::Any } else { Host::Loopback };
+    let app = guard(router(invoker, options), host);
+    let listener = listener.tap_io(|stream| {
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "small answers may be held back");
+        }
+    });
+
+    let (stop_http, stop_calls) = (CancellationToken::new(), CancellationToken::new());
+    let mut tasks = tokio::task::JoinSet::new();
+    tasks.spawn(background.run(stop_calls.clone()));
+    let server = axum::serve(listener, app).with_graceful_shutdown(stop_http.clone().cancelled_owned());
+    let mut server = std::pin::pin!(server.into_future());
+    tokio::select! {
+        ended = &mut server => ended.context("the HTTP server ended")?,
+        _ = tasks.join_next() => bail!("the work behind the calls ended, which is a bug"),
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    tracing::info!("stopping");
+    stop_http.cancel();
+    // Calls end by their deadlines; a client that never finishes its request is not waited for longer than that, and a
+    // second signal waits for nobody.
+    let longest =
+        if options.compat { Duration::from_secs(60) } else { Duration::ZERO }.max(options.max_timeout);
+    tokio::select! {
+        ended = &mut server => ended.context("the HTTP server ended")?,
+        () = tokio::time::sleep(longest) => {}
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    stop_calls.cancel();
+    while tasks.join_next().await.is_some() {}
+    Ok(())
+}

@@ -1,0 +1,132 @@
+//! Who is connected, as far as the broker has said since our own connection began.
+//!
+//! One target at a time, never the whole fleet: at first contact its presence is subscribed to and a probe is
+//! published to our own address, in one go. A retained presence comes before the probe's echo, so one round trip to
+//! the broker tells whether there is one. A will counts only for the session last seen online. Nothing is kept from
+//! one connection for the next, and nothing here does I/O.
+
+use nowd_protocol::{Level, Presence, Uuid};
+
+use crate::lru::Lru;
+
+/// What is known of a target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// It says that it is connected.
+    Online,
+    /// It was connected, and is not any more.
+    Offline,
+    /// It has no presence: it was never connected, or it publishes none.
+    Absent,
+    /// The broker does not let us know.
+    Hidden,
+}
+
+/// What a look at a target shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Look {
+    /// This is known.
+    Known(Standing),
+    /// The probe is under way.
+    Asked,
+    /// Nobody has asked yet.
+    Unknown,
+}
+
+#[derive(Debug)]
+struct Watch {
+    probe: Uuid,
+    standing: Option<Standing>,
+    last_online: Option<Uuid>,
+}
+
+/// The presences that are subscribed to.
+#[derive(Debug)]
+pub(crate) struct Watches {
+    targets: Lru<Watch>,
+    capacity: usize,
+}
+
+impl Watches {
+    /// Watches `capacity` targets at most: those used last.
+    pub(crate) fn new(capacity: usize) -> Self {
+        Self { targets: Lru::new(), capacity }
+    }
+
+    /// What is known of `target`, which is about to be called.
+    pub(crate) fn look(&mut self, target: &Level) -> Look {
+        self.targets.touch(target);
+        match self.targets.peek(target) {
+            None => Look::Unknown,
+            Some(watch) => watch.standing.map_or(Look::Asked, Look::Known),
+        }
+    }
+
+    /// Whether another target can be watched.
+    pub(crate) fn has_room(&self) -> bool {
+        self.targets.len() < self.capacity
+    }
+
+    /// Gives up the target used least recently of which everything asked is known; it is to be unsubscribed from.
+    pub(crate) fn make_room(&mut self) -> Option<Level> {
+        let oldest = self.targets.oldest(|watch| watch.standing.is_some())?;
+        self.targets.remove(&oldest);
+        Some(oldest)
+    }
+
+    /// `target`'s presence was subscribed to, and `probe` published after it.
+    pub(crate) fn asked(&mut self, target: Level, probe: Uuid) {
+        self.targets.insert(target, Watch { probe, standing: None, last_online: None });
+    }
+
+    /// A presence came in; says whether it counts.
+    pub(crate) fn heard(&mut self, target: &Level, presence: &Presence) -> bool {
+        let Some(watch) = self.targets.peek_mut(target) else { return false };
+        if presence.online {
+            watch.last_online = Some(presence.session);
+            watch.standing = Some(Standing::Online);
+            return true;
+        }
+        let counts = watch.last_online.is_none_or(|session| session == presence.session);
+        if counts {
+            watch.standing = Some(Standing::Offline);
+        }
+        counts
+    }
+
+    /// The retained presence was cleared; says whether that counts.
+    pub(crate) fn cleared(&mut self, target: &Level) -> bool {
+        let Some(watch) = self.targets.peek_mut(target) else { return false };
+        watch.standing = Some(Standing::Absent);
+        true
+    }
+
+    /// The echo of a probe came in: what was not said before it is not there. Says whether it was awaited.
+    pub(crate) fn echo(&mut self, probe: Uuid) -> bool {
+        let Some(target) = self.target_of(probe) else { return false };
+        if let Some(watch) = self.targets.peek_mut(&target) {
+            watch.standing.get_or_insert(Standing::Absent);
+        }
+        true
+    }
+
+    /// The target that `probe` asks about.
+    pub(crate) fn target_of(&self, probe: Uuid) -> Option<Level> {
+        self.targets.iter().find_map(|(target, watch)| (watch.probe == probe).then(|| target.clone()))
+    }
+
+    /// The broker does not let us know.
+    pub(crate) fn refused(&mut self, target: &Level) -> bool {
+        let Some(watch) = self.targets.peek_mut(target) else { return false };
+        watch.standing = Some(Standing::Hidden);
+        true
+    }
+
+    /// Our connection has ended, and with it all that was known.
+    pub(crate) fn clear(&mut self) {
+        self.targets.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests;
