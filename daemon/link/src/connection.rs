@@ -23,6 +23,7 @@ use crate::event::{Event, Limits, Message, granted};
 use crate::options::Options;
 use crate::publish::{Properties, Qos};
 use crate::sender::{Ack, Sender};
+use crate::tap::{Reason, Tap};
 use crate::tracker::{Kind, TICKS, Tracker};
 
 /// How many of our requests may wait to be written.
@@ -66,11 +67,14 @@ impl Connection {
         let (events_in, events) = mpsc::channel(EVENTS);
         let (ready_in, mut ready) = oneshot::channel();
         let (bridge_end_in, bridge_end) = oneshot::channel();
+        let reason_said = Reason::default();
+        let stream = Box::new(Tap::new(stream, reason_said.clone()));
         let driver = Driver {
             client: client.clone(),
             tracker: Arc::clone(&tracker),
             events: events_in,
             bridge_end,
+            reason: reason_said,
             options: options.clone(),
         };
         let mut tasks = JoinSet::new();
@@ -223,6 +227,7 @@ struct Driver {
     tracker: Arc<Tracker>,
     events: mpsc::Sender<Event>,
     bridge_end: oneshot::Receiver<io::Result<()>>,
+    reason: Reason,
     options: Options,
 }
 
@@ -275,7 +280,10 @@ impl Driver {
             let step = match event_loop.poll().await {
                 Ok(WireEvent::Incoming(packet)) => self.incoming(packet),
                 Ok(WireEvent::Outgoing(packet)) => self.outgoing(&packet),
-                Err(error) => Step::End(self.poll_error(error, true)),
+                Err(error) => {
+                    let error = self.poll_error(error, true);
+                    return self.drain(event_loop, error).await;
+                }
             };
             match step {
                 Step::Nothing => {}
@@ -288,6 +296,20 @@ impl Driver {
                 Step::Goodbye => return LinkError::Closed,
             }
         }
+    }
+
+    /// rumqttc reads several packets at once and, should the last be the end, leaves the others where they are.
+    async fn drain(&self, event_loop: &mut EventLoop, error: LinkError) -> LinkError {
+        self.tracker.close();
+        while let Some(event) = event_loop.state.events.pop_front() {
+            if let WireEvent::Incoming(packet) = event
+                && let Step::Tell(event) = self.incoming(packet)
+                && self.events.send(event).await.is_err()
+            {
+                break;
+            }
+        }
+        error
     }
 
     fn outgoing(&self, packet: &Outgoing) -> Step {
@@ -400,6 +422,6 @@ impl Driver {
             Ok(Err(error)) => Some(error),
             Ok(Ok(())) | Err(_) => None,
         };
-        LinkError::from_poll(error, bridge, connected, &self.options)
+        LinkError::from_poll(error, bridge, self.reason.code(), connected, &self.options)
     }
 }

@@ -253,10 +253,12 @@ impl Disconnect {
 }
 
 impl LinkError {
-    /// What rumqttc's word for it means; `bridge` is what broke outside it, if that came first.
+    /// What rumqttc's word for it means; `bridge` is what broke outside it, if that came first, and
+    /// `said` the reason of a DISCONNECT that it overheard.
     pub(crate) fn from_poll(
         error: ConnectionError,
         bridge: Option<io::Error>,
+        said: Option<u8>,
         connected: bool,
         options: &Options,
     ) -> Self {
@@ -280,7 +282,7 @@ impl LinkError {
                 | StateError::Io(_)
                 | StateError::Deserialization(mqttbytes::Error::Io(_)),
             )
-            | ConnectionError::Io(_) => Self::from_bridge(bridge, connected),
+            | ConnectionError::Io(_) => Self::from_bridge(bridge, said, connected),
             ConnectionError::NotConnAck(packet) => {
                 Self::Protocol { what: format!("a packet other than CONNACK came first: {packet:?}") }
             }
@@ -291,7 +293,10 @@ impl LinkError {
         }
     }
 
-    fn from_bridge(error: Option<io::Error>, connected: bool) -> Self {
+    fn from_bridge(error: Option<io::Error>, said: Option<u8>, connected: bool) -> Self {
+        if let Some(code) = said.and_then(|code| DisconnectReasonCode::try_from(code).ok()) {
+            return Self::Disconnected { reason: Disconnect::new(code, None) };
+        }
         match error {
             None if !connected => Self::ClosedAtConnect,
             None => Self::Lost { source: None },
@@ -333,6 +338,8 @@ fn rejected(error: &rustls::Error) -> Option<String> {
             | Alert::CertificateUnknown
             | Alert::CertificateRequired
             | Alert::UnknownCA
+            // OpenSSL, when the name of the authority fits and its signature does not.
+            | Alert::DecryptError
             | Alert::AccessDenied),
         ) => Some(format!("{alert:?}")),
         _ => None,

@@ -16,6 +16,7 @@ mod event;
 mod options;
 mod publish;
 mod sender;
+mod tap;
 mod tls;
 mod tracker;
 

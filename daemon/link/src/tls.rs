@@ -179,7 +179,8 @@ impl Tls {
 pub(crate) const fn problem(error: &rustls::Error) -> &'static str {
     match error {
         rustls::Error::InvalidCertificate(error) => match error {
-            CertificateError::UnknownIssuer => {
+            // An authority that was made anew under its old name shows as a bad signature.
+            CertificateError::UnknownIssuer | CertificateError::BadSignature => {
                 "its certificate comes from an authority that is not trusted here; check the CA file"
             }
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {

@@ -1,0 +1,59 @@
+//! Short ways to do in a test what is done in most of them.
+
+use std::time::Duration;
+
+use nowd_link::{Connection, Event, LinkError, Message, Options, Publish, Qos};
+use nowd_testkit::within;
+
+/// A test that waits longer than this has failed.
+pub(crate) const BOUND: Duration = Duration::from_secs(30);
+
+pub(crate) fn options(id: &str, port: u16) -> Options {
+    Options {
+        keep_alive: Duration::from_secs(5),
+        user_timeout: Duration::from_secs(2),
+        ..Options::new(id, "127.0.0.1", port)
+    }
+}
+
+pub(crate) async fn open(id: &str, port: u16) -> Connection {
+    Connection::open(&options(id, port)).await.unwrap_or_else(|error| panic!("{id}: {error:?}"))
+}
+
+pub(crate) async fn next(connection: &mut Connection) -> Event {
+    within(BOUND, "an event", connection.next()).await.unwrap_or_else(|error| panic!("{error:?}"))
+}
+
+/// Why the connection ends; events before it are dropped.
+pub(crate) async fn end(connection: &mut Connection) -> LinkError {
+    within(BOUND, "the end of the connection", async {
+        loop {
+            if let Err(error) = connection.next().await {
+                return error;
+            }
+        }
+    })
+    .await
+}
+
+pub(crate) async fn subscribe(connection: &mut Connection, filter: &str) {
+    let ticket = connection.sender().subscribe(&[filter], Qos::AtLeastOnce).unwrap();
+    let Event::Subscribed { ticket: answered, results } = next(connection).await else {
+        panic!("no SUBACK for {filter}");
+    };
+    assert_eq!(answered, ticket);
+    assert_eq!(results, [(filter.to_owned(), Ok(Qos::AtLeastOnce))]);
+}
+
+/// The next message, acknowledged.
+pub(crate) async fn message(connection: &mut Connection) -> Message {
+    let Event::Message(mut message) = next(connection).await else { panic!("no message") };
+    if let Some(ack) = message.ack.take() {
+        ack.send().unwrap();
+    }
+    message
+}
+
+pub(crate) fn publish(topic: &str, payload: &str, qos: Qos) -> Publish {
+    Publish { topic: topic.to_owned(), payload: payload.to_owned().into(), qos, ..Publish::default() }
+}
