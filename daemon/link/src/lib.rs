@@ -11,6 +11,7 @@ mod backoff;
 mod bridge;
 mod connection;
 mod dial;
+mod driver;
 mod error;
 mod event;
 mod options;

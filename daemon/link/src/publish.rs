@@ -92,7 +92,7 @@ pub enum SendError {
         filter: String,
     },
     /// A property that does not fit.
-    #[error("the property {property} is above 65535 bytes or holds a NUL")]
+    #[error("the property {property} is too long or holds a NUL")]
     Property {
         /// The property's name.
         property: &'static str,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use nowd_link::{Connection, Event, LinkError, Options, Qos, SendError, Will};
 use nowd_testkit::{Mosquitto, wait_for, within};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::common::{BOUND, end, message, next, open, options, publish, subscribe};
 
@@ -99,6 +99,32 @@ async fn a_frozen_broker_is_found_idle_and_busy() {
         );
     }
     broker.resume();
+}
+
+/// Its chatter must neither count as an answer nor put off the end for ever.
+#[tokio::test]
+async fn a_broker_that_talks_and_does_not_answer_is_found() {
+    let flood = [0x30, 5, 0, 1, b'a', 0, b'x'].repeat(100);
+    let (options, mut stream) = silent_broker().await;
+    let opened = async {
+        let mut connection = Connection::open(&options).await.unwrap();
+        connection.sender().publish(publish("a", "x", Qos::AtLeastOnce)).unwrap();
+        end(&mut connection).await
+    };
+    let talk = async {
+        let mut stream = (&mut stream).await.unwrap();
+        loop {
+            if stream.write_all(&flood).await.is_err() {
+                std::future::pending::<()>().await;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    let error = tokio::select! {
+        error = opened => error,
+        () = talk => unreachable!("it talks for ever"),
+    };
+    assert!(matches!(error, LinkError::Silent { .. }), "{error:?}");
 }
 
 #[tokio::test]
@@ -247,6 +273,21 @@ async fn topics_that_are_no_text_are_dropped_and_the_next_message_is_heard() {
     let mut connection = Connection::open(&broken_broker(&[0x20, 3, 0, 0, 0], &bytes).await).await.unwrap();
     let Event::Message(heard) = next(&mut connection).await else { panic!("no message") };
     assert_eq!(heard.topic, "a");
+}
+
+/// Options for a broker that accepts a connection and then does what the test does with its stream.
+async fn silent_broker() -> (Options, tokio::task::JoinHandle<TcpStream>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    #[expect(clippy::disallowed_methods, reason = "it ends with the test's runtime")]
+    let stream = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut connect = [0; 1024];
+        within(BOUND, "CONNECT", stream.read(&mut connect)).await.unwrap();
+        stream.write_all(&[0x20, 3, 0, 0, 0]).await.unwrap();
+        stream
+    });
+    (options("gate-1", port), stream)
 }
 
 /// Options for a broker that answers any CONNECT with these bytes and then closes its sending side.
