@@ -140,10 +140,11 @@ impl Mosquitto {
     }
 }
 
+/// Below the ports that the kernel gives to outgoing connections, so that none of those takes it during a restart.
 fn free_port() -> u16 {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-        .and_then(|listener| listener.local_addr())
-        .map(|address| address.port())
+    std::iter::repeat_with(|| fastrand::u16(10_000..32_000))
+        .take(1_000)
+        .find(|&port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok())
         .expect("a loopback port is free")
 }
 

@@ -8,12 +8,19 @@ use nowd_testkit::within;
 /// A test that waits longer than this has failed.
 pub(crate) const BOUND: Duration = Duration::from_secs(30);
 
+/// Options that make no test fail because the machine is slow.
 pub(crate) fn options(id: &str, port: u16) -> Options {
     Options {
         keep_alive: Duration::from_secs(5),
-        user_timeout: Duration::from_secs(2),
+        user_timeout: BOUND,
+        connect_timeout: BOUND,
         ..Options::new(id, "127.0.0.1", port)
     }
+}
+
+/// Options that find a silent broker soon.
+pub(crate) fn impatient(id: &str, port: u16) -> Options {
+    Options { user_timeout: Duration::from_secs(2), ..options(id, port) }
 }
 
 pub(crate) async fn open(id: &str, port: u16) -> Connection {

@@ -5,9 +5,9 @@ use std::time::Duration;
 use nowd_link::{Connection, Event, LinkError, Options, Qos, SendError, Will};
 use nowd_testkit::{Mosquitto, wait_for, within};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
-use crate::common::{BOUND, end, message, next, open, options, publish, subscribe};
+use crate::common::{BOUND, end, impatient, message, next, open, options, publish, subscribe};
 
 #[tokio::test]
 async fn the_will_is_published_when_cut_and_not_after_a_goodbye() {
@@ -79,9 +79,9 @@ async fn nothing_of_an_old_connection_appears_on_a_new_one() {
 #[tokio::test]
 async fn a_frozen_broker_is_found_idle_and_busy() {
     let broker = Mosquitto::start();
-    let mut idle = open("idle", broker.port()).await;
-    let mut busy = open("busy", broker.port()).await;
-    let mut deaf = open("deaf", broker.port()).await;
+    let mut idle = Connection::open(&impatient("idle", broker.port())).await.unwrap();
+    let mut busy = Connection::open(&impatient("busy", broker.port())).await.unwrap();
+    let mut deaf = Connection::open(&impatient("deaf", broker.port())).await.unwrap();
     broker.pause();
     busy.sender().publish(publish("a", "x", Qos::AtLeastOnce)).unwrap();
     // More than fits in all buffers: rumqttc hangs in its write.
@@ -148,10 +148,13 @@ async fn nobody_there_is_told_apart_from_somebody_silent() {
     let short = Options { connect_timeout: Duration::from_millis(300), ..options("gate-1", port) };
     let error = Connection::open(&short).await.unwrap_err();
     assert!(matches!(error, LinkError::ConnectTimeout { .. }), "{error:?}");
-    drop(taken);
+    // Bound and not listening: nobody else can take the port, and nobody answers.
+    let refusing = TcpSocket::new_v4().unwrap();
+    refusing.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let port = refusing.local_addr().unwrap().port();
     let error = Connection::open(&options("gate-1", port)).await.unwrap_err();
     assert!(matches!(error, LinkError::Dial { .. }), "{error:?}");
-    let nowhere = Options { host: "no-such-host.invalid".to_owned(), ..options("gate-1", 1883) };
+    let nowhere = Options { host: "no-such-host.invalid".to_owned(), ..short };
     let error = Connection::open(&nowhere).await.unwrap_err();
     assert!(matches!(error, LinkError::Resolve { .. } | LinkError::ConnectTimeout { .. }), "{error:?}");
 }
@@ -287,7 +290,7 @@ async fn silent_broker() -> (Options, tokio::task::JoinHandle<TcpStream>) {
         stream.write_all(&[0x20, 3, 0, 0, 0]).await.unwrap();
         stream
     });
-    (options("gate-1", port), stream)
+    (impatient("gate-1", port), stream)
 }
 
 /// Options for a broker that answers any CONNECT with these bytes and then closes its sending side.
