@@ -7,8 +7,11 @@
 //! What it never does: keep a message for a bus that is not there, or send one twice.
 
 use std::collections::{BTreeSet, HashMap};
+use std::future::poll_fn;
 use std::num::NonZeroU32;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
 use nowd_plugin::{CancellationToken, Deadline, Expired};
@@ -187,19 +190,27 @@ impl Bus {
             self.forget(serial);
             return Err(expired.into());
         }
-        tokio::select! {
+        // Writing may have to wait until the bus reads: each further attempt has its own check before it.
+        let mut writing = pin!(connection.send(message));
+        let attempts = poll_fn(|cx| match deadline.check() {
+            Ok(()) => writing.as_mut().poll(cx).map(Some),
+            Err(_) => Poll::Ready(None),
+        });
+        let sent = tokio::select! {
             biased;
-            sent = connection.send(message) => match sent {
-                Ok(()) => Ok(reply),
-                Err(e) => {
-                    // An error means that the message was not written to its end, so the bus never sees it.
-                    tracing::warn!(bus = %self.address, error = %e, "writing to the bus failed");
-                    self.abandon(id);
-                    Err(SendError::Gone)
-                }
-            },
-            () = deadline.passed() => {
-                // The bus reads nothing any more. A message that is written in part must not be completed late.
+            sent = attempts => sent,
+            () = deadline.passed() => None,
+        };
+        match sent {
+            Some(Ok(())) => Ok(reply),
+            Some(Err(e)) => {
+                // An error means that the message was not written to its end, so the bus never sees it.
+                tracing::warn!(bus = %self.address, error = %e, "writing to the bus failed");
+                self.abandon(id);
+                Err(SendError::Gone)
+            }
+            None => {
+                // A message that is written in part must not be completed late: the bus drops it with the connection.
                 tracing::warn!(bus = %self.address, "the bus took no data until a deadline; connecting anew");
                 self.abandon(id);
                 Err(too_late(deadline).into())
@@ -267,6 +278,11 @@ impl Bus {
         if let Some(up) = &mut self.lock().up {
             up.pending.remove(&serial);
         }
+    }
+
+    /// Drops the connection, if there is one: all who wait on it hear so.
+    pub(crate) fn disconnect(&self) {
+        self.lock().up = None;
     }
 
     /// Gives the connection `id` up: all who wait on it hear so, and [`Self::run`] makes another.

@@ -106,12 +106,19 @@ impl Plugin for DbusPlugin {
     fn run(self: Arc<Self>, stop: CancellationToken) -> BoxFuture<'static, ()> {
         Box::pin(async move {
             let mut tasks = JoinSet::new();
+            let mut running = HashMap::new();
             for bus in &self.buses {
-                tasks.spawn(Arc::clone(bus).run(stop.clone()));
+                let task = tasks.spawn(Arc::clone(bus).run(stop.clone()));
+                running.insert(task.id(), bus);
             }
-            while let Some(ended) = tasks.join_next().await {
-                if let Err(e) = ended {
-                    tracing::error!(error = %e, "the task of a bus failed; its methods are unavailable");
+            while let Some(ended) = tasks.join_next_with_id().await {
+                let Err(e) = ended else { continue };
+                // A bug; a connection that nobody reads would hold every call for ever.
+                tracing::error!(error = %e, "the task of a bus failed; connecting anew");
+                if let Some(bus) = running.remove(&e.id()) {
+                    bus.disconnect();
+                    let task = tasks.spawn(Arc::clone(bus).run(stop.clone()));
+                    running.insert(task.id(), bus);
                 }
             }
             stop.cancelled().await;

@@ -42,7 +42,7 @@ impl Bus {
                     }
                 }
             }
-            self.lock().up = None;
+            self.disconnect();
             tokio::select! {
                 () = stop.cancelled() => {}
                 () = tokio::time::sleep(pause(failures)) => {}
