@@ -1,1 +1,22 @@
-//! Room to be filled.
+//! nowd, "now or never": the gateway daemon, as a library.
+//!
+//! [`run`] is the whole program with plugins of your own compiled in. [`Gateway`] is the part without a command line,
+//! for those who host it in another process. What is decided is decided in `nowd-core`; this crate is the shell:
+//! configuration, the link, plugins, clocks, signals, logs.
+
+mod cli;
+mod clock;
+mod config;
+mod exit;
+mod gateway;
+mod log;
+mod record;
+mod setup;
+mod uplink;
+
+pub use cli::run;
+pub use clock::{WallClock, WallReading};
+pub use config::{Config, ConfigError, ConfigFiles, ConfigSource};
+pub use exit::Exit;
+pub use gateway::Gateway;
+pub use setup::{Setup, SetupError};

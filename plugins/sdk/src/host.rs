@@ -8,6 +8,7 @@ use tokio::task::{Id, JoinSet};
 use crate::call::Call;
 use crate::completion::{CallError, Completion};
 use crate::method::{Lane, Method};
+use crate::params::Params;
 use crate::{CancellationToken, Plugin};
 
 /// The methods of all plugins, by name.
@@ -40,6 +41,20 @@ pub enum RegistryError {
         first: String,
         /// Where it was declared otherwise.
         second: String,
+    },
+    /// A safe action needs a parameter that the call does not have.
+    #[error(
+        "{origin}: `{key} = {target:?}` needs the parameter {param:?}, which is not declared here; declare it, or give it a default there"
+    )]
+    ParamMissing {
+        /// Where it was declared.
+        origin: String,
+        /// `on_timeout` or `on_stop`.
+        key: &'static str,
+        /// The safe action.
+        target: String,
+        /// Its parameter.
+        param: String,
     },
     /// A safe action names no method.
     #[error("{origin}: `{key} = {target:?}` names a method that is not declared")]
@@ -84,9 +99,16 @@ impl Registry {
                 [("on_timeout", &method.policy.on_timeout), ("on_stop", &method.policy.on_stop)]
             {
                 let Some(target) = target else { continue };
-                if !self.methods.contains_key(target) {
-                    let (origin, target) = (method.origin.clone(), target.clone());
+                let (origin, target) = (method.origin.clone(), target.clone());
+                let Some((action, _)) = self.methods.get(&target) else {
                     return Err(RegistryError::NoSuchMethod { origin, key, target });
+                };
+                let has = |name: &str| {
+                    method.params.as_ref().is_some_and(|params| params.names().any(|n| n == name))
+                };
+                let missing = action.params.iter().flat_map(Params::required).find(|name| !has(name));
+                if let Some(param) = missing.map(Into::into) {
+                    return Err(RegistryError::ParamMissing { origin, key, target, param });
                 }
             }
         }

@@ -62,6 +62,18 @@ impl Params {
             .map(String::as_str)
     }
 
+    /// The names of those that have no default.
+    pub fn required(&self) -> impl Iterator<Item = &str> {
+        self.names().filter(|name| !self.defaults.contains_key(*name))
+    }
+
+    /// The parameters of another method's call, as far as they are declared here too.
+    #[must_use]
+    pub fn select(&self, params: &Value) -> Value {
+        let pair = |name: &str| Some((name.to_owned(), params.get(name)?.clone()));
+        Value::Object(self.names().filter_map(pair).collect())
+    }
+
     /// Fills in defaults and checks. `null` counts as an empty object.
     pub fn check(&self, request: Value) -> Result<Value, ParamsError> {
         let request = match request {

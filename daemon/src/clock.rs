@@ -1,0 +1,116 @@
+//! The wall clock, and whether it can be trusted. (The steady clock is `nowd_plugin::clock`.)
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use nowd_core::Wall;
+use rtime_clock::adjtime::{Timex, adjtimex};
+
+use crate::config::ClockTrust;
+
+/// `STA_UNSYNC` of `adjtimex(2)`: nobody disciplines the clock.
+const STA_UNSYNC: i32 = 0x40;
+
+/// The largest error that a clock may admit to and still be trusted, under `clock = "auto"`.
+const LARGEST_ERROR: Duration = Duration::from_millis(100);
+
+/// What the kernel says of the wall clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WallReading {
+    /// Milliseconds since the epoch.
+    pub now_ms: u64,
+    /// The largest error, if the clock is disciplined.
+    pub max_error: Option<Duration>,
+}
+
+/// A wall clock and how far it is to be trusted.
+#[derive(Clone)]
+pub struct WallClock {
+    trust: ClockTrust,
+    read: Arc<dyn Fn() -> WallReading + Send + Sync>,
+}
+
+impl fmt::Debug for WallClock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WallClock").field("trust", &self.trust).finish_non_exhaustive()
+    }
+}
+
+impl WallClock {
+    /// This machine's clock.
+    #[must_use]
+    pub fn of_this_machine(trust: ClockTrust) -> Self {
+        Self::new(trust, read_machine)
+    }
+
+    /// A clock that says what `read` says, for tests: a machine's own clock is never set.
+    pub fn new(trust: ClockTrust, read: impl Fn() -> WallReading + Send + Sync + 'static) -> Self {
+        Self { trust, read: Arc::new(read) }
+    }
+
+    /// The time, if it can be trusted for judging commands.
+    #[must_use]
+    pub fn trusted(&self) -> Option<Wall> {
+        let WallReading { now_ms, max_error } = (self.read)();
+        let error = match (self.trust, max_error) {
+            (ClockTrust::Auto, Some(error)) if error <= LARGEST_ERROR => error,
+            (ClockTrust::Trusted, error) => error.unwrap_or(LARGEST_ERROR).min(LARGEST_ERROR),
+            (ClockTrust::Auto | ClockTrust::Untrusted, _) => return None,
+        };
+        let error_ms = u64::try_from(error.as_micros().div_ceil(1_000)).unwrap_or(u64::MAX);
+        Some(Wall { now_ms, error_ms })
+    }
+
+    /// Whether the clock is set at all, so that the dates of certificates can be judged by it.
+    #[must_use]
+    pub fn is_set(&self) -> bool {
+        match self.trust {
+            ClockTrust::Auto => (self.read)().max_error.is_some(),
+            ClockTrust::Trusted => true,
+            ClockTrust::Untrusted => false,
+        }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one place that reads the wall clock")]
+fn read_machine() -> WallReading {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now_ms = u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX);
+    let mut timex = Timex::new();
+    let disciplined = adjtimex(&mut timex).is_ok() && timex.0.status & STA_UNSYNC == 0;
+    let max_error =
+        disciplined.then(|| u64::try_from(timex.0.maxerror).ok().map(Duration::from_micros)).flatten();
+    WallReading { now_ms, max_error }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trust() {
+        let ms = Duration::from_millis;
+        for (trust, max_error, error_ms, is_set) in [
+            (ClockTrust::Auto, None, None, false),
+            (ClockTrust::Auto, Some(ms(100)), Some(100), true),
+            (ClockTrust::Auto, Some(Duration::from_micros(1)), Some(1), true),
+            (ClockTrust::Auto, Some(ms(101)), None, true),
+            (ClockTrust::Trusted, None, Some(100), true),
+            (ClockTrust::Trusted, Some(ms(16_000)), Some(100), true),
+            (ClockTrust::Trusted, Some(ms(3)), Some(3), true),
+            (ClockTrust::Untrusted, Some(ms(3)), None, false),
+        ] {
+            let clock = WallClock::new(trust, move || WallReading { now_ms: 7, max_error });
+            assert_eq!(clock.trusted().map(|wall| wall.error_ms), error_ms, "{trust:?} {max_error:?}");
+            assert_eq!(clock.is_set(), is_set, "{trust:?} {max_error:?}");
+        }
+    }
+
+    #[test]
+    fn this_machine_has_a_clock() {
+        assert!(
+            WallClock::of_this_machine(ClockTrust::Trusted).trusted().unwrap().now_ms > 1_700_000_000_000
+        );
+    }
+}

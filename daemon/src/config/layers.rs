@@ -1,0 +1,166 @@
+//! Finding, checking and merging the layers.
+
+use std::fs;
+use std::io::{ErrorKind, Read};
+use std::path::{Path, PathBuf};
+
+use config::builder::DefaultState;
+use config::{ConfigBuilder, Environment, File, FileFormat};
+use nowd_plugin::map::MapSource;
+
+use super::{Config, ConfigError};
+
+/// The largest configuration file, in bytes.
+const LARGEST_FILE: u64 = 1024 * 1024;
+
+/// Where configuration comes from.
+#[derive(Debug, Clone)]
+pub struct ConfigSource {
+    /// The main file; its neighbours `nowd.toml.d/` and `methods.d/` belong to it.
+    pub file: PathBuf,
+    /// Whether the main file was named by the user, and must then be there.
+    pub required: bool,
+    /// The environment.
+    pub environment: Vec<(String, String)>,
+    /// `KEY=VALUE` of the command line.
+    pub set: Vec<(String, String)>,
+}
+
+/// The configuration and the map files beside it.
+#[derive(Debug, Clone)]
+pub struct ConfigFiles {
+    /// The merged configuration.
+    pub config: Config,
+    /// The maps, in the order of their names.
+    pub maps: Vec<MapSource>,
+}
+
+impl ConfigSource {
+    /// Reads all layers and the maps.
+    pub fn load(&self) -> Result<ConfigFiles, ConfigError> {
+        let mut builder = config::Config::builder();
+        for file in self.files()? {
+            let text = read(&file)?;
+            check_file(&file, &text)?;
+            builder = builder.add_source(File::from_str(&text, FileFormat::Toml));
+        }
+        builder = self.add_environment(builder)?;
+        builder = self.add_command_line(builder)?;
+        let config = finish(builder).map_err(|e| ConfigError::Layer {
+            origin: "environment or command line".into(),
+            message: words(&e),
+        })?;
+        Ok(ConfigFiles { config, maps: self.maps()? })
+    }
+
+    fn files(&self) -> Result<Vec<PathBuf>, ConfigError> {
+        let mut files = Vec::new();
+        if self.required || self.file.exists() {
+            files.push(self.file.clone());
+        }
+        let mut drop_ins = self.file.clone().into_os_string();
+        drop_ins.push(".d");
+        files.extend(toml_files(Path::new(&drop_ins))?);
+        Ok(files)
+    }
+
+    fn maps(&self) -> Result<Vec<MapSource>, ConfigError> {
+        let directory = self.file.parent().unwrap_or(Path::new(".")).join("methods.d");
+        let source = |file: PathBuf| Ok(MapSource { text: read(&file)?, file: file.display().to_string() });
+        toml_files(&directory)?.into_iter().map(source).collect()
+    }
+
+    /// Each variable is tried alone on top of nothing, so that a mistake is told with the variable's name.
+    fn add_environment(
+        &self,
+        mut builder: ConfigBuilder<DefaultState>,
+    ) -> Result<ConfigBuilder<DefaultState>, ConfigError> {
+        for (name, value) in &self.environment {
+            if !name.starts_with("NOWD__") {
+                continue;
+            }
+            let source = Environment::with_prefix("NOWD")
+                .prefix_separator("__")
+                .separator("__")
+                .source(Some([(name.clone(), value.clone())].into()));
+            let alone = finish(config::Config::builder().add_source(source.clone()));
+            alone.map_err(|e| ConfigError::Layer {
+                origin: format!("environment {name}"),
+                message: words(&e),
+            })?;
+            builder = builder.add_source(source);
+        }
+        Ok(builder)
+    }
+
+    fn add_command_line(
+        &self,
+        mut builder: ConfigBuilder<DefaultState>,
+    ) -> Result<ConfigBuilder<DefaultState>, ConfigError> {
+        for (key, value) in &self.set {
+            let error = |e: &config::ConfigError| ConfigError::Layer {
+                origin: format!("--set {key}={value}"),
+                message: words(e),
+            };
+            let alone = config::Config::builder().set_override(key.as_str(), value.as_str());
+            finish(alone.map_err(|e| error(&e))?).map_err(|e| error(&e))?;
+            builder = builder.set_override(key.as_str(), value.as_str()).map_err(|e| error(&e))?;
+        }
+        Ok(builder)
+    }
+}
+
+fn finish(builder: ConfigBuilder<DefaultState>) -> Result<Config, config::ConfigError> {
+    builder.build()?.try_deserialize()
+}
+
+/// The crate's message on one line.
+fn words(error: &config::ConfigError) -> String {
+    error.to_string().lines().map(str::trim).collect::<Vec<_>>().join(", ")
+}
+
+fn read(file: &Path) -> Result<String, ConfigError> {
+    let error = |source| ConfigError::Read { file: file.into(), source };
+    let mut text = String::new();
+    fs::File::open(file).map_err(error)?.take(LARGEST_FILE + 1).read_to_string(&mut text).map_err(error)?;
+    if text.len() > usize::try_from(LARGEST_FILE).unwrap_or(usize::MAX) {
+        return Err(error(std::io::Error::new(ErrorKind::FileTooLarge, "it is larger than 1 MiB")));
+    }
+    Ok(text)
+}
+
+/// A file by itself, for the sake of the line in the message.
+fn check_file(file: &Path, text: &str) -> Result<(), ConfigError> {
+    match toml::from_str::<Config>(text) {
+        Ok(_) => Ok(()),
+        Err(e) => {
+            let before = text.as_bytes().get(..e.span().map_or(0, |span| span.start)).unwrap_or_default();
+            let line = 1 + before.split(|byte| *byte == b'\n').skip(1).count();
+            Err(ConfigError::File {
+                file: file.into(),
+                line,
+                message: e.message().trim().replace('\n', ", "),
+            })
+        }
+    }
+}
+
+/// The `*.toml` files of a directory by name; none if there is no such directory.
+fn toml_files(directory: &Path) -> Result<Vec<PathBuf>, ConfigError> {
+    let error = |source| ConfigError::Read { file: directory.into(), source };
+    let entries = match fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(error(e)),
+    };
+    let mut files = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(error)?.path();
+        let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+        if path.extension().is_some_and(|extension| extension == "toml") && !hidden {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}

@@ -1,0 +1,96 @@
+use super::*;
+
+fn load(
+    files: &[(&str, &str)],
+    environment: &[(&str, &str)],
+    set: &[(&str, &str)],
+) -> Result<ConfigFiles, String> {
+    let directory = tempfile::tempdir().unwrap();
+    for (name, text) in files {
+        let file = directory.path().join(name);
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(file, text).unwrap();
+    }
+    let pairs = |pairs: &[(&str, &str)]| pairs.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect();
+    let source = ConfigSource {
+        file: directory.path().join("nowd.toml"),
+        required: true,
+        environment: pairs(environment),
+        set: pairs(set),
+    };
+    source.load().map_err(|e| e.to_string().replace(&format!("{}/", directory.path().display()), ""))
+}
+
+const GOOD: &str = r#"
+target = "gw-1"
+[link]
+endpoint = "broker.example:8883"
+keep_alive = "45s"
+[access]
+default = ["app-*"]
+[ports.relay]
+device = "/dev/ttyS0"
+"#;
+
+#[test]
+fn later_layers_win() {
+    let files = [
+        ("nowd.toml", GOOD),
+        ("nowd.toml.d/10-a.toml", "[link]\nendpoint = \"a\"\nkeep_alive = \"50s\""),
+        ("nowd.toml.d/20-b.toml", "[link]\nendpoint = \"b\""),
+        ("nowd.toml.d/ignored.txt", "nonsense"),
+        ("methods.d/m.toml", "map"),
+    ];
+    let environment = [("NOWD__LINK__CLIENT_ID", "007"), ("NOWD__ACCESS__DEFAULT", "ops"), ("OTHER", "x")];
+    let loaded = load(&files, &environment, &[("link.allow_plain", "true")]).unwrap();
+    let link = &loaded.config.link;
+    assert_eq!((link.endpoint.as_deref(), link.client_id.as_deref()), (Some("b"), Some("007")));
+    assert_eq!((link.keep_alive, link.silence), (Duration::from_secs(50), Duration::from_secs(10)));
+    assert!(link.allow_plain && link.tls);
+    assert_eq!(loaded.config.access.default, ["ops"]);
+    assert_eq!(loaded.config.target.unwrap().as_str(), "gw-1");
+    assert_eq!(loaded.config.ports["relay"].baud, 9_600);
+    assert_eq!(loaded.maps.len(), 1);
+    assert_eq!(loaded.maps[0].text, "map");
+}
+
+#[test]
+fn mistakes_are_told_with_their_place() {
+    for (from, to, expected) in [
+        ("keep_alive", "keepalive", "nowd.toml:5: unknown field `keepalive`, expected one of"),
+        ("[access]", "[acess]", "nowd.toml:6: unknown field `acess`"),
+        ("\"45s\"", "45", "nowd.toml:5: invalid type: integer `45`, expected a string"),
+        ("\"45s\"", "\"45\"", "nowd.toml:5: \"45\" is not a duration; write a number with its unit"),
+        ("[\"app-*\"]", "7", "nowd.toml:7: expected a string or a list of strings"),
+        ("\"gw-1\"", "\"gw/1\"", "nowd.toml:2: a topic level holds '/'"),
+        ("device =", "devise =", "nowd.toml:9: unknown field `devise`"),
+        ("[link]", "[link", "nowd.toml:3: "),
+    ] {
+        assert!(GOOD.contains(from), "{from}");
+        let message = load(&[("nowd.toml", &GOOD.replace(from, to))], &[], &[]).unwrap_err();
+        assert!(message.starts_with(expected), "{from} -> {to}: {message}");
+        assert!(!message.contains('\n'), "{message}");
+    }
+    for (environment, set, expected) in [
+        (
+            &[("NOWD__LNK__ENDPOINT", "x")][..],
+            &[][..],
+            "environment NOWD__LNK__ENDPOINT: unknown field `lnk`",
+        ),
+        (
+            &[("NOWD__LINK__KEEP_ALIVE", "1")],
+            &[],
+            "environment NOWD__LINK__KEEP_ALIVE: \"1\" is not a duration",
+        ),
+        (
+            &[],
+            &[("link.tls", "maybe")],
+            "--set link.tls=maybe: invalid type: string \"maybe\", expected a boolean",
+        ),
+        (&[], &[("nonsense", "1")], "--set nonsense=1: unknown field `nonsense`"),
+    ] {
+        let message = load(&[("nowd.toml", GOOD)], environment, set).unwrap_err();
+        assert!(message.starts_with(expected), "{message}");
+    }
+    assert!(load(&[], &[], &[]).unwrap_err().starts_with("nowd.toml: cannot be read: No such file"));
+}

@@ -1,0 +1,36 @@
+//! Exit codes: those of `sysexits.h`, where they fit.
+
+use std::process::ExitCode;
+
+/// How the program ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// 0: it did what was asked; a gateway that was told to stop has said that it is offline.
+    Ok,
+    /// 64 (`EX_USAGE`): the command line is wrong.
+    Usage,
+    /// 70 (`EX_SOFTWARE`): a bug.
+    Internal,
+    /// 78 (`EX_CONFIG`): the configuration is wrong, or names a file that is missing or wrong. Starting again does not
+    /// help. Nothing that may come back by itself (network, broker, bus, port) ever ends the process.
+    Config,
+}
+
+impl Exit {
+    /// The number.
+    #[must_use]
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Ok => 0,
+            Self::Usage => 64,
+            Self::Internal => 70,
+            Self::Config => 78,
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit.code())
+    }
+}

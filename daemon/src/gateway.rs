@@ -1,0 +1,311 @@
+//! The gateway: one loop that hears messages, results, time and signals, asks the core, and does what it says.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use nowd_core::{Action, CallKey, Core, Event, Instant, Receipt, ReplyBody, Start};
+use nowd_link::{Message, Properties, Publish, Qos};
+use nowd_plugin::host::{Host, Registry};
+use nowd_plugin::{BootInstant, Call, CancellationToken, Deadline, Plugin};
+use nowd_protocol::{
+    ErrorBody, GatewayStamp, MAX_PAYLOAD_LEN, RawValue, Received, Reply, ReplyStatus, ReplyTopic, Request,
+};
+use serde_json::Value;
+use tokio::task::JoinSet;
+use tracing::{error, info, warn};
+use uuid::Uuid;
+
+use crate::clock::WallClock;
+use crate::record::{Line, Records};
+use crate::setup::Setup;
+use crate::uplink::{Facts, Uplink, UplinkEvent};
+
+mod completion;
+mod stall;
+
+use completion::ended;
+use stall::Stall;
+
+/// How long calls that run may go on after the process was asked to stop. Goodbye must fit into what is left of 4 s.
+const STOP_WITHIN: Duration = Duration::from_millis(3_500);
+
+/// How long plugins may take to let go of their hardware at the end.
+const LET_GO_WITHIN: Duration = Duration::from_millis(200);
+
+/// A plugin whose background work ended by mistake gets it again after this.
+const RESTART_PAUSE: Duration = Duration::from_secs(1);
+
+/// The gateway. [`Gateway::run`] is all there is to do with it.
+pub struct Gateway {
+    core: Core<Arc<Value>>,
+    host: Host<CallKey>,
+    registry: Registry,
+    plugins: Vec<Arc<dyn Plugin>>,
+    uplink: Uplink,
+    clock: WallClock,
+    stall: Stall,
+    records: Records,
+    incarnation: Uuid,
+}
+
+impl std::fmt::Debug for Gateway {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Gateway").field("incarnation", &self.incarnation).finish_non_exhaustive()
+    }
+}
+
+impl Gateway {
+    /// A gateway that has not started yet. To be called inside a tokio runtime.
+    pub fn new(setup: Setup) -> std::io::Result<Self> {
+        let Setup { settings, plugins, registry, link, clock } = setup;
+        let incarnation = settings.incarnation;
+        let facts = Facts { target: settings.target.clone(), incarnation, methods: methods_hash(&registry) };
+        let stall = Stall::new(!settings.compat.prefixes.is_empty());
+        Ok(Self {
+            core: Core::new(settings),
+            host: Host::default(),
+            registry,
+            plugins,
+            uplink: Uplink::new(link, facts),
+            clock,
+            stall,
+            records: Records::start()?,
+            incarnation,
+        })
+    }
+
+    /// Runs until `stop`, then lets calls that run end, says offline, and returns: all inside 4 s.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let plugins_stop = CancellationToken::new();
+        let mut background = JoinSet::new();
+        for plugin in &self.plugins {
+            background.spawn(keep_running(Arc::clone(plugin), plugins_stop.clone()));
+        }
+        self.serve(&stop).await;
+        info!(running = self.core.unanswered(), "stopping");
+        self.drain().await;
+        let Self { uplink, records, .. } = self;
+        uplink.close().await;
+        plugins_stop.cancel();
+        tokio::select! {
+            () = async { while background.join_next().await.is_some() {} } => {}
+            () = tokio::time::sleep(LET_GO_WITHIN) => warn!("a plugin did not let go of its hardware in time"),
+        }
+        info!("stopped");
+        drop(records);
+    }
+
+    async fn serve(&mut self, stop: &CancellationToken) {
+        while !stop.is_cancelled() {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = self.step() => {}
+            }
+        }
+    }
+
+    /// Lets calls that run end.
+    async fn drain(&mut self) {
+        self.decide(Event::Stop);
+        let given_up = BootInstant::now().saturating_add(STOP_WITHIN);
+        while self.core.unanswered() > 0 {
+            let left = given_up.saturating_since(BootInstant::now());
+            if left.is_zero() {
+                warn!(running = self.core.unanswered(), "calls that still run are given up");
+                return;
+            }
+            tokio::select! {
+                () = tokio::time::sleep(left) => {}
+                () = self.step() => {}
+            }
+        }
+    }
+
+    /// Hears one thing and deals with it. May be dropped while waiting.
+    async fn step(&mut self) {
+        let wake = self.core.wake_at().map(until);
+        tokio::select! {
+            event = self.uplink.next() => {
+                self.check_stall();
+                match event {
+                    UplinkEvent::Message(message) => self.message(message),
+                    UplinkEvent::ProbeReturned => self.stall.over(),
+                }
+            }
+            (key, completion) = self.host.next() => {
+                let ended = ended(completion);
+                self.decide(Event::Ended { key, ended });
+            }
+            () = sleep(wake), if wake.is_some() => self.decide(Event::Time),
+            () = self.stall.beat() => self.check_stall(),
+        }
+    }
+
+    fn check_stall(&mut self) {
+        if let Some(gap) = self.stall.check(BootInstant::now()) {
+            let gap_ms = u64::try_from(gap.as_millis()).unwrap_or(u64::MAX);
+            warn!(
+                gap_ms,
+                "the process stood still; requests of compatibility callers from that time are dropped"
+            );
+            if !self.uplink.probe() {
+                // Without a connection there is nothing that could have been buffered.
+                self.stall.over();
+            }
+        }
+    }
+
+    fn message(&mut self, message: Message) {
+        let Message { topic, payload, retain, ack, .. } = message;
+        match Received::parse(&topic, &payload) {
+            Ok(received) => {
+                let receipt =
+                    Receipt { wall: self.clock.trusted(), stalled: self.stall.is_on(), retained: retain };
+                let params = self.params(&received);
+                self.decide(Event::Received { message: received, receipt, params });
+            }
+            Err(dropped) => self.records.push(Line::Refused { topic, reason: dropped.to_string() }),
+        }
+        // Decided: whatever becomes of it is in the reply.
+        if let Some(ack) = ack
+            && let Err(e) = ack.send()
+        {
+            warn!("a request was not acknowledged: {e}");
+        }
+    }
+
+    /// What the plugin will get, or what is wrong with it.
+    fn params(&self, received: &Received) -> Result<Arc<Value>, ErrorBody> {
+        let Received::Request(Request { request, topic, .. }) = received else { return Ok(Arc::default()) };
+        let Some((method, _)) = self.registry.get(topic.method.as_str()) else { return Ok(Arc::default()) };
+        let invalid = |message: String| ErrorBody { code: "invalid_request".into(), message };
+        let value: Value =
+            serde_json::from_str(request.get()).map_err(|e| invalid(format!("`request`: {e}")))?;
+        match &method.params {
+            Some(params) => params.check(value).map(Arc::new).map_err(|e| invalid(e.to_string())),
+            None => Ok(Arc::new(value)),
+        }
+    }
+
+    fn decide(&mut self, event: Event<Arc<Value>>) {
+        let now = Instant::from_micros(BootInstant::now().as_micros());
+        for action in self.core.handle(now, event) {
+            match action {
+                Action::Start(start) => self.start(start),
+                Action::Cancel(key) => self.host.cancel(&key),
+                Action::Reply(reply) => self.reply(*reply),
+                Action::Record(record) => self.records.push(Line::Call(record)),
+                Action::Dropped(reason) => self.records.push(Line::Dropped(reason)),
+            }
+        }
+    }
+
+    fn start(&mut self, start: Start<Arc<Value>>) {
+        let Some((method, plugin)) = self.registry.get(&start.method) else { return };
+        let mut params = Arc::unwrap_or_clone(start.params);
+        if start.safe_action {
+            // It gets the parameters of the call that it makes safe, as far as it knows them.
+            params = match &method.params {
+                Some(known) => known.check(known.select(&params)).unwrap_or_default(),
+                None => Value::Null,
+            };
+        }
+        let deadline = Deadline::new(BootInstant::from_micros(start.deadline.as_micros()), start.budget);
+        let call = Call::new(start.id, start.method, params, deadline);
+        self.host.start(start.key, Arc::clone(plugin), call);
+    }
+
+    fn reply(&self, body: ReplyBody) {
+        let id = body.topic.id;
+        let unsent = |reason: String| self.records.push(Line::Unsent { id, reason });
+        let Some(sender) = self.uplink.sender() else { return unsent("the link is down".into()) };
+        let topic = ReplyTopic(body.topic.clone()).to_string();
+        let payload = self.payload(body);
+        let properties = Properties {
+            correlation_data: Some(id.into_bytes().to_vec().into()),
+            content_type: Some("application/json".into()),
+            ..Properties::default()
+        };
+        let publish = Publish {
+            topic,
+            payload: payload.into(),
+            qos: Qos::AtLeastOnce,
+            properties,
+            ..Publish::default()
+        };
+        if let Err(e) = sender.publish(publish) {
+            unsent(e.to_string());
+        }
+    }
+
+    fn payload(&self, body: ReplyBody) -> String {
+        let mut reply = Reply {
+            id: body.topic.id,
+            response: body.response.unwrap_or_else(|| RawValue::NULL.to_owned()),
+            status: ReplyStatus::Known(body.status),
+            outcome: body.outcome,
+            error: body.error,
+            timing: Some(body.timing),
+            gateway: Some(GatewayStamp {
+                incarnation: self.incarnation,
+                now: BootInstant::now().as_micros(),
+                version: env!("CARGO_PKG_VERSION").into(),
+            }),
+        };
+        let payload = reply.payload();
+        if payload.len() <= MAX_PAYLOAD_LEN {
+            return payload;
+        }
+        // What happened has happened; only its description does not fit.
+        reply.response = RawValue::NULL.to_owned();
+        let message =
+            format!("the response does not fit into a message of {MAX_PAYLOAD_LEN} bytes and was left out");
+        reply.error = Some(ErrorBody { code: "response_too_large".into(), message });
+        reply.payload()
+    }
+}
+
+async fn keep_running(plugin: Arc<dyn Plugin>, stop: CancellationToken) {
+    while !stop.is_cancelled() {
+        // In a task of its own, so that a panic ends nothing else.
+        let mut task = JoinSet::new();
+        task.spawn(Arc::clone(&plugin).run(stop.clone()));
+        let ended = task.join_next().await;
+        if stop.is_cancelled() {
+            return;
+        }
+        let panicked = matches!(ended, Some(Err(_)));
+        error!(
+            plugin = plugin.name(),
+            panicked, "a plugin's background work ended by mistake; starting it again"
+        );
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = tokio::time::sleep(RESTART_PAUSE) => {}
+        }
+    }
+}
+
+fn until(at: Instant) -> Duration {
+    // The runtime's timer counts milliseconds: rather a little late, which every check survives, than early and again.
+    BootInstant::from_micros(at.as_micros()).saturating_since(BootInstant::now())
+}
+
+async fn sleep(duration: Option<Duration>) {
+    tokio::time::sleep(duration.unwrap_or_default()).await;
+}
+
+/// A hash over what is on offer: names and schemas.
+fn methods_hash(registry: &Registry) -> String {
+    let mut offer = String::new();
+    for method in registry.methods().filter(|method| !method.policy.internal) {
+        offer.push_str(&method.name);
+        offer.push('\n');
+        if let Some(params) = &method.params {
+            offer.push_str(&params.schema().to_string());
+        }
+        offer.push('\n');
+    }
+    let hash = Uuid::new_v5(&Uuid::NAMESPACE_OID, offer.as_bytes()).simple().to_string();
+    hash.get(..16).unwrap_or_default().to_owned()
+}

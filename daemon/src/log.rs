@@ -1,0 +1,40 @@
+//! Logs: to journald when started by systemd, as text or JSON to standard error otherwise.
+
+use std::io::{IsTerminal, stderr};
+
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Layer, Registry, fmt};
+
+use crate::config::{ConfigError, LogConfig, LogFormat};
+
+/// Starts logging for the process. Does nothing if the process already logs.
+pub(crate) fn start(config: &LogConfig) -> Result<(), ConfigError> {
+    let targets = check(config)?;
+    // A process that already logs keeps doing so its own way.
+    drop(tracing_subscriber::registry().with(layer(config.format).with_filter(targets)).try_init());
+    Ok(())
+}
+
+/// Which parts log what.
+pub(crate) fn check(config: &LogConfig) -> Result<Targets, ConfigError> {
+    config.level.parse().map_err(|_| ConfigError::Value {
+        key: "log.level",
+        message: "must be `error`, `warn`, `info`, `debug` or `trace`, or such as `info,nowd_link=debug`"
+            .into(),
+    })
+}
+
+fn layer(format: LogFormat) -> Box<dyn Layer<Registry> + Send + Sync> {
+    let text = || fmt::layer().with_writer(stderr).with_ansi(stderr().is_terminal()).boxed();
+    match format {
+        LogFormat::Json => fmt::layer().json().flatten_event(true).with_writer(stderr).boxed(),
+        LogFormat::Text => text(),
+        LogFormat::Auto => {
+            // systemd sets it for what it connects to the journal.
+            let journal = std::env::var_os("JOURNAL_STREAM").and_then(|_| tracing_journald::layer().ok());
+            journal.map_or_else(text, Layer::boxed)
+        }
+    }
+}

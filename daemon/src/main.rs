@@ -1,0 +1,7 @@
+//! The program `nowd`, with the shipped plugins only.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    nowd::run(Vec::new())
+}

@@ -1,0 +1,133 @@
+//! One structured record per call, written off the path of the calls.
+//!
+//! A log that blocks (a wedged journald, a full pipe) must not delay a command, so records go to a thread of their own
+//! through a bounded queue. When it is full they are dropped and counted.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::Duration;
+
+use nowd_core::{Drop as Dropped, Record, RecordKind};
+use tracing::{info, warn};
+
+/// How many records may wait to be written.
+const QUEUE: usize = 1_024;
+
+/// How long the end of the process waits for records that are still to be written.
+const FAREWELL: Duration = Duration::from_millis(200);
+
+/// What is written about calls.
+#[derive(Debug)]
+pub(crate) enum Line {
+    /// A call ended.
+    Call(Box<Record>),
+    /// A request was dropped without an answer.
+    Dropped(Dropped),
+    /// A message was not a request.
+    Refused { topic: String, reason: String },
+    /// An answer could not be sent.
+    Unsent { id: nowd_protocol::Uuid, reason: String },
+}
+
+/// Nothing is ever sent: only the end of the thread is heard.
+#[derive(Debug)]
+enum Never {}
+
+/// The queue to the writing thread.
+#[derive(Debug)]
+pub(crate) struct Records {
+    sender: Option<SyncSender<Line>>,
+    done: Receiver<Never>,
+    lost: Arc<AtomicU64>,
+}
+
+impl Records {
+    /// Starts the thread.
+    pub(crate) fn start() -> std::io::Result<Self> {
+        let (sender, receiver) = sync_channel(QUEUE);
+        let (tell_done, done) = sync_channel(0);
+        let lost = Arc::new(AtomicU64::new(0));
+        let counter = Arc::clone(&lost);
+        std::thread::Builder::new().name("nowd-records".into()).spawn(move || {
+            for line in receiver {
+                let lost = counter.swap(0, Ordering::Relaxed);
+                if lost > 0 {
+                    warn!(
+                        lost,
+                        "records of calls were lost, because they came faster than they could be written"
+                    );
+                }
+                write(line);
+            }
+            // Ends the wait of `drop`, by its own end.
+            drop(tell_done);
+        })?;
+        Ok(Self { sender: Some(sender), done, lost })
+    }
+
+    /// Takes a line if there is room; never waits.
+    pub(crate) fn push(&self, line: Line) {
+        if self.sender.as_ref().is_none_or(|sender| sender.try_send(line).is_err()) {
+            self.lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Drop for Records {
+    fn drop(&mut self) {
+        self.sender = None;
+        // Waits for the thread's end; a log that is wedged has had its time.
+        if let Ok(never) = self.done.recv_timeout(FAREWELL) {
+            match never {}
+        }
+    }
+}
+
+fn write(line: Line) {
+    match line {
+        Line::Call(record) => write_call(&record),
+        Line::Dropped(reason) => warn!("a request was dropped: {reason}"),
+        Line::Refused { topic, reason } => {
+            warn!(topic = printable(&topic), "a message was dropped: {reason}");
+        }
+        Line::Unsent { id, reason } => warn!(%id, "an answer was not sent: {reason}"),
+    }
+}
+
+fn write_call(record: &Record) {
+    let what = match record.kind {
+        RecordKind::Answered => "call",
+        RecordKind::Late => "late result",
+        RecordKind::Repeated => "repeat answered from memory",
+        RecordKind::SafeAction => "safe action",
+    };
+    let error = record.error.as_ref();
+    info!(
+        target: "nowd::call",
+        id = %record.id,
+        method = record.method,
+        client = record.client.as_ref().map(nowd_protocol::Level::as_str),
+        caller = record.caller,
+        traceparent = record.traceparent,
+        attempt = record.attempt,
+        status = record.status.as_str(),
+        outcome = record.outcome.as_str(),
+        code = error.map(|error| error.code.as_str()),
+        error = error.map(|error| error.message.as_str()),
+        queue_us = record.timing.queue,
+        plugin_us = record.timing.plugin,
+        total_us = record.timing.total,
+        "{what}"
+    );
+}
+
+/// A topic that anybody may have chosen, safe to be logged.
+fn printable(topic: &str) -> String {
+    const LONGEST: usize = 120;
+    let mut text: String = topic.chars().take(LONGEST).flat_map(char::escape_debug).collect();
+    if topic.chars().nth(LONGEST).is_some() {
+        text.push_str("...");
+    }
+    text
+}

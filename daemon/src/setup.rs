@@ -1,0 +1,258 @@
+//! From configuration to everything a gateway runs with. Opens no connection and no device, so that `nowd check` can
+//! do all of it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use nowd_core::{Compat, Lane, Limits, Method, Pattern, Settings};
+use nowd_link::{DatePolicy, Tls, TlsError, TlsFiles};
+use nowd_plugin::Plugin;
+use nowd_plugin::host::{Registry, RegistryError};
+use nowd_plugin::map::{MapError, MapOrigin, MapSource, backend_of};
+use nowd_plugin_dbus::DbusPlugin;
+use nowd_plugin_serial::SerialPlugin;
+use nowd_plugin_simulator::SimulatorPlugin;
+use nowd_protocol::{Level, RequestTopic};
+use uuid::Uuid;
+
+use crate::clock::WallClock;
+use crate::config::{Config, ConfigError, ConfigFiles, LinkConfig};
+
+/// MQTT over TLS.
+const MQTTS_PORT: u16 = 8_883;
+
+/// Everything a gateway runs with.
+#[derive(Debug)]
+pub struct Setup {
+    /// What the core is told.
+    pub(crate) settings: Settings,
+    /// The plugins.
+    pub(crate) plugins: Vec<Arc<dyn Plugin>>,
+    /// Their methods.
+    pub(crate) registry: Registry,
+    /// How to reach the broker.
+    pub(crate) link: nowd_link::Options,
+    /// The wall clock.
+    pub(crate) clock: WallClock,
+}
+
+/// Why a gateway cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A map.
+    #[error(transparent)]
+    Map(#[from] MapError),
+    /// Ports, or maps of serial devices.
+    #[error(transparent)]
+    Serial(#[from] nowd_plugin_serial::LoadError),
+    /// Methods of several plugins.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// Certificate or key.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+}
+
+/// The plugins that maps ask for, and `extra` ones compiled in.
+pub(crate) fn plugins(
+    files: &ConfigFiles,
+    extra: Vec<Arc<dyn Plugin>>,
+) -> Result<(Vec<Arc<dyn Plugin>>, Registry), SetupError> {
+    let mut maps: BTreeMap<String, Vec<MapSource>> = BTreeMap::new();
+    for map in &files.maps {
+        let backend = backend_of(map)?;
+        if !matches!(backend.as_str(), "dbus" | "serial" | "simulator") {
+            let message = match backend.as_str() {
+                "modbus" => "[modbus] is not supported by this version".to_owned(),
+                _ => format!("[{backend}] is no backend; there are [dbus], [serial] and [simulator]"),
+            };
+            return Err(MapError { origin: MapOrigin { file: map.file.clone(), line: 1 }, message }.into());
+        }
+        maps.entry(backend).or_default().push(map.clone());
+    }
+    let mut plugins = extra;
+    let of = |backend| maps.get(backend).map(Vec::as_slice).unwrap_or_default();
+    // Ports are checked even if no map uses one: a mistake in them is a mistake.
+    let serial = SerialPlugin::load(&files.config.ports, of("serial"))?;
+    if !of("serial").is_empty() {
+        plugins.push(serial);
+    }
+    if !of("dbus").is_empty() {
+        plugins.push(DbusPlugin::load(of("dbus"))?);
+    }
+    if !of("simulator").is_empty() {
+        plugins.push(SimulatorPlugin::load(of("simulator"))?);
+    }
+    let registry = Registry::new(&plugins)?;
+    Ok((plugins, registry))
+}
+
+impl Setup {
+    /// Checks everything and puts it together. Reads certificate and key.
+    pub fn new(
+        files: &ConfigFiles,
+        extra: Vec<Arc<dyn Plugin>>,
+        clock: WallClock,
+    ) -> Result<Self, SetupError> {
+        let config = &files.config;
+        let (plugins, registry) = plugins(files, extra)?;
+        let target = target(config)?;
+        let link = link(&config.link, &target, &clock)?;
+        let settings = settings(config, target, &registry);
+        Ok(Self { settings, plugins, registry, link, clock })
+    }
+
+    /// The gateway's name.
+    #[must_use]
+    pub fn target(&self) -> &Level {
+        &self.settings.target
+    }
+
+    /// Where the broker is, for people.
+    #[must_use]
+    pub fn endpoint(&self) -> String {
+        format!("{}:{}", self.link.host, self.link.port)
+    }
+}
+
+fn target(config: &Config) -> Result<Level, ConfigError> {
+    let hint = "set `target = \"<thing name>\"` in nowd.toml, or NOWD__TARGET";
+    let target = config.target.clone().ok_or(ConfigError::Missing { key: "target", hint })?;
+    // The longest topic that this gateway will ever build from its own name must fit.
+    let shortest =
+        || Level::new("m").map_err(|e| ConfigError::Value { key: "target", message: e.to_string() });
+    let topic =
+        RequestTopic { target: target.clone(), method: shortest()?, client: shortest()?, id: Uuid::nil() };
+    topic.check_len().map_err(|e| ConfigError::Value { key: "target", message: e.to_string() })?;
+    Ok(target)
+}
+
+fn link(config: &LinkConfig, target: &Level, clock: &WallClock) -> Result<nowd_link::Options, SetupError> {
+    let hint = "set `endpoint = \"host:8883\"` under [link] in nowd.toml, or NOWD__LINK__ENDPOINT";
+    let endpoint = config.endpoint.as_deref().ok_or(ConfigError::Missing { key: "link.endpoint", hint })?;
+    let (host, port) = split_endpoint(endpoint)?;
+    let client_id = config.client_id.clone().unwrap_or_else(|| target.as_str().to_owned());
+    let mut options = nowd_link::Options::new(client_id, host, port);
+    options.tls = tls(config, clock)?.map(Arc::new);
+    options.allow_plain = config.allow_plain;
+    options.keep_alive = config.keep_alive;
+    options.user_timeout = config.silence;
+    let between = |key: &'static str, found: std::time::Duration, least: u64, most: u64| {
+        if (least..=most).contains(&found.as_secs()) {
+            Ok(())
+        } else {
+            Err(ConfigError::Value { key, message: format!("must lie between {least}s and {most}s") })
+        }
+    };
+    between("link.keep_alive", config.keep_alive, 5, 1_200)?;
+    between("link.silence", config.silence, 1, 60)?;
+    Ok(options)
+}
+
+fn split_endpoint(endpoint: &str) -> Result<(String, u16), ConfigError> {
+    let error = |message: &str| ConfigError::Value { key: "link.endpoint", message: message.into() };
+    let (host, port) = match endpoint.rsplit_once(':') {
+        // An IPv6 address without brackets has colons of its own.
+        Some((host, port)) if !host.contains(':') || host.ends_with(']') => {
+            let port = port.parse().ok().filter(|port| *port > 0);
+            (host, port.ok_or_else(|| error("the part after the colon must be a port from 1 to 65535"))?)
+        }
+        Some(_) | None => (endpoint, MQTTS_PORT),
+    };
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    if host.is_empty() || host.contains(['/', ' ', '@']) {
+        return Err(error("must be a host, or host:port, without a scheme such as mqtts://"));
+    }
+    Ok((host.to_owned(), port))
+}
+
+fn tls(config: &LinkConfig, clock: &WallClock) -> Result<Option<Tls>, SetupError> {
+    if !config.tls {
+        let given =
+            [("link.certificate", &config.certificate), ("link.key", &config.key), ("link.ca", &config.ca)];
+        if let Some((key, _)) = given.into_iter().find(|(_, file)| file.is_some()) {
+            return Err(ConfigError::Value {
+                key,
+                message: "is given, but `tls = false`; leave out one of them".into(),
+            }
+            .into());
+        }
+        return Ok(None);
+    }
+    let clock = clock.clone();
+    let dates = DatePolicy::WhileClockIsSet(Arc::new(move || clock.is_set()));
+    let files = |certificate, key| TlsFiles { ca: config.ca.clone(), certificate, key };
+    match (config.certificate.clone(), config.key.clone()) {
+        (Some(certificate), Some(key)) => Ok(Some(Tls::load(&files(certificate, key), dates)?)),
+        (Some(_), None) => Err(missing("link.key", "set the file of the certificate's private key").into()),
+        (None, Some(_)) => Err(missing("link.certificate", "set the file of the key's certificate").into()),
+        (None, None) => Err(missing(
+            "link.certificate",
+            "set `certificate` and `key` under [link]; a broker on this machine may do with `tls = false`",
+        )
+        .into()),
+    }
+}
+
+const fn missing(key: &'static str, hint: &'static str) -> ConfigError {
+    ConfigError::Missing { key, hint }
+}
+
+fn settings(config: &Config, target: Level, registry: &Registry) -> Settings {
+    let patterns = |texts: &[String]| texts.iter().map(|text| Pattern::new(text.as_str())).collect();
+    let methods = registry.methods().map(|method| {
+        let policy = &method.policy;
+        let core = Method {
+            lane: method.lane.name.clone(),
+            timeout: policy.timeout,
+            max_timeout: policy.max_timeout,
+            min_budget: policy.min_budget,
+            stuck_after: policy.stuck_after,
+            allow: policy.allow.as_deref().map(patterns),
+            stop: policy.stop,
+            internal: policy.internal,
+            on_timeout: policy.on_timeout.clone(),
+            on_stop: policy.on_stop.clone(),
+        };
+        (method.name.clone(), core)
+    });
+    let lanes = registry.methods().map(|method| {
+        let lane = &method.lane;
+        (lane.name.clone(), Lane { concurrency: lane.concurrency, depth: lane.depth })
+    });
+    Settings {
+        target,
+        incarnation: Uuid::new_v4(),
+        methods: methods.collect(),
+        lanes: lanes.collect(),
+        access_default: patterns(&config.access.default),
+        compat: Compat { prefixes: config.compat.clients.clone(), budget: config.compat.budget },
+        limits: Limits::default(),
+        new_id: Uuid::new_v4,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn endpoints() {
+        for (endpoint, expected) in [
+            ("broker", Some(("broker", 8_883))),
+            ("broker:1883", Some(("broker", 1_883))),
+            ("::1", Some(("::1", 8_883))),
+            ("[::1]:443", Some(("::1", 443))),
+            ("mqtts://broker", None),
+            ("broker:", None),
+            ("broker:0", None),
+            (":8883", None),
+        ] {
+            let found = split_endpoint(endpoint).ok();
+            assert_eq!(found.as_ref().map(|(host, port)| (host.as_str(), *port)), expected, "{endpoint}");
+        }
+    }
+}
