@@ -140,21 +140,20 @@ impl Transaction {
             Ok(late) => (late, Ok(())),
             Err(gone) => (None, Err(gone)),
         };
-        // A late answer is still the truth about the device, unless steps after it were never sent.
+        let all = self.frames.iter().filter(|frame| matches!(frame, Frame::Send { .. })).count();
+        let sent = progress.sent;
+        let message = match &waiting {
+            Some(_) => format!("{why} before {port} answered frame {} of {all}", sent + 1),
+            None => format!("{why} with {sent} of {all} frames done at {port}"),
+        };
+        // A late answer is still the truth about the device, unless frames after it were never sent.
         let last = waiting.is_some_and(|(_, last)| last);
         let late = match late {
             Some(Verdict::Reply(_)) if !last => None,
             Some(verdict) => Some(progress.take(verdict).unwrap_or_else(|| progress.finished())),
             None => None,
         };
-        let completion = late.unwrap_or_else(|| {
-            let (sent, all) =
-                (progress.sent, self.frames.iter().filter(|f| matches!(f, Frame::Send { .. })).count());
-            let message = format!(
-                "{why} after {sent} of {all} frames were done at {port}, and the next had begun or was due"
-            );
-            Completion::Timeout(CallError::new(code, message))
-        });
+        let completion = late.unwrap_or_else(|| Completion::Timeout(CallError::new(code, message)));
         (completion, line)
     }
 }
