@@ -32,6 +32,9 @@ use counts::Counts;
 /// What a later attempt may add to a payload, in bytes: `attempt` and the longest `not_after`.
 const ROOM_FOR_LATER: usize = 160;
 
+/// How many comings and goings may wait to be looked at.
+const MOST_COMMANDS: usize = 65_536;
+
 /// How an invoker reaches the broker.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -94,7 +97,7 @@ impl CallRequest {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// With what makes it unique the return address is no topic level.
-    #[error("{client:?} cannot begin a return address")]
+    #[error("\"{client}\" cannot begin a return address, which has 13 bytes more")]
     Client {
         /// The configured beginning.
         client: Level,
@@ -123,7 +126,8 @@ impl Invoker {
             .map_err(|source| ConfigError::Client { client: prefix, source })?;
         link.client_id = client.to_string();
         link.will = None;
-        let (commands, commands_out) = mpsc::channel(most_calls.max(1));
+        // Room for each call to come and to go away, so that a place given back is known before it is asked for again.
+        let (commands, commands_out) = mpsc::channel(most_calls.saturating_mul(2).clamp(64, MOST_COMMANDS));
         let (connected_in, connected) = watch::channel(false);
         let counts = Arc::new(Counts::default());
         let core = Core::new(client.clone(), most_calls, seed, Arc::clone(&counts));

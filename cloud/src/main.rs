@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail, ensure};
 use axum::serve::ListenerExt as _;
 use clap::{Args, Parser, Subcommand};
-use nowd_cloud::{Config, Host, Invoker, RouterOptions, guard, router};
+use nowd_cloud::{Background, Config, Host, Invoker, RouterOptions, guard, router};
 use nowd_link::{DatePolicy, Options, Tls, TlsFiles};
 use nowd_protocol::{Level, MAX_TIMEOUT_MS};
 use tokio::net::TcpListener;
@@ -92,15 +92,16 @@ fn endpoint(text: &str) -> Result<(String, u16), &'static str> {
 fn main() -> ExitCode {
     let Command::Serve(serve) = Cli::parse().command;
     tracing_subscriber::fmt().with_max_level(serve.log).with_writer(std::io::stderr).init();
-    let (config, options) = match settings(&serve) {
-        Ok(settings) => settings,
+    let prepared = settings(&serve).and_then(|(config, options)| Ok((Invoker::new(config)?, options)));
+    let ((invoker, background), options) = match prepared {
+        Ok(prepared) => prepared,
         Err(error) => return report(&error, WRONG_CONFIGURATION),
     };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return report(&error.into(), FAILED),
     };
-    match runtime.block_on(run(serve, config, options)) {
+    match runtime.block_on(run(serve, invoker, background, options)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => report(&error, FAILED),
     }
@@ -162,10 +163,14 @@ fn tls(serve: &Serve) -> anyhow::Result<Option<Tls>> {
     Ok(Some(tls))
 }
 
-async fn run(serve: Serve, config: Config, options: RouterOptions) -> anyhow::Result<()> {
+async fn run(
+    serve: Serve,
+    invoker: Invoker,
+    background: Background,
+    options: RouterOptions,
+) -> anyhow::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
-    let (invoker, background) = Invoker::new(config)?;
     let listener = TcpListener::bind(serve.listen)
         .await
         .with_context(|| format!("cannot listen on {}; is something else listening there?", serve.listen))?;

@@ -65,9 +65,18 @@ enum Step {
 /// The waiting callers and the sending half of the connection.
 struct Desk {
     sender: Option<Sender>,
+    /// The SUBSCRIBE that has no answer yet. rumqttc numbers packets within the small window of publishes under way, so
+    /// that two at once may bear the same number.
+    subscribing: Option<Ticket>,
     tickets: HashMap<Ticket, About>,
     callers: HashMap<Uuid, oneshot::Sender<Answer>>,
     connected: watch::Sender<bool>,
+}
+
+impl Desk {
+    fn new(connected: watch::Sender<bool>) -> Self {
+        Self { sender: None, subscribing: None, tickets: HashMap::new(), callers: HashMap::new(), connected }
+    }
 }
 
 impl Background {
@@ -83,7 +92,7 @@ impl Background {
             options,
             replies: ReplyTopic::filter(client),
             commands,
-            desk: Desk { sender: None, tickets: HashMap::new(), callers: HashMap::new(), connected },
+            desk: Desk::new(connected),
             phase: Phase::Resting(BootInstant::from_micros(0)),
             backoff: Backoff::new(),
             failures: 0,
@@ -178,6 +187,7 @@ impl Background {
                         }
                     }
                 } else {
+                    self.desk.subscribing = None;
                     for (filter, reason) in refused {
                         self.core.not_subscribed(now, filter, reason, &mut self.desk);
                     }
@@ -217,6 +227,7 @@ impl Background {
         self.failures = self.failures.saturating_add(1);
         self.phase = Phase::Resting(now.saturating_add(pause));
         self.desk.sender = None;
+        self.desk.subscribing = None;
         self.desk.tickets.clear();
         self.desk.connected.send_replace(false);
         self.core.disconnected();
@@ -247,7 +258,11 @@ impl Wire for Desk {
 
     fn subscribe(&mut self, filter: &str) -> Result<(), SendError> {
         let sender = self.sender.as_ref().ok_or(SendError::NotConnected)?;
-        sender.subscribe(&[filter], Qos::AtLeastOnce).map(drop)
+        if self.subscribing.is_some() {
+            return Err(SendError::Full);
+        }
+        self.subscribing = Some(sender.subscribe(&[filter], Qos::AtLeastOnce)?);
+        Ok(())
     }
 
     fn unsubscribe(&mut self, filter: &str) {

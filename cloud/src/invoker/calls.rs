@@ -4,24 +4,24 @@
 //! clock or touches the network. At most one attempt of a call is ever undecided: it is sent again only after a
 //! `resync`, which says that the attempt before it did nothing.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use nowd_link::{Properties, Publish, Qos, SendError};
-use nowd_protocol::{
-    Level, Outcome, Presence, PresenceTopic, Reply, ReplyStatus, ReplyTopic, Request, RequestTopic, Status,
-    Uuid,
-};
+use nowd_link::{Publish, SendError};
+use nowd_protocol::{Level, Presence, PresenceTopic, Reply, ReplyTopic, Request, RequestTopic, Status, Uuid};
 
 use super::answer::Answer;
 use super::counts::Counts;
 use crate::bounds::ClockBounds;
 use crate::clock::BootInstant;
-use crate::presence::{Look, Standing, Watches};
+use crate::presence::Watches;
 
-/// How often one call is sent again after a `resync`.
-const MOST_RESYNCS: usize = 3;
+mod call;
+mod onward;
+
+use call::{Call, For, Stage, Verdict};
+
 /// How many targets' clocks are remembered.
 const MOST_BOUNDS: usize = 10_000;
 /// How many presences are subscribed to: AWS IoT Core allows 50 subscriptions on a connection.
@@ -66,49 +66,6 @@ pub(crate) struct NewCall {
     pub(crate) deadline: BootInstant,
 }
 
-#[derive(Debug)]
-struct Call {
-    /// Its place among the calls.
-    place: u64,
-    request: Request,
-    form: Form,
-    received: BootInstant,
-    deadline: BootInstant,
-    stage: Stage,
-    /// How often it was published.
-    attempts: u32,
-    /// The last `resync`, should there be no better answer.
-    resync: Option<Reply>,
-    resyncs: usize,
-    /// The incarnations that this call was sent to or heard of.
-    incarnations: HashSet<Uuid>,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Stage {
-    /// Nothing undecided was published.
-    Waiting(For),
-    /// An attempt was published then, and nothing was heard of it.
-    Sent(BootInstant),
-}
-
-#[derive(Debug, Clone, Copy)]
-enum For {
-    Link,
-    Presence,
-    Room,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Verdict {
-    /// The call ends with it.
-    Answer,
-    /// The call may be sent again.
-    Again,
-    /// It does not count.
-    Stale,
-}
-
 /// All calls of one process.
 #[derive(Debug)]
 pub(crate) struct Core {
@@ -149,25 +106,14 @@ impl Core {
 
     /// A call comes in.
     pub(crate) fn submit(&mut self, now: BootInstant, new: NewCall, wire: &mut impl Wire) {
-        let NewCall { request, form, received, deadline } = new;
-        let id = request.topic.id;
+        let id = new.request.topic.id;
         if self.calls.len() >= self.most_calls {
             let message = format!("{} calls are waiting for their answers already", self.calls.len());
             return wire.answer(Answer::own(id, Status::Busy, message));
         }
         self.submitted += 1;
-        let call = Call {
-            place: self.submitted,
-            request,
-            form,
-            received,
-            deadline,
-            stage: Stage::Waiting(For::Link),
-            attempts: 0,
-            resync: None,
-            resyncs: 0,
-            incarnations: HashSet::new(),
-        };
+        let deadline = new.deadline;
+        let call = Call::new(self.submitted, new);
         self.deadlines.insert((deadline, id));
         self.waiting.insert((call.place, id));
         self.calls.insert(id, call);
@@ -349,208 +295,11 @@ impl Core {
         self.advance(now, topic.id, wire);
     }
 
-    fn advance_all(&mut self, now: BootInstant, wire: &mut impl Wire) {
-        self.blocked = false;
-        let waiting: Vec<_> = self.waiting.iter().copied().collect();
-        for (_, id) in waiting {
-            self.advance(now, id, wire);
-            // Nothing overtakes a call that found no room.
-            if self.blocked {
-                break;
-            }
-        }
-    }
-
-    /// Takes a waiting call as far as it can go.
-    fn advance(&mut self, now: BootInstant, id: Uuid, wire: &mut impl Wire) {
-        let Some(call) = self.calls.get_mut(&id) else { return };
-        if now >= call.deadline {
-            return self.at_deadline(now, id, wire);
-        }
-        if !self.link_up {
-            return call.wait(For::Link);
-        }
-        match self.watches.look(&call.request.topic.target) {
-            Look::Known(Standing::Online | Standing::Hidden) => self.publish(now, id, wire),
-            Look::Known(Standing::Absent) if call.form == Form::Compat => self.publish(now, id, wire),
-            Look::Known(standing) => self.not_there(now, id, standing, wire),
-            Look::Asked => call.wait(For::Presence),
-            Look::Unknown => {
-                let target = call.request.topic.target.clone();
-                let waits = if self.ask(target, wire) { For::Presence } else { For::Room };
-                if let Some(call) = self.calls.get_mut(&id) {
-                    call.wait(waits);
-                }
-            }
-        }
-    }
-
-    /// Subscribes to the target's presence and probes, so that one round trip tells whether there is one.
-    fn ask(&mut self, target: Level, wire: &mut impl Wire) -> bool {
-        if !self.watches.has_room() {
-            let Some(oldest) = self.watches.make_room() else {
-                // All wait for their echoes, each of which leads back here.
-                return false;
-            };
-            wire.unsubscribe(&PresenceTopic(oldest).to_string());
-        }
-        let Ok(method) = Level::new(PROBE) else { return false };
-        let filter = PresenceTopic(target.clone()).to_string();
-        if wire.subscribe(&filter).is_err() {
-            self.blocked = true;
-            return false;
-        }
-        self.probes = self.probes.wrapping_add(1);
-        let probe = Uuid::from_u128(self.probes);
-        let own = self.client.clone();
-        let topic =
-            ReplyTopic(RequestTopic { target: own.clone(), method, client: own, id: probe }).to_string();
-        let publish = Publish { topic, qos: Qos::AtLeastOnce, ..Publish::default() };
-        if wire.publish(publish, About::Probe(probe)).is_err() {
-            wire.unsubscribe(&filter);
-            self.blocked = true;
-            return false;
-        }
-        self.watches.asked(target, probe);
-        true
-    }
-
-    /// Publishes the next attempt.
-    fn publish(&mut self, now: BootInstant, id: Uuid, wire: &mut impl Wire) {
-        let Some(call) = self.calls.get_mut(&id) else { return };
-        let not_after = self.bounds.not_after(&call.request.topic.target, call.deadline, now);
-        match wire.publish(call.attempt(now, not_after), About::Call(id)) {
-            Ok(()) => {
-                call.attempts += 1;
-                call.incarnations.extend(not_after.map(|not_after| not_after.incarnation));
-                call.stage = Stage::Sent(now);
-                self.waiting.remove(&(call.place, id));
-            }
-            Err(SendError::NotConnected) => call.wait(For::Link),
-            Err(SendError::Full) => {
-                self.blocked = true;
-                call.wait(For::Room);
-            }
-            Err(error) => {
-                let message = format!("the request cannot be sent: {error}");
-                self.end_unsent(now, Answer::own(id, Status::InvalidRequest, message), wire);
-            }
-        }
-    }
-
-    fn not_there(&mut self, now: BootInstant, id: Uuid, standing: Standing, wire: &mut impl Wire) {
-        let message = if standing == Standing::Offline {
-            "the gateway is not connected; nothing was sent"
-        } else {
-            "no gateway has announced itself under this name; nothing was sent"
-        };
-        self.end_unsent(now, Answer::own(id, Status::Offline, message), wire);
-    }
-
-    fn at_deadline(&mut self, now: BootInstant, id: Uuid, wire: &mut impl Wire) {
-        let Some(call) = self.calls.get(&id) else { return };
-        let (status, message) = match call.stage {
-            Stage::Sent(_) => (
-                Status::NoReply,
-                "the request was sent, and no reply came before the deadline; it may have run",
-            ),
-            Stage::Waiting(For::Link) => {
-                (Status::Offline, "the cloud side is not connected to the broker; nothing was sent")
-            }
-            Stage::Waiting(For::Presence) => (
-                Status::Offline,
-                "the broker did not say before the deadline whether the gateway is connected; nothing was sent",
-            ),
-            Stage::Waiting(For::Room) => (
-                Status::Busy,
-                "too much waited to be sent to the broker before the deadline; nothing was sent",
-            ),
-        };
-        let answer = Answer::own(id, status, message);
-        match call.stage {
-            Stage::Sent(_) => self.end(now, answer, wire),
-            Stage::Waiting(_) => self.end_unsent(now, answer, wire),
-        }
-    }
-
-    /// Ends a call of which nothing is under way. If it was published before, the last `resync` is the truer answer:
-    /// `offline` is only for what was never published.
-    fn end_unsent(&mut self, now: BootInstant, answer: Answer, wire: &mut impl Wire) {
-        let resync = self.calls.get_mut(&answer.id).and_then(|call| call.resync.take());
-        let answer = match resync {
-            Some(reply) => Answer::heard(reply, Duration::ZERO),
-            None => answer,
-        };
-        self.end(now, answer, wire);
-    }
-
-    fn end(&mut self, now: BootInstant, mut answer: Answer, wire: &mut impl Wire) {
-        let Some(call) = self.remove(answer.id) else { return };
-        answer.timing.total = now.saturating_since(call.received);
-        answer.attempts = call.attempts;
-        wire.answer(answer);
-    }
-
     fn remove(&mut self, id: Uuid) -> Option<Call> {
         let call = self.calls.remove(&id)?;
         self.deadlines.remove(&(call.deadline, id));
         self.waiting.remove(&(call.place, id));
         Some(call)
-    }
-}
-
-impl Call {
-    fn wait(&mut self, what: For) {
-        self.stage = Stage::Waiting(what);
-    }
-
-    /// What a reply to the attempt under way means.
-    ///
-    /// A `resync` allows the next attempt only if it surely answers the last one, so that nothing undecided is left. One
-    /// from an incarnation heard of before, but not the one that was asked last, may be the second copy of an
-    /// earlier answer: it says nothing of what the other incarnation is doing.
-    fn judge(&mut self, reply: &Reply) -> Verdict {
-        let resync =
-            reply.status == ReplyStatus::Known(Status::Resync) && reply.outcome == Outcome::NotExecuted;
-        let Some(stamp) = reply.gateway.as_ref().filter(|_| resync) else { return Verdict::Answer };
-        let asked = self.request.not_after.map(|not_after| not_after.incarnation);
-        let new = self.incarnations.insert(stamp.incarnation);
-        if !new && asked != Some(stamp.incarnation) {
-            Verdict::Stale
-        } else if self.resyncs < MOST_RESYNCS {
-            Verdict::Again
-        } else {
-            Verdict::Answer
-        }
-    }
-
-    /// The next attempt: the same bytes as the one before but for `attempt` and `not_after`.
-    fn attempt(&mut self, now: BootInstant, not_after: Option<nowd_protocol::NotAfter>) -> Publish {
-        let budget =
-            u64::try_from(self.deadline.saturating_since(self.received).as_millis()).unwrap_or(u64::MAX);
-        if self.attempts == 0 {
-            // A device of the sample knows no deadline; one that has shown its clock does.
-            self.request.timeout = (self.form == Form::Native || not_after.is_some()).then_some(budget);
-        }
-        self.request.attempt = self.attempts + 1;
-        self.request.not_after = not_after;
-        let payload = match self.form {
-            Form::Native => self.request.payload(),
-            Form::Compat => self.request.compat_payload(),
-        };
-        let topic = &self.request.topic;
-        Publish {
-            topic: topic.to_string(),
-            payload: payload.into(),
-            qos: Qos::AtLeastOnce,
-            retain: false,
-            properties: Properties {
-                message_expiry: Some(self.deadline.saturating_since(now)),
-                response_topic: Some(ReplyTopic(topic.clone()).to_string()),
-                correlation_data: Some(topic.id.as_bytes().to_vec().into()),
-                content_type: Some("application/json".into()),
-            },
-        }
     }
 }
 

@@ -1,5 +1,6 @@
 use super::*;
-use nowd_protocol::{ErrorBody, GatewayStamp, NotAfter, RawValue, Received};
+use nowd_link::Qos;
+use nowd_protocol::{ErrorBody, GatewayStamp, NotAfter, Outcome, RawValue, Received, ReplyStatus};
 
 const SECOND: u64 = 1_000_000;
 

@@ -1,0 +1,88 @@
+//! The program itself.
+
+use nowd_testkit::{Mosquitto, Process, within};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use crate::gateway::{Gateway, PATIENCE, ok};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_nowd-cloud");
+
+fn serve(args: &[&str]) -> Process {
+    let args: Vec<&str> = ["serve"].iter().chain(args).copied().collect();
+    Process::spawn(PROGRAM, &args, &[])
+}
+
+async fn http(address: &str, request: &str) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    within(PATIENCE, "a response", stream.read_to_string(&mut answer)).await.unwrap();
+    answer
+}
+
+#[tokio::test]
+async fn it_serves_until_it_is_told_to_stop() {
+    let broker = Mosquitto::start();
+    let _gateway = Gateway::start(broker.port(), "g", |r, s| vec![ok(r, s)]).await;
+    let endpoint = format!("127.0.0.1:{}", broker.port());
+    let mut program = serve(&["--listen", "127.0.0.1:0", "--endpoint", &endpoint]);
+    let line = program.wait_for_line(PATIENCE, "listening for HTTP requests").await;
+    let port: String =
+        line.split("127.0.0.1:").nth(1).unwrap().chars().take_while(char::is_ascii_digit).collect();
+    let address = format!("127.0.0.1:{port}");
+
+    let call = "POST /things/g/methods/m?timeout=9000 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 1\r\n";
+    let answer = http(&address, &format!("{call}\r\n7")).await;
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.contains(r#""response":7"#), "{answer}");
+    let answer = http(&address, &format!("{call}Origin: http://evil.example\r\n\r\n7")).await;
+    assert!(
+        answer.starts_with("HTTP/1.1 403 ") && answer.contains(r#""outcome":"not_executed""#),
+        "{answer}"
+    );
+
+    program.terminate();
+    assert_eq!(program.exit(PATIENCE).await.code(), Some(0), "{:?}", program.lines());
+}
+
+#[tokio::test]
+async fn wrong_arguments_end_it_with_code_2_and_one_clear_sentence() {
+    let plain = ["--endpoint", "127.0.0.1:1883"];
+    let table: &[(&[&str], &str)] = &[
+        (&["--listen", "0.0.0.0:8080"], "no authentication"),
+        (&["--listen", "[::]:8080"], "no authentication"),
+        (&["--listen", "nonsense"], "--listen"),
+        (&["--client", "a/b"], "a topic level holds '/'"),
+        (&["--client", "x".repeat(120).leak()], "cannot begin a return address"),
+        (&["--ca", "/nonexistent.pem"], "/nonexistent.pem: there is no such file"),
+        (&["--cert", "/nonexistent.pem"], "--key"),
+        (&["--max-timeout", "0s"], "--max-timeout must be"),
+        (&["--max-timeout", "2h"], "--max-timeout must be"),
+        (&["--default-timeout", "30s"], "--default-timeout must be"),
+        (&["--unheard-of"], "--unheard-of"),
+    ];
+    for (args, message) in table {
+        let mut program = serve(&[&plain, *args].concat());
+        assert_eq!(program.exit(PATIENCE).await.code(), Some(2), "{args:?}: {:?}", program.lines());
+        program.wait_for_line(PATIENCE, message).await;
+    }
+    for (endpoint, message) in [
+        ("example.com:8883", "is on another machine and needs TLS"),
+        ("localhost", "expected HOST:PORT"),
+        ("localhost:0", "expected HOST:PORT"),
+        ("::1:1883", "expected HOST:PORT"),
+    ] {
+        let mut program = serve(&["--endpoint", endpoint]);
+        assert_eq!(program.exit(PATIENCE).await.code(), Some(2), "{endpoint}: {:?}", program.lines());
+        program.wait_for_line(PATIENCE, message).await;
+    }
+}
+
+#[tokio::test]
+async fn an_address_in_use_ends_it_with_code_1() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let mut program = serve(&["--endpoint", "127.0.0.1:1", "--listen", &address]);
+    assert_eq!(program.exit(PATIENCE).await.code(), Some(1));
+    program.wait_for_line(PATIENCE, "cannot listen on").await;
+}
