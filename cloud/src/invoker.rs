@@ -49,7 +49,7 @@ pub struct Config {
 
 impl Config {
     /// How many calls may wait unless something else is said.
-    pub const MOST_CALLS: usize = 4_096;
+    pub const MOST_CALLS: usize = 1_024;
 }
 
 /// A call.

@@ -1,5 +1,6 @@
 //! `nowd-cloud`: the cloud side as a program of its own. Reads its arguments, starts the library's parts, and stops them.
 
+use std::io::IsTerminal as _;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -91,7 +92,12 @@ fn endpoint(text: &str) -> Result<(String, u16), &'static str> {
 
 fn main() -> ExitCode {
     let Command::Serve(serve) = Cli::parse().command;
-    tracing_subscriber::fmt().with_max_level(serve.log).with_writer(std::io::stderr).init();
+    let colours = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt()
+        .with_max_level(serve.log)
+        .with_writer(std::io::stderr)
+        .with_ansi(colours)
+        .init();
     let prepared = settings(&serve).and_then(|(config, options)| Ok((Invoker::new(config)?, options)));
     let ((invoker, background), options) = match prepared {
         Ok(prepared) => prepared,

@@ -103,16 +103,24 @@ impl Watches {
 
     /// The echo of a probe came in: what was not said before it is not there. Says whether it was awaited.
     pub(crate) fn echo(&mut self, probe: Uuid) -> bool {
-        let Some(target) = self.target_of(probe) else { return false };
-        if let Some(watch) = self.targets.peek_mut(&target) {
-            watch.standing.get_or_insert(Standing::Absent);
+        let targets = self.asked_by(probe);
+        for target in &targets {
+            if let Some(watch) = self.targets.peek_mut(target) {
+                watch.standing.get_or_insert(Standing::Absent);
+            }
         }
-        true
+        !targets.is_empty()
     }
 
-    /// The target that `probe` asks about.
-    pub(crate) fn target_of(&self, probe: Uuid) -> Option<Level> {
-        self.targets.iter().find_map(|(target, watch)| (watch.probe == probe).then(|| target.clone()))
+    /// The targets that `probe` asks about.
+    pub(crate) fn asked_by(&self, probe: Uuid) -> Vec<Level> {
+        let asked = self.targets.iter().filter(|(_, watch)| watch.probe == probe);
+        asked.map(|(target, _)| target.clone()).collect()
+    }
+
+    /// Nobody was asked about `target` after all.
+    pub(crate) fn forget(&mut self, target: &Level) {
+        self.targets.remove(target);
     }
 
     /// The broker does not let us know.

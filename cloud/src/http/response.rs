@@ -60,7 +60,9 @@ fn write(code: StatusCode, answer: &Answer) -> Response<Body> {
         }),
     };
     let mut response = json(code, &body);
-    if let Ok(value) = HeaderValue::from_str(&server_timing(timing)) {
+    if !timing.total.is_zero()
+        && let Ok(value) = HeaderValue::from_str(&server_timing(timing))
+    {
         response.headers_mut().insert(SERVER_TIMING, value);
     }
     response

@@ -58,14 +58,14 @@ impl Answer {
         }
     }
 
-    pub(crate) fn heard(reply: Reply, round_trip: Duration) -> Self {
+    pub(crate) fn heard(reply: Reply, round_trip: Option<Duration>) -> Self {
         Self {
             id: reply.id,
             status: reply.status,
             outcome: reply.outcome,
             response: reply.response,
             error: reply.error,
-            timing: Elapsed { total: Duration::ZERO, round_trip: Some(round_trip), gateway: reply.timing },
+            timing: Elapsed { total: Duration::ZERO, round_trip, gateway: reply.timing },
             attempts: 0,
         }
     }

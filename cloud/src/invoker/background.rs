@@ -256,12 +256,13 @@ impl Wire for Desk {
         Ok(())
     }
 
-    fn subscribe(&mut self, filter: &str) -> Result<(), SendError> {
+    fn can_subscribe(&self) -> bool {
+        self.sender.is_some() && self.subscribing.is_none()
+    }
+
+    fn subscribe(&mut self, filters: &[String]) -> Result<(), SendError> {
         let sender = self.sender.as_ref().ok_or(SendError::NotConnected)?;
-        if self.subscribing.is_some() {
-            return Err(SendError::Full);
-        }
-        self.subscribing = Some(sender.subscribe(&[filter], Qos::AtLeastOnce)?);
+        self.subscribing = Some(sender.subscribe(filters, Qos::AtLeastOnce)?);
         Ok(())
     }
 

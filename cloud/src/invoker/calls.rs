@@ -35,7 +35,10 @@ const PROBE: &str = "probe";
 pub(crate) trait Wire {
     /// Publishes on the open connection; what becomes of it is told under `about`.
     fn publish(&mut self, publish: Publish, about: About) -> Result<(), SendError>;
-    fn subscribe(&mut self, filter: &str) -> Result<(), SendError>;
+    /// Whether a subscription can be asked for now.
+    fn can_subscribe(&self) -> bool;
+    /// Subscribes to 1 to [`nowd_link::MOST_FILTERS`] filters.
+    fn subscribe(&mut self, filters: &[String]) -> Result<(), SendError>;
     fn unsubscribe(&mut self, filter: &str);
     fn answer(&mut self, answer: Answer);
 }
@@ -73,8 +76,10 @@ pub(crate) struct Core {
     most_calls: usize,
     counts: Arc<Counts>,
     link_up: bool,
-    /// The link or the watches had no room.
+    /// The link had no room for something: to be tried again.
     blocked: bool,
+    /// Targets of waiting calls that nobody has asked about.
+    to_ask: Vec<Level>,
     calls: HashMap<Uuid, Call>,
     deadlines: BTreeSet<(BootInstant, Uuid)>,
     /// Calls to be looked at when something changes, in the order in which they came.
@@ -94,6 +99,7 @@ impl Core {
             counts,
             link_up: false,
             blocked: false,
+            to_ask: Vec::new(),
             calls: HashMap::new(),
             deadlines: BTreeSet::new(),
             waiting: BTreeSet::new(),
@@ -117,7 +123,7 @@ impl Core {
         self.deadlines.insert((deadline, id));
         self.waiting.insert((call.place, id));
         self.calls.insert(id, call);
-        self.advance(now, id, wire);
+        self.advance_one(now, id, wire);
     }
 
     /// Whether a call with this id waits for its answer.
@@ -155,7 +161,7 @@ impl Core {
                     reason,
                     "the broker does not let this side publish to itself, so presence is unknown"
                 );
-                if let Some(target) = self.watches.target_of(probe) {
+                for target in self.watches.asked_by(probe) {
                     self.watches.refused(&target);
                 }
                 self.advance_all(now, wire);
@@ -286,13 +292,13 @@ impl Core {
             (None, Verdict::Again | Verdict::Answer) => {}
         }
         if verdict == Verdict::Answer {
-            return self.end(now, Answer::heard(reply, now.saturating_since(sent)), wire);
+            return self.end(now, Answer::heard(reply, Some(now.saturating_since(sent))), wire);
         }
         call.resyncs += 1;
         call.resync = Some(reply);
         call.stage = Stage::Waiting(For::Link);
         self.waiting.insert((call.place, topic.id));
-        self.advance(now, topic.id, wire);
+        self.advance_one(now, topic.id, wire);
     }
 
     fn remove(&mut self, id: Uuid) -> Option<Call> {

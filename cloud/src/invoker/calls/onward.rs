@@ -1,8 +1,8 @@
 //! Takes calls onward: asks for presence, publishes, ends.
 
-use std::time::Duration;
+use std::mem;
 
-use nowd_link::{Publish, Qos, SendError};
+use nowd_link::{MOST_FILTERS, Publish, Qos, SendError};
 use nowd_protocol::{Level, PresenceTopic, ReplyTopic, RequestTopic, Status, Uuid};
 
 use super::call::{For, Stage};
@@ -12,75 +12,99 @@ use crate::invoker::answer::Answer;
 use crate::presence::{Look, Standing};
 
 impl Core {
+    /// Takes every waiting call as far as it can go.
     pub(super) fn advance_all(&mut self, now: BootInstant, wire: &mut impl Wire) {
         self.blocked = false;
         let waiting: Vec<_> = self.waiting.iter().copied().collect();
         for (_, id) in waiting {
-            self.advance(now, id, wire);
-            // Nothing overtakes a call that found no room.
-            if self.blocked {
+            // Nothing overtakes a call for which the link had no room.
+            if !self.advance(now, id, wire) {
                 break;
             }
         }
+        self.ask(wire);
     }
 
-    /// Takes a waiting call as far as it can go.
-    pub(super) fn advance(&mut self, now: BootInstant, id: Uuid, wire: &mut impl Wire) {
-        let Some(call) = self.calls.get_mut(&id) else { return };
+    /// Takes one waiting call as far as it can go; [`Core::ask`] is to follow.
+    pub(super) fn advance_one(&mut self, now: BootInstant, id: Uuid, wire: &mut impl Wire) {
+        self.advance(now, id, wire);
+        self.ask(wire);
+    }
+
+    /// Says whether the link had room.
+    fn advance(&mut self, now: BootInstant, id: Uuid, wire: &mut impl Wire) -> bool {
+        let Some(call) = self.calls.get_mut(&id) else { return true };
         if now >= call.deadline {
-            return self.at_deadline(now, id, wire);
+            self.at_deadline(now, id, wire);
+            return true;
         }
         if !self.link_up {
-            return call.wait(For::Link);
+            call.wait(For::Link);
+            return true;
         }
         match self.watches.look(&call.request.topic.target) {
-            Look::Known(Standing::Online | Standing::Hidden) => self.publish(now, id, wire),
-            Look::Known(Standing::Absent) if call.form == Form::Compat => self.publish(now, id, wire),
+            Look::Known(Standing::Online | Standing::Hidden) => return self.publish(now, id, wire),
+            Look::Known(Standing::Absent) if call.form == Form::Compat => return self.publish(now, id, wire),
             Look::Known(standing) => self.not_there(now, id, standing, wire),
             Look::Asked => call.wait(For::Presence),
             Look::Unknown => {
-                let target = call.request.topic.target.clone();
-                let waits = if self.ask(target, wire) { For::Presence } else { For::Room };
-                if let Some(call) = self.calls.get_mut(&id) {
-                    call.wait(waits);
+                call.wait(For::Presence);
+                if !self.to_ask.contains(&call.request.topic.target) {
+                    self.to_ask.push(call.request.topic.target.clone());
                 }
+            }
+        }
+        true
+    }
+
+    /// Subscribes to the presence of the targets that nobody has asked about, and publishes a probe after it, so that
+    /// one round trip tells who is there.
+    fn ask(&mut self, wire: &mut impl Wire) {
+        let mut targets = mem::take(&mut self.to_ask);
+        let Some(probe) = (!targets.is_empty()).then(|| self.next_probe()).flatten() else { return };
+        if !wire.can_subscribe() {
+            self.blocked = true;
+            return;
+        }
+        if targets.len() > MOST_FILTERS {
+            targets.truncate(MOST_FILTERS);
+            self.blocked = true;
+        }
+        let mut filters = Vec::new();
+        for target in &targets {
+            if !self.watches.has_room() {
+                // Without one that is settled all wait for their echoes, each of which leads back here.
+                let Some(oldest) = self.watches.make_room() else { break };
+                wire.unsubscribe(&PresenceTopic(oldest).to_string());
+            }
+            self.watches.asked(target.clone(), probe.id);
+            filters.push(PresenceTopic(target.clone()).to_string());
+        }
+        if filters.is_empty() {
+            return;
+        }
+        let topic = ReplyTopic(probe.clone()).to_string();
+        let publish = Publish { topic, qos: Qos::AtLeastOnce, ..Publish::default() };
+        let done = wire.subscribe(&filters).and_then(|()| wire.publish(publish, About::Probe(probe.id)));
+        if done.is_err() {
+            self.blocked = true;
+            for target in &targets {
+                self.watches.forget(target);
             }
         }
     }
 
-    /// Subscribes to the target's presence and probes, so that one round trip tells whether there is one.
-    fn ask(&mut self, target: Level, wire: &mut impl Wire) -> bool {
-        if !self.watches.has_room() {
-            let Some(oldest) = self.watches.make_room() else {
-                // All wait for their echoes, each of which leads back here.
-                return false;
-            };
-            wire.unsubscribe(&PresenceTopic(oldest).to_string());
-        }
-        let Ok(method) = Level::new(PROBE) else { return false };
-        let filter = PresenceTopic(target.clone()).to_string();
-        if wire.subscribe(&filter).is_err() {
-            self.blocked = true;
-            return false;
-        }
+    /// A topic of our own, as our reply subscription hears it.
+    fn next_probe(&mut self) -> Option<RequestTopic> {
         self.probes = self.probes.wrapping_add(1);
-        let probe = Uuid::from_u128(self.probes);
-        let own = self.client.clone();
-        let topic =
-            ReplyTopic(RequestTopic { target: own.clone(), method, client: own, id: probe }).to_string();
-        let publish = Publish { topic, qos: Qos::AtLeastOnce, ..Publish::default() };
-        if wire.publish(publish, About::Probe(probe)).is_err() {
-            wire.unsubscribe(&filter);
-            self.blocked = true;
-            return false;
-        }
-        self.watches.asked(target, probe);
-        true
+        let (target, client) = (self.client.clone(), self.client.clone());
+        let method = Level::new(PROBE).ok()?;
+        Some(RequestTopic { target, method, client, id: Uuid::from_u128(self.probes) })
     }
 
-    /// Publishes the next attempt.
-    fn publish(&mut self, now: BootInstant, id: Uuid, wire: &mut impl Wire) {
-        let Some(call) = self.calls.get_mut(&id) else { return };
+    /// Publishes the next attempt; says whether the link had room.
+    fn publish(&mut self, now: BootInstant, id: Uuid, wire: &mut impl Wire) -> bool {
+        let Some(call) = self.calls.get_mut(&id) else { return true };
         let not_after = self.bounds.not_after(&call.request.topic.target, call.deadline, now);
         match wire.publish(call.attempt(now, not_after), About::Call(id)) {
             Ok(()) => {
@@ -93,12 +117,14 @@ impl Core {
             Err(SendError::Full) => {
                 self.blocked = true;
                 call.wait(For::Room);
+                return false;
             }
             Err(error) => {
                 let message = format!("the request cannot be sent: {error}");
                 self.end_unsent(now, Answer::own(id, Status::InvalidRequest, message), wire);
             }
         }
+        true
     }
 
     fn not_there(&mut self, now: BootInstant, id: Uuid, standing: Standing, wire: &mut impl Wire) {
@@ -141,7 +167,7 @@ impl Core {
     pub(super) fn end_unsent(&mut self, now: BootInstant, answer: Answer, wire: &mut impl Wire) {
         let resync = self.calls.get_mut(&answer.id).and_then(|call| call.resync.take());
         let answer = match resync {
-            Some(reply) => Answer::heard(reply, Duration::ZERO),
+            Some(reply) => Answer::heard(reply, None),
             None => answer,
         };
         self.end(now, answer, wire);

@@ -12,6 +12,7 @@ struct Desk {
     unsubscribed: Vec<String>,
     answers: Vec<Answer>,
     full: bool,
+    subscribing: bool,
 }
 
 impl Wire for Desk {
@@ -23,11 +24,16 @@ impl Wire for Desk {
         Ok(())
     }
 
-    fn subscribe(&mut self, filter: &str) -> Result<(), SendError> {
+    fn can_subscribe(&self) -> bool {
+        !self.subscribing
+    }
+
+    fn subscribe(&mut self, filters: &[String]) -> Result<(), SendError> {
+        assert!(filters.len() <= 8);
         if self.full {
             return Err(SendError::Full);
         }
-        self.subscribed.push(filter.to_owned());
+        self.subscribed.extend(filters.iter().cloned());
         Ok(())
     }
 
@@ -444,6 +450,36 @@ fn at_most_forty_presences_are_watched() {
         rig.presence(&format!("g{n}"), true, 1, 1);
     }
     assert_eq!(rig.requests().len(), 50);
+}
+
+#[test]
+fn several_targets_are_asked_about_at_once() {
+    let mut rig = Rig::connected();
+    rig.desk.subscribing = true;
+    for n in 0..20 {
+        rig.call(&format!("g{}", n % 10), n, 1, Form::Native);
+    }
+    assert_eq!((rig.desk.subscribed.len(), rig.desk.published.len()), (0, 0));
+    rig.desk.subscribing = false;
+    rig.pass(10);
+    assert_eq!((rig.desk.subscribed.len(), rig.desk.published.len()), (8, 1));
+    rig.echo();
+    assert_eq!((rig.desk.subscribed.len(), rig.desk.published.len()), (10, 2));
+    assert_eq!(rig.desk.answers.len(), 16);
+    rig.echo();
+    assert_eq!(rig.desk.answers.len(), 20);
+    assert!(rig.answers().iter().all(|(_, status, ..)| *status == "offline"));
+}
+
+#[test]
+fn what_could_not_be_asked_is_asked_later() {
+    let mut rig = Rig::connected();
+    rig.desk.full = true;
+    rig.call("g", 1, 1, Form::Native);
+    rig.desk.full = false;
+    rig.pass(5_000);
+    rig.echo();
+    assert_eq!(rig.answers(), [(1, "offline", Outcome::NotExecuted, 0)]);
 }
 
 #[test]
