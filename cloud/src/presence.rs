@@ -67,6 +67,12 @@ impl Watches {
         self.targets.len() < self.capacity
     }
 
+    /// How many targets are watched.
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.targets.len()
+    }
+
     /// Gives up the target used least recently of which everything asked is known; it is to be unsubscribed from.
     pub(crate) fn make_room(&mut self) -> Option<Level> {
         let oldest = self.targets.oldest(|watch| watch.standing.is_some())?;

@@ -2,6 +2,8 @@ use super::*;
 use nowd_link::Qos;
 use nowd_protocol::{ErrorBody, GatewayStamp, NotAfter, Outcome, RawValue, Received, ReplyStatus};
 
+mod promises;
+
 const SECOND: u64 = 1_000_000;
 
 /// Remembers what the core did.
