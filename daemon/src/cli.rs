@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use nowd_plugin::{CancellationToken, Plugin};
@@ -107,7 +108,7 @@ fn run_gateway(source: &Source, extra: Vec<Arc<dyn Plugin>>) -> Result<(), Failu
     // One thread: what it does for a call takes microseconds, and the next hop is then a function call away.
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| internal(&e))?;
-    runtime.block_on(async {
+    let ended = runtime.block_on(async {
         let stop = CancellationToken::new();
         let mut terminate = signal(SignalKind::terminate()).map_err(|e| internal(&e))?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(|e| internal(&e))?;
@@ -132,7 +133,10 @@ fn run_gateway(source: &Source, extra: Vec<Arc<dyn Plugin>>) -> Result<(), Failu
             }
             stop.cancel();
         }
-    })
+    });
+    // A device whose opening hangs in the kernel holds a thread that cannot be waited for.
+    runtime.shutdown_timeout(Duration::from_millis(50));
+    ended
 }
 
 fn check(source: &Source, extra: Vec<Arc<dyn Plugin>>) -> Result<(), Failure> {

@@ -28,6 +28,9 @@ const MOST_BOUNDS: usize = 10_000;
 const MOST_WATCHES: usize = 40;
 /// When to try again what the link had no room for, should nothing happen before.
 const TRY_AGAIN: Duration = Duration::from_millis(5);
+/// How long after its deadline a call that was sent still waits for the gateway's word, which says more than
+/// `no_reply`. Nothing is sent in that time.
+const LAST_WORD: Duration = Duration::from_millis(100);
 /// The method level of a probe's topic.
 const PROBE: &str = "probe";
 
@@ -227,11 +230,25 @@ impl Core {
             && deadline <= now
         {
             self.deadlines.pop_first();
-            self.at_deadline(now, id, wire);
+            if !self.listen_on(id) {
+                self.at_deadline(now, id, wire);
+            }
         }
         if self.blocked {
             self.advance_all(now, wire);
         }
+    }
+
+    /// The gateway judges by its own clock and says so when time is up; its word is then on its way. It is worth more
+    /// than `no_reply`, so it is waited for, once.
+    fn listen_on(&mut self, id: Uuid) -> bool {
+        let Some(call) = self.calls.get_mut(&id) else { return false };
+        if !matches!(call.stage, Stage::Sent(_)) || call.due != call.deadline {
+            return false;
+        }
+        call.due = call.deadline.saturating_add(LAST_WORD);
+        self.deadlines.insert((call.due, id));
+        true
     }
 
     /// This side stops: nothing more will be heard.
@@ -303,7 +320,7 @@ impl Core {
 
     fn remove(&mut self, id: Uuid) -> Option<Call> {
         let call = self.calls.remove(&id)?;
-        self.deadlines.remove(&(call.deadline, id));
+        self.deadlines.remove(&(call.due, id));
         self.waiting.remove(&(call.place, id));
         Some(call)
     }

@@ -288,7 +288,7 @@ impl<P: Clone> Core<P> {
             match state {
                 Some(State::Waiting) => {
                     let refusal =
-                        Refusal::new(Status::Busy, "it waited for earlier calls until its time was up");
+                        Refusal::new(Status::Expired, "it waited for earlier calls until its time was up");
                     self.give_up(now, key, &refusal, actions);
                 }
                 Some(State::Running { started }) => self.overrun(now, key, started, actions),

@@ -143,11 +143,11 @@ proptest! {
 
 #[test]
 fn the_table_of_statuses() {
-    let table: String = Status::ALL
+    let table: Vec<String> = Status::ALL
         .iter()
-        .map(|s| format!("{} {} {}\n", s.as_str(), s.outcome().map_or("declared", Outcome::as_str), s.http()))
+        .map(|s| format!("{} {} {}", s.as_str(), s.outcome().map_or("declared", Outcome::as_str), s.http()))
         .collect();
-    assert_eq!(table, include_str!("../golden/statuses.txt"));
+    assert_eq!(table.join("\n"), include_str!("../golden/statuses.txt").trim_end());
     for status in Status::ALL {
         assert_eq!(Status::parse(status.as_str()), Some(*status));
     }

@@ -53,7 +53,7 @@ pub struct Policy {
     pub timeout: Duration,
     /// The largest budget a caller may ask for.
     pub max_timeout: Duration,
-    /// A waiting call is given up when less than this is left of it.
+    /// A waiting call is given up when less than this is left of it: what it takes to run, and to tell the caller.
     pub min_budget: Duration,
     /// How long after its deadline a call may hold its lane before the lane counts as stuck.
     pub stuck_after: Duration,
@@ -76,7 +76,7 @@ impl Default for Policy {
         Self {
             timeout: Duration::from_secs(1),
             max_timeout: Duration::from_secs(30),
-            min_budget: Duration::ZERO,
+            min_budget: Duration::from_millis(10),
             stuck_after: Duration::from_secs(5),
             allow: None,
             idempotent: false,

@@ -19,6 +19,8 @@ pub(super) struct Call {
     pub(super) form: Form,
     pub(super) received: BootInstant,
     pub(super) deadline: BootInstant,
+    /// When it is looked at next: its deadline, or a little later if an attempt is under way then.
+    pub(super) due: BootInstant,
     pub(super) stage: Stage,
     /// How often it was published.
     pub(super) attempts: u32,
@@ -63,6 +65,7 @@ impl Call {
             form,
             received,
             deadline,
+            due: deadline,
             stage: Stage::Waiting(For::Link),
             attempts: 0,
             resync: None,

@@ -289,7 +289,32 @@ fn the_deadline_ends_every_call() {
         assert_eq!(rig.answers(), [], "{name}");
         assert!(rig.core.next_wake(rig.at()).unwrap() <= BootInstant::from_micros(2 * SECOND + 5_000));
         rig.pass(1);
+        if *status == "no_reply" {
+            // The gateway's own word is still waited for, and nothing more is sent.
+            assert_eq!(
+                (rig.answers(), u32::try_from(rig.requests().len()).unwrap()),
+                (vec![], *attempts),
+                "{name}"
+            );
+            rig.pass(100_000);
+        }
         assert_eq!(rig.answers(), [(1, *status, *outcome, *attempts)], "{name}");
+    }
+}
+
+#[test]
+fn the_gateways_last_word_counts() {
+    for (status, expected) in
+        [(Status::Expired, "expired"), (Status::Timeout, "timeout"), (Status::Resync, "resync")]
+    {
+        let mut rig = Rig::ready();
+        rig.call("g", 1, 2, Form::Native);
+        rig.pass(2 * SECOND + 99_999);
+        rig.reply(1, status, Some((1, SECOND)));
+        let answers: Vec<_> =
+            rig.answers().into_iter().map(|(_, status, _, attempts)| (status, attempts)).collect();
+        assert_eq!(answers, [(expected, 1)], "and nothing is sent after the deadline");
+        assert_eq!(rig.requests().len(), 1);
     }
 }
 

@@ -34,7 +34,7 @@ fn a_call_waits_only_while_it_can_still_start() {
     assert_eq!(bench.send(0, request(4, "patient", 300)), ["reply 4 busy"], "it could not start in time");
     assert_eq!(bench.core.wake_at(), Some(at(700)));
     assert_eq!(bench.time(699), [""; 0]);
-    assert_eq!(bench.time(700), ["reply 2 busy"]);
+    assert_eq!(bench.time(700), ["reply 2 expired"]);
     // An idle lane admits whatever is left.
     bench.end(800, 1, ok());
     assert_eq!(bench.send(900, request(3, "patient", 1_000)), ["start 3 patient"]);
@@ -107,7 +107,7 @@ fn a_wide_lane_is_stuck_only_when_every_slot_is() {
     bench.time(1_100);
     assert_eq!(bench.send(1_200, request(3, "wide", 1_300)), ["start 3 wide"]);
     assert_eq!(bench.send(1_200, request(4, "wide", 1_300)), [""; 0]);
-    assert_eq!(bench.time(1_300), ["cancel", "reply 3 timeout", "reply 4 busy"]);
+    assert_eq!(bench.time(1_300), ["cancel", "reply 3 timeout", "reply 4 expired"]);
     bench.time(2_300);
     assert_eq!(bench.send(2_400, request(5, "wide", 4_000)), ["reply 5 unavailable"]);
 }

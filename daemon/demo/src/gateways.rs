@@ -1,0 +1,71 @@
+//! Two gateways, configured by files as everywhere, each on a thread of its own as the daemon would be.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::thread::JoinHandle;
+
+use anyhow::{Context as _, anyhow};
+use nowd::{ConfigSource, Gateway, Setup, WallClock};
+use nowd_plugin::CancellationToken;
+
+/// A running gateway.
+pub(crate) type Running = JoinHandle<std::io::Result<()>>;
+
+/// `vehicle-1`, with a window on D-Bus and an alarm panel at a serial port.
+pub(crate) fn near(folder: &Path, broker: SocketAddr, bus: &str, panel: &Path) -> anyhow::Result<PathBuf> {
+    let ports = format!("[ports.panel]\ndevice = \"{}\"\n", panel.display());
+    let window = include_str!("../maps/window.toml").replace("@BUS@", bus);
+    let maps = [
+        ("window.toml", window.as_str()),
+        ("alarm.toml", include_str!("../maps/alarm.toml")),
+        ("echo.toml", include_str!("../maps/echo.toml")),
+    ];
+    write(folder, "vehicle-1", broker, &ports, &maps)
+}
+
+/// `vehicle-2`, with simulated devices only, at the end of a slow line.
+pub(crate) fn far(folder: &Path, line: SocketAddr) -> anyhow::Result<PathBuf> {
+    write(folder, "vehicle-2", line, "", &[("echo.toml", include_str!("../maps/echo.toml"))])
+}
+
+fn write(
+    folder: &Path,
+    target: &str,
+    broker: SocketAddr,
+    ports: &str,
+    maps: &[(&str, &str)],
+) -> anyhow::Result<PathBuf> {
+    let config = format!(
+        "target = \"{target}\"\n\n[link]\nendpoint = \"{broker}\"\ntls = false          # a broker on this machine\n\n\
+         [access]\ndefault = [\"demo-*\"]  # the HTTP side's return address\n\n{ports}"
+    );
+    let file = folder.join("nowd.toml");
+    fs::create_dir_all(folder.join("methods.d"))?;
+    fs::write(&file, config)?;
+    for (name, text) in maps {
+        fs::write(folder.join("methods.d").join(name), text)?;
+    }
+    Ok(file)
+}
+
+/// Runs the gateway of this configuration until `stop`.
+pub(crate) fn start(config: PathBuf, stop: CancellationToken) -> anyhow::Result<Running> {
+    let source = ConfigSource { file: config, required: true, environment: Vec::new(), set: Vec::new() };
+    let files = source.load()?;
+    let setup = Setup::new(&files, Vec::new(), WallClock::of_this_machine(files.config.clock))?;
+    let name = setup.target().to_string();
+    let thread = std::thread::Builder::new().name(name).spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(async {
+            Gateway::new(setup)?.run(stop).await;
+            Ok(())
+        })
+    });
+    thread.context("no thread for a gateway")
+}
+
+/// Waits for its end.
+pub(crate) fn join(gateway: Running) -> anyhow::Result<()> {
+    gateway.join().map_err(|_| anyhow!("a gateway panicked"))?.context("a gateway did not start")
+}
