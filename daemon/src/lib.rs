@@ -16,7 +16,7 @@ mod uplink;
 
 pub use cli::run;
 pub use clock::{WallClock, WallReading};
-pub use config::{Config, ConfigError, ConfigFiles, ConfigSource};
+pub use config::{ClockTrust, Config, ConfigError, ConfigFiles, ConfigSource};
 pub use exit::Exit;
 pub use gateway::Gateway;
 pub use setup::{Setup, SetupError};

@@ -2,7 +2,7 @@
 
 use std::io::{IsTerminal, stderr};
 
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry, fmt};
@@ -19,11 +19,17 @@ pub(crate) fn start(config: &LogConfig) -> Result<(), ConfigError> {
 
 /// Which parts log what.
 pub(crate) fn check(config: &LogConfig) -> Result<Targets, ConfigError> {
-    config.level.parse().map_err(|_| ConfigError::Value {
+    let error = || ConfigError::Value {
         key: "log.level",
         message: "must be `error`, `warn`, `info`, `debug` or `trace`, or such as `info,nowd_link=debug`"
             .into(),
-    })
+    };
+    // By itself a word that is no level would be taken for the name of a part.
+    let is_level = |word: &str| word.contains('=') || word.trim().parse::<LevelFilter>().is_ok();
+    if !config.level.split(',').all(is_level) {
+        return Err(error());
+    }
+    config.level.parse().map_err(|_| error())
 }
 
 fn layer(format: LogFormat) -> Box<dyn Layer<Registry> + Send + Sync> {

@@ -87,7 +87,7 @@ async fn the_samples_route_reaches_a_device_without_presence() {
     let payload: Value = serde_json::from_str(&device.payloads()[0]).unwrap();
     assert_eq!((&payload["request"], &payload["id"]), (&json!("open 50%"), &body["id"]));
     assert!(payload["timestamp"].as_str().unwrap().parse::<u64>().is_ok());
-    assert_eq!((payload.get("timeout"), payload.get("not_after")), (None, None));
+    assert_eq!((payload.get("timeout"), payload.get("not_after")), (Some(&json!(10_000)), None));
 }
 
 #[tokio::test]

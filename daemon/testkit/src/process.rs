@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -32,6 +33,7 @@ pub struct Process {
     name: String,
     child: Child,
     lines: Arc<Mutex<Vec<String>>>,
+    readers: Vec<JoinHandle<()>>,
 }
 
 impl Process {
@@ -52,11 +54,12 @@ impl Process {
         let lines = Arc::default();
         let out = child.stdout.take().map(|out| -> Box<dyn Read + Send> { Box::new(out) });
         let err = child.stderr.take().map(|err| -> Box<dyn Read + Send> { Box::new(err) });
-        for output in out.into_iter().chain(err) {
+        let read = |output| {
             let lines = Arc::clone(&lines);
-            std::thread::spawn(move || collect(output, &lines));
-        }
-        Self { name, child, lines }
+            std::thread::spawn(move || collect(output, &lines))
+        };
+        let readers = out.into_iter().chain(err).map(read).collect();
+        Self { name, child, lines, readers }
     }
 
     /// Its process id.
@@ -120,13 +123,13 @@ impl Process {
         self.child.try_wait().unwrap_or_else(|error| panic!("{} cannot be awaited: {error}", self.name))
     }
 
-    /// Waits for its end.
+    /// Waits for its end, and for the last of its output.
     pub async fn exit(&mut self, bound: Duration) -> ExitStatus {
         let what = format!("the end of {}", self.name);
         let mut status = None;
         wait_for(bound, &what, || {
             status = self.try_exit();
-            status.is_some()
+            status.is_some() && self.readers.iter().all(JoinHandle::is_finished)
         })
         .await;
         status.unwrap_or_default()

@@ -1,1 +1,17 @@
-//! placeholder
+//! nowd as a whole: the real program, a real mosquitto with client certificates, a real D-Bus, real ptys.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on stops; helpers are not in functions marked as tests"
+)]
+
+mod bad_messages;
+mod bed;
+mod calls;
+mod clocks;
+mod configuration;
+mod crates;
+mod life;
+mod presence;

@@ -102,10 +102,8 @@ impl Call {
     pub(super) fn attempt(&mut self, now: BootInstant, not_after: Option<NotAfter>) -> Publish {
         let budget =
             u64::try_from(self.deadline.saturating_since(self.received).as_millis()).unwrap_or(u64::MAX);
-        if self.attempts == 0 {
-            // A device of the sample knows no deadline; one that has shown its clock does.
-            self.request.timeout = (self.form == Form::Native || not_after.is_some()).then_some(budget);
-        }
+        // Devices of the sample ignore what they do not know; a gateway of ours refuses a call without it.
+        self.request.timeout = Some(budget);
         self.request.attempt = self.attempts + 1;
         self.request.not_after = not_after;
         let payload = match self.form {

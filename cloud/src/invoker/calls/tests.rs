@@ -522,7 +522,7 @@ fn the_sample_gets_a_deadline_only_where_it_has_a_clock() {
     let mut rig = Rig::connected();
     rig.call("g", 1, 2, Form::Compat);
     rig.echo();
-    assert_eq!((rig.requests()[0].timeout, rig.requests()[0].not_after), (None, None));
+    assert_eq!((rig.requests()[0].timeout, rig.requests()[0].not_after), (Some(2_000), None));
     assert!(std::str::from_utf8(&rig.desk.published[1].0.payload).unwrap().contains(r#""timestamp":"1000""#));
     rig.reply(1, Status::Ok, Some((1, SECOND)));
     rig.call("g", 2, 2, Form::Compat);

@@ -1,0 +1,89 @@
+//! Clocks that are wrong, and processes that stand still.
+
+use std::time::Duration;
+
+use nowd::{ClockTrust, ConfigSource, Gateway, Setup, WallClock, WallReading};
+use nowd_testkit::{wait_for, within};
+use tokio::task::LocalSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::bed::{Bed, PATIENCE, comes_back, request, within_ms, words};
+
+/// The gateway as a library, so that its wall clock can be whatever the test says; the machine's is never set.
+async fn with_clock(trust: ClockTrust, reading: WallReading, first_attempts: u32) {
+    let mut bed = Bed::new().await;
+    let cloud = bed.cloud().await;
+    let source =
+        ConfigSource { file: bed.config(), required: true, environment: Vec::new(), set: Vec::new() };
+    let files = source.load().unwrap();
+    let setup = Setup::new(&files, Vec::new(), WallClock::new(trust, move || reading)).unwrap();
+    let stop = CancellationToken::new();
+    let local = LocalSet::new();
+    let stopped = stop.clone();
+    local.spawn_local(async move { Gateway::new(setup).unwrap().run(stopped).await });
+    local
+        .run_until(async {
+            let mut attempts = 0;
+            within(PATIENCE, "a good call", async {
+                loop {
+                    let answer = cloud.invoke(request("echo", "1")).await;
+                    if answer.status.as_str() == "ok" {
+                        attempts = answer.attempts;
+                        return;
+                    }
+                    assert_eq!(answer.status.as_str(), "offline");
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            })
+            .await;
+            assert_eq!(attempts, first_attempts, "attempts of the first call");
+            for _ in 0..5 {
+                let answer = cloud.invoke(request("window.set", r#"{"percent":3}"#)).await;
+                assert_eq!((words(&answer).as_str(), answer.attempts), ("ok executed 3", 1));
+            }
+            stop.cancel();
+        })
+        .await;
+    within(PATIENCE, "the gateway's end", local).await;
+}
+
+const IN_1970: u64 = 12_000;
+
+#[tokio::test]
+async fn a_gateway_in_1970_answers_on_time() {
+    with_clock(ClockTrust::Auto, WallReading { now_ms: IN_1970, max_error: None }, 2).await;
+}
+
+#[tokio::test]
+async fn a_clock_that_is_believed_and_wrong_runs_nothing_late() {
+    let max_error = Some(Duration::from_millis(1));
+    with_clock(ClockTrust::Trusted, WallReading { now_ms: IN_1970, max_error }, 2).await;
+}
+
+#[tokio::test]
+async fn a_frozen_gateway_does_not_run_late_what_it_finds_when_it_goes_on() {
+    let mut bed = Bed::new().await;
+    let gateway = bed.gateway().await;
+    let cloud = bed.cloud().await;
+    comes_back(&cloud).await;
+    assert_eq!(words(&cloud.invoke(request("window.set", r#"{"percent":10}"#)).await), "ok executed 10");
+    let observer = bed.observer().await;
+    gateway.pause();
+    let id = "6e1f3c52-8e1a-4c5f-9d51-0d6f0a2f7b11";
+    // From a caller that states no deadline, and from one that does.
+    observer.say(
+        &format!("gw-1/window.set/cloud-old/{id}"),
+        format!(r#"{{"id":"{id}","request":{{"percent":90}}}}"#),
+    );
+    let late = cloud.invoke(within_ms("window.set", r#"{"percent":95}"#, 400)).await;
+    assert_eq!(words(&late), "no_reply unknown null");
+    gateway.resume();
+    let expired = || gateway.lines().iter().filter(|line| line.contains(r#""status":"expired""#)).count();
+    wait_for(PATIENCE, "both to be dropped", || expired() == 2).await;
+    // Nobody has moved the window: it is where it was, and takes no time to get there.
+    let still = cloud.invoke(request("window.set", r#"{"percent":10}"#)).await;
+    assert_eq!(words(&still), "ok executed 10");
+    let executed =
+        |line: &&String| line.contains(r#""method":"window.set""#) && line.contains(r#""status":"ok""#);
+    assert_eq!(gateway.lines().iter().filter(executed).count(), 2, "only the two calls that were in time");
+}

@@ -1,0 +1,93 @@
+//! Bad configuration: one sentence with its place, and the documented exit code.
+
+use std::fs;
+
+use crate::bed::{Bed, PATIENCE, nowd};
+
+#[tokio::test]
+async fn mistakes() {
+    let bed = Bed::new().await;
+    let file = bed.config();
+    let good = fs::read_to_string(&file).unwrap();
+    let map = bed.folder.path().join("methods.d/panel.toml");
+    let good_map = fs::read_to_string(&map).unwrap();
+    let key = good.lines().find_map(|line| line.strip_prefix("key = ")).unwrap().to_owned();
+    let table = [
+        ("", "", "", "", "ok: target gw-1"),
+        ("target = \"gw-1\"\n", "", "", "", "`target` is not set; set `target = "),
+        ("[link]", "[lnik]", "", "", "nowd.toml:3: unknown field `lnik`"),
+        (
+            "silence = \"2s\"",
+            "silence = 2",
+            "",
+            "",
+            "nowd.toml:8: invalid type: integer `2`, expected a string",
+        ),
+        (key.as_str(), "\"/nowhere/key.pem\"", "", "", "/nowhere/key.pem"),
+        (
+            "[log]",
+            "[ports.second]\ndevice = \"@DEVICE@\"\n[log]",
+            "",
+            "",
+            "is already owned by [ports.panel]",
+        ),
+        ("", "", "port = \"panel\"", "port = \"pannel\"", "methods.d/panel.toml:"),
+        (
+            "",
+            "",
+            "send = \"HANG\"",
+            "send = \"$wire\"",
+            "`$wire` is not declared in `params`, which is empty",
+        ),
+        ("", "", "reply = '^OK$'", "replay = '^OK$'", "unknown key `replay`; did you mean `reply`?"),
+        ("", "", "alarm.hang", "echo", "is already declared in"),
+        ("format = \"json\"", "level = \"loud\"", "", "", "`log.level`: must be `error`"),
+        ("localhost:", "mqtts://localhost:", "", "", "`link.endpoint`: must be a host, or host:port"),
+    ];
+    let device = good.lines().find_map(|line| line.strip_prefix("device = ")).unwrap().trim_matches('"');
+    for (from, to, map_from, map_to, expected) in table {
+        assert!(good.contains(from) && good_map.contains(map_from), "{from} {map_from}");
+        fs::write(&file, good.replacen(from, &to.replace("@DEVICE@", device), 1)).unwrap();
+        fs::write(&map, good_map.replacen(map_from, map_to, 1)).unwrap();
+        let commands: &[&str] =
+            if from.is_empty() && map_from.is_empty() { &["check"] } else { &["check", "run"] };
+        for command in commands {
+            let mut process = nowd(&[command, "--config", file.to_str().unwrap()]);
+            let status = process.exit(PATIENCE).await;
+            let lines = process.lines();
+            let code = if expected.starts_with("ok") { 0 } else { 78 };
+            assert_eq!(status.code(), Some(code), "{command} {to}{map_to}: {lines:?}");
+            assert!(lines[0].contains(expected), "{command} {to}{map_to}: {lines:?}");
+            assert!(code == 0 || lines.len() == 1, "more than one sentence: {lines:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_command_line() {
+    for (args, code, expected) in [
+        (&["run", "--config", "/nowhere/nowd.toml"][..], 78, "/nowhere/nowd.toml: cannot be read"),
+        (&["check", "--set", "nonsense"], 64, "expected KEY=VALUE"),
+        (&["frobnicate"], 64, "unrecognized subcommand"),
+        (&["--version"], 0, "nowd 0."),
+    ] {
+        let mut process = nowd(args);
+        let status = process.exit(PATIENCE).await;
+        let text = process.lines().join("\n");
+        assert_eq!(status.code(), Some(code), "{args:?}: {text}");
+        assert!(text.contains(expected), "{args:?}: {text}");
+    }
+}
+
+#[tokio::test]
+async fn the_list_of_methods() {
+    let bed = Bed::new().await;
+    let mut process = nowd(&["methods", "--config", bed.config().to_str().unwrap()]);
+    assert_eq!(process.exit(PATIENCE).await.code(), Some(0));
+    let lines = process.lines();
+    assert!(lines[0].starts_with("METHOD") && lines[0].contains("PARAMS"), "{lines:?}");
+    assert!(
+        lines.iter().any(|line| line.starts_with("alarm.arm") && line.contains("port:panel")),
+        "{lines:?}"
+    );
+}
