@@ -115,13 +115,17 @@ impl Bed {
         let Identity { ca, certificate, key } = self.ca.client(TARGET);
         let text = format!(
             "target = \"{TARGET}\"\nclock = \"untrusted\"\n\
-             [link]\nendpoint = \"localhost:{}\"\nca = {ca:?}\ncertificate = {certificate:?}\nkey = {key:?}\n\
+             [link]\nendpoint = \"localhost:{}\"\nca = \"{}\"\ncertificate = \"{}\"\nkey = \"{}\"\n\
              silence = \"2s\"\n\
              [access]\ndefault = [\"cloud-*\"]\n\
              [compat]\nclients = [\"cloud-old\"]\n\
-             [ports.panel]\ndevice = {device:?}\n\
+             [ports.panel]\ndevice = \"{}\"\n\
              [log]\nformat = \"json\"\n",
-            self.broker.port()
+            self.broker.port(),
+            ca.display(),
+            certificate.display(),
+            key.display(),
+            device.display(),
         );
         fs::create_dir(self.folder.path().join("methods.d")).unwrap();
         fs::write(self.config(), text).unwrap();
@@ -202,10 +206,13 @@ pub(crate) async fn comes_back(cloud: &Invoker) {
     .await;
 }
 
+/// Topic and payload.
+type Heard = (String, Vec<u8>);
+
 /// Hears everything, and can say anything.
 pub(crate) struct Observer {
     pub(crate) sender: Sender,
-    heard: Arc<Mutex<Vec<(String, Vec<u8>)>>>,
+    heard: Arc<Mutex<Vec<Heard>>>,
 }
 
 impl Observer {
@@ -216,7 +223,7 @@ impl Observer {
         let sender = connection.sender();
         sender.subscribe(&["#"], Qos::AtLeastOnce).unwrap();
         while !matches!(connection.next().await.unwrap(), Event::Subscribed { .. }) {}
-        let heard: Arc<Mutex<Vec<_>>> = Arc::default();
+        let heard: Arc<Mutex<Vec<Heard>>> = Arc::default();
         let hears = Arc::clone(&heard);
         tasks.spawn(async move {
             while let Ok(event) = connection.next().await {
