@@ -1,9 +1,6 @@
 //! nowd as a whole: the real program, a real mosquitto with client certificates, a real D-Bus, real ptys.
 #![expect(
     clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
     reason = "a test that cannot go on stops; helpers are not in functions marked as tests"
 )]
 
