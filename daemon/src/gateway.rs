@@ -26,11 +26,14 @@ mod stall;
 use completion::ended;
 use stall::Stall;
 
-/// How long calls that run may go on after the process was asked to stop. Goodbye must fit into what is left of 4 s.
-const STOP_WITHIN: Duration = Duration::from_millis(3_500);
+/// How long calls that run may go on after the process was asked to stop.
+const DRAIN_WITHIN: Duration = Duration::from_millis(3_200);
 
-/// How long plugins may take to let go of their hardware at the end.
-const LET_GO_WITHIN: Duration = Duration::from_millis(200);
+/// How long saying offline may take; a broker that does not listen says it by the will.
+const GOODBYE_WITHIN: Duration = Duration::from_millis(400);
+
+/// How long plugins may take to let go of their hardware. With the records' farewell all of it fits into 4 s.
+const LET_GO_WITHIN: Duration = Duration::from_millis(150);
 
 /// A plugin whose background work ended by mistake gets it again after this.
 const RESTART_PAUSE: Duration = Duration::from_secs(1);
@@ -85,7 +88,10 @@ impl Gateway {
         info!(running = self.core.unanswered(), "stopping");
         self.drain().await;
         let Self { uplink, records, .. } = self;
-        uplink.close().await;
+        tokio::select! {
+            () = uplink.close() => {}
+            () = tokio::time::sleep(GOODBYE_WITHIN) => warn!("the broker did not hear the goodbye in time"),
+        }
         plugins_stop.cancel();
         tokio::select! {
             () = async { while background.join_next().await.is_some() {} } => {}
@@ -107,7 +113,7 @@ impl Gateway {
     /// Lets calls that run end.
     async fn drain(&mut self) {
         self.decide(Event::Stop);
-        let given_up = BootInstant::now().saturating_add(STOP_WITHIN);
+        let given_up = BootInstant::now().saturating_add(DRAIN_WITHIN);
         while self.core.unanswered() > 0 {
             let left = given_up.saturating_since(BootInstant::now());
             if left.is_zero() {

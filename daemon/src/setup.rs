@@ -2,6 +2,7 @@
 //! do all of it.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use nowd_core::{Compat, Lane, Limits, Method, Pattern, Settings};
@@ -134,6 +135,13 @@ fn link(config: &LinkConfig, target: &Level, clock: &WallClock) -> Result<nowd_l
     let hint = "set `endpoint = \"host:8883\"` under [link] in nowd.toml, or NOWD__LINK__ENDPOINT";
     let endpoint = config.endpoint.as_deref().ok_or(ConfigError::Missing { key: "link.endpoint", hint })?;
     let (host, port) = split_endpoint(endpoint)?;
+    if !config.tls && !config.allow_plain && !is_here(&host) {
+        let message = format!(
+            "is false, and {host} is not this machine: everybody on the way could move things; leave TLS on, or set \
+             `allow_plain = true` knowing that"
+        );
+        return Err(ConfigError::Value { key: "link.tls", message }.into());
+    }
     let client_id = config.client_id.clone().unwrap_or_else(|| target.as_str().to_owned());
     let mut options = nowd_link::Options::new(client_id, host, port);
     options.tls = tls(config, clock)?.map(Arc::new);
@@ -150,6 +158,10 @@ fn link(config: &LinkConfig, target: &Level, clock: &WallClock) -> Result<nowd_l
     between("link.keep_alive", config.keep_alive, 5, 1_200)?;
     between("link.silence", config.silence, 1, 60)?;
     Ok(options)
+}
+
+fn is_here(host: &str) -> bool {
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 fn split_endpoint(endpoint: &str) -> Result<(String, u16), ConfigError> {

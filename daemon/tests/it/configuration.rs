@@ -42,6 +42,7 @@ async fn mistakes() {
         ("", "", "reply = '^OK$'", "replay = '^OK$'", "unknown key `replay`; did you mean `reply`?"),
         ("", "", "alarm.hang", "echo", "is already declared in"),
         ("format = \"json\"", "level = \"loud\"", "", "", "`log.level`: must be `error`"),
+        ("endpoint = ", "tls = false\nendpoint = ", "", "", "`link.certificate`: is given, but `tls = false`"),
         ("localhost:", "mqtts://localhost:", "", "", "`link.endpoint`: must be a host, or host:port"),
     ];
     let device = good.lines().find_map(|line| line.strip_prefix("device = ")).unwrap().trim_matches('"');
@@ -60,6 +61,25 @@ async fn mistakes() {
             assert!(lines[0].contains(expected), "{command} {to}{map_to}: {lines:?}");
             assert!(code == 0 || lines.len() == 1, "more than one sentence: {lines:?}");
         }
+    }
+}
+
+#[tokio::test]
+async fn plain_tcp_is_for_this_machine() {
+    for (endpoint, code, expected) in [
+        ("localhost:1883", 0, "ok: target gw, broker localhost:1883"),
+        ("127.0.0.1:1883", 0, "ok: "),
+        ("[::1]:1883", 0, "ok: "),
+        ("broker.example:1883", 78, "`link.tls`: is false, and broker.example is not this machine"),
+    ] {
+        let endpoint = format!("link.endpoint={endpoint}");
+        let config = tempfile::NamedTempFile::new().unwrap();
+        let file = config.path().to_str().unwrap();
+        let args =
+            ["check", "--config", file, "--set", "target=gw", "--set", "link.tls=false", "--set", &endpoint];
+        let mut process = nowd(&args);
+        assert_eq!(process.exit(PATIENCE).await.code(), Some(code), "{endpoint}: {:?}", process.lines());
+        assert!(process.lines()[0].contains(expected), "{:?}", process.lines());
     }
 }
 
