@@ -30,7 +30,7 @@ const MOST_WATCHES: usize = 40;
 const TRY_AGAIN: Duration = Duration::from_millis(5);
 /// How long after its deadline a call that was sent still waits for the gateway's word, which says more than
 /// `no_reply`. Nothing is sent in that time.
-const LAST_WORD: Duration = Duration::from_millis(100);
+const LAST_WORD: Duration = Duration::from_millis(250);
 /// The method level of a probe's topic.
 const PROBE: &str = "probe";
 

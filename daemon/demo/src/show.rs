@@ -55,10 +55,10 @@ const CALLS: &[Shown] = &[
         status: "ok",
     },
     Shown {
-        title: "too late on arrival: 50 ms to live, and the slow line takes 60 ms; it is dropped, and said to be dropped",
+        title: "too late on arrival: 40 ms to live, and the slow line takes 50 ms; it is dropped, and said to be dropped",
         target: "vehicle-2",
         method: "echo",
-        timeout_ms: 50,
+        timeout_ms: 40,
         body: "{}",
         http: 503,
         status: "expired",

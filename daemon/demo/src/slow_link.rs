@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 /// How long a byte is under way.
-pub(crate) const DELAY: Duration = Duration::from_millis(60);
+pub(crate) const DELAY: Duration = Duration::from_millis(50);
 
 /// How many pieces may be under way.
 const UNDER_WAY: usize = 256;

@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 /// No test waits longer for anything that must come.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) const TARGET: &str = "gw-1";
 
@@ -82,6 +82,12 @@ const ONE_AT_A_TIME: &str = r#"
 delay = "400ms"
 "#;
 
+const LONG: &str = r#"
+[simulator]
+[methods."long"]
+delay = "10s"
+"#;
+
 /// A broker with TLS, client certificates and the shipped access rules, and everything around one gateway.
 pub(crate) struct Bed {
     pub(crate) broker: Mosquitto,
@@ -130,9 +136,13 @@ impl Bed {
         fs::create_dir(self.folder.path().join("methods.d")).unwrap();
         fs::write(self.config(), text).unwrap();
         let window = WINDOW.replace("@BUS@", &self.bus.address());
-        for (name, map) in
-            [("window", window.as_str()), ("panel", PANEL), ("echo", ECHO), ("one", ONE_AT_A_TIME)]
-        {
+        for (name, map) in [
+            ("window", window.as_str()),
+            ("panel", PANEL),
+            ("echo", ECHO),
+            ("one", ONE_AT_A_TIME),
+            ("long", LONG),
+        ] {
             fs::write(self.folder.path().join(format!("methods.d/{name}.toml")), map).unwrap();
         }
     }
@@ -181,9 +191,9 @@ pub(crate) fn raw(json: &str) -> Box<RawValue> {
     RawValue::from_string(json.into()).unwrap()
 }
 
-/// A call with two seconds to live.
+/// A call with time enough to live, however busy the machine is.
 pub(crate) fn request(method: &str, json: &str) -> CallRequest {
-    within_ms(method, json, 2_000)
+    within_ms(method, json, 20_000)
 }
 
 pub(crate) fn within_ms(method: &str, json: &str, budget: u64) -> CallRequest {
@@ -199,7 +209,7 @@ pub(crate) fn words(answer: &Answer) -> String {
 /// Calls until the gateway answers: after a restart of something, it needs a moment.
 pub(crate) async fn comes_back(cloud: &Invoker) {
     within(PATIENCE, "a good call", async {
-        while cloud.invoke(request("echo", "1")).await.status.as_str() != "ok" {
+        while cloud.invoke(within_ms("echo", "1", 1_000)).await.status.as_str() != "ok" {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     })
@@ -260,10 +270,14 @@ impl Observer {
         heard.iter().filter(|(t, _)| t == topic).map(|(_, payload)| payload.clone()).collect()
     }
 
+    /// All topics heard so far.
+    pub(crate) fn topics(&self) -> Vec<String> {
+        self.heard.lock().unwrap().iter().map(|(topic, _)| topic.clone()).collect()
+    }
+
     /// The topics of replies heard so far.
     pub(crate) fn replies(&self) -> Vec<String> {
-        let heard = self.heard.lock().unwrap();
-        heard.iter().map(|(topic, _)| topic.clone()).filter(|topic| topic.ends_with("/ack")).collect()
+        self.topics().into_iter().filter(|topic| topic.ends_with("/ack")).collect()
     }
 
     pub(crate) async fn hears(&self, topic: &str, text: &str) {

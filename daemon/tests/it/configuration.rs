@@ -42,7 +42,13 @@ async fn mistakes() {
         ("", "", "reply = '^OK$'", "replay = '^OK$'", "unknown key `replay`; did you mean `reply`?"),
         ("", "", "alarm.hang", "echo", "is already declared in"),
         ("format = \"json\"", "level = \"loud\"", "", "", "`log.level`: must be `error`"),
-        ("endpoint = ", "tls = false\nendpoint = ", "", "", "`link.certificate`: is given, but `tls = false`"),
+        (
+            "endpoint = ",
+            "tls = false\nendpoint = ",
+            "",
+            "",
+            "`link.certificate`: is given, but `tls = false`",
+        ),
         ("localhost:", "mqtts://localhost:", "", "", "`link.endpoint`: must be a host, or host:port"),
     ];
     let device = good.lines().find_map(|line| line.strip_prefix("device = ")).unwrap().trim_matches('"');

@@ -296,7 +296,7 @@ fn the_deadline_ends_every_call() {
                 (vec![], *attempts),
                 "{name}"
             );
-            rig.pass(100_000);
+            rig.pass(250_000);
         }
         assert_eq!(rig.answers(), [(1, *status, *outcome, *attempts)], "{name}");
     }
@@ -309,7 +309,7 @@ fn the_gateways_last_word_counts() {
     {
         let mut rig = Rig::ready();
         rig.call("g", 1, 2, Form::Native);
-        rig.pass(2 * SECOND + 99_999);
+        rig.pass(2 * SECOND + 249_999);
         rig.reply(1, status, Some((1, SECOND)));
         let answers: Vec<_> =
             rig.answers().into_iter().map(|(_, status, _, attempts)| (status, attempts)).collect();

@@ -1,9 +1,11 @@
 use std::num::NonZeroU16;
 use std::time::Duration;
 
-use nowd_protocol::{Level, NotAfter, RawValue, Uuid};
+use nowd_protocol::{Level, NotAfter, RawValue, Received, Request, Uuid};
 
 use super::*;
+use crate::access::Pattern;
+use crate::event::Receipt;
 use crate::settings::{self, Compat, Limits};
 
 mod admission;

@@ -1,0 +1,239 @@
+//! What becomes of a message: dropped, answered from memory, refused, or let in.
+
+use std::time::Duration;
+
+use nowd_protocol::{ErrorBody, MAX_TIMEOUT_MS, Outcome, Received, Request, RequestTopic, Status, Timing};
+
+use super::{Core, reply, tell};
+use crate::access::Pattern;
+use crate::call::{Asker, Call, State};
+use crate::deadline::{Refusal, judge, judge_compat};
+use crate::event::{Action, Drop, Ended, Receipt, RecordKind, ReplyBody};
+use crate::lane::{Entry, Lane};
+use crate::memory::Recall;
+use crate::settings::Method;
+use crate::time::Instant;
+
+/// Where an answer goes and what it is about, while a request is judged.
+struct Asked<'r> {
+    request: &'r Request,
+    compat: bool,
+}
+
+impl<P: Clone> Core<P> {
+    pub(super) fn received(
+        &mut self,
+        now: Instant,
+        message: Received,
+        receipt: Receipt,
+        params: Result<P, ErrorBody>,
+        actions: &mut Vec<Action<P>>,
+    ) {
+        let topic = match &message {
+            Received::Request(request) => &request.topic,
+            Received::Faulty(topic, _) => topic,
+        };
+        if let Some(drop) = self.drop(topic, receipt) {
+            return actions.push(Action::Dropped(drop));
+        }
+        let compat = self.is_compat(topic);
+        let request = match message {
+            Received::Request(request) => request,
+            Received::Faulty(topic, fault) => {
+                let refusal = Refusal::new(Status::InvalidRequest, fault.to_string());
+                let reply = answer(topic, &refusal);
+                let asker =
+                    Asker { topic: reply.topic.clone(), caller: None, traceparent: None, attempt: 1, compat };
+                return tell(&asker, reply, RecordKind::Answered, actions);
+            }
+        };
+        self.memory.forget(now);
+        let asked = Asked { request: &request, compat };
+        match self.memory.recall(&request) {
+            Recall::New => {}
+            Recall::Joined => return,
+            Recall::Answered(reply) => return tell(&asked.asker(), *reply, RecordKind::Repeated, actions),
+            Recall::Conflict => {
+                let refusal = Refusal::new(Status::Conflict, "this id was used for another request");
+                return asked.refuse(&refusal, actions);
+            }
+        }
+        match self.admit(now, &asked, receipt, params) {
+            Ok(admitted) => self.enter(now, &asked, admitted, actions),
+            Err((refusal, remember)) => {
+                let reply = answer(request.topic.clone(), &refusal);
+                if let Some(until) = remember {
+                    self.memory.refuse(&request, until, &reply);
+                }
+                tell(&asked.asker(), reply, RecordKind::Answered, actions);
+            }
+        }
+    }
+
+    fn drop(&self, topic: &RequestTopic, receipt: Receipt) -> Option<Drop> {
+        if topic.target != self.settings.target {
+            Some(Drop::ForeignTarget(topic.target.clone()))
+        } else if topic.client == self.settings.target {
+            Some(Drop::Loop)
+        } else if receipt.retained {
+            Some(Drop::Retained)
+        } else {
+            None
+        }
+    }
+
+    fn is_compat(&self, topic: &RequestTopic) -> bool {
+        self.settings.compat.prefixes.iter().any(|prefix| topic.client.as_str().starts_with(prefix.as_str()))
+    }
+
+    /// Judges a request. A refusal says until when it is to be remembered: those that the same bytes would meet at any
+    /// later time (unknown method, forbidden, expired, another incarnation) need no memory.
+    fn admit(
+        &mut self,
+        now: Instant,
+        asked: &Asked<'_>,
+        receipt: Receipt,
+        params: Result<P, ErrorBody>,
+    ) -> Result<Admitted<P>, (Refusal, Option<Instant>)> {
+        let (request, compat) = (asked.request, asked.compat);
+        let name = request.topic.method.as_str();
+        let Some(method) = self.method(name) else {
+            return Err((Refusal::new(Status::UnknownMethod, format!("there is no method {name:?}")), None));
+        };
+        if method.internal || !self.may_call(method, request) {
+            return Err((Refusal::new(Status::Forbidden, format!("this caller may not use {name:?}")), None));
+        }
+        let (max_timeout, min_budget) = (method.max_timeout, method.min_budget);
+        let (lane, stop) = (method.lane.clone(), method.stop);
+        let params = params.map_err(|error| (Refusal { status: Status::InvalidRequest, error }, None))?;
+        let judged = if compat {
+            judge_compat(now, receipt, request, &self.settings.compat, max_timeout)
+        } else {
+            judge(now, receipt, request, self.settings.incarnation, max_timeout)
+        };
+        let judged = match judged {
+            Ok(judged) => judged,
+            Err(refusal) => {
+                let until = self.resync_until(now, request, &refusal);
+                return match until.map(|until| self.memory.reserve(request, until)) {
+                    None | Some(Ok(())) => Err((refusal, until)),
+                    Some(Err(_)) => Err((full(), None)),
+                };
+            }
+        };
+        if self.memory.reserve(request, judged.deadline).is_err() {
+            return Err((full(), None));
+        }
+        let refuse = |status, message: &str| Err((Refusal::new(status, message), Some(judged.deadline)));
+        if self.stopping {
+            return refuse(Status::Unavailable, "the gateway is stopping");
+        }
+        let admitted = Admitted { params, deadline: judged.deadline, budget: judged.budget, lane, stop };
+        match self.lanes.get(&admitted.lane).map_or(Entry::Stuck, |lane| lane.entry(stop)) {
+            Entry::Wait if now >= judged.deadline.before(min_budget) => {
+                refuse(Status::Busy, "earlier calls run, and too little time is left to wait for them")
+            }
+            Entry::Start | Entry::Wait => Ok(admitted),
+            Entry::Full => refuse(Status::Busy, "as many calls wait as may wait; try again later"),
+            Entry::Stuck => refuse(Status::Unavailable, "an earlier call hangs and holds the device"),
+        }
+    }
+
+    /// A request that was answered `resync` could be admitted later, when the clock has come to be trusted or the
+    /// deadline has come near: until then it is remembered, an hour at most.
+    fn resync_until(&self, now: Instant, request: &Request, refusal: &Refusal) -> Option<Instant> {
+        if refusal.status != Status::Resync {
+            return None;
+        }
+        let longest = Duration::from_millis(MAX_TIMEOUT_MS);
+        match request.not_after {
+            Some(not_after) if not_after.incarnation != self.settings.incarnation => None,
+            Some(not_after) => Some(Instant::from_micros(not_after.at).min(now.after(longest))),
+            None => Some(now.after(request.timeout.map_or(longest, Duration::from_millis))),
+        }
+    }
+
+    fn may_call(&self, method: &Method, request: &Request) -> bool {
+        let patterns = method.allow.as_ref().unwrap_or(&self.settings.access_default);
+        let matches = |name: &str| patterns.iter().any(|pattern: &Pattern| pattern.matches(name));
+        matches(request.topic.client.as_str()) || request.caller.as_deref().is_some_and(matches)
+    }
+
+    /// An admitted call starts or waits.
+    fn enter(
+        &mut self,
+        now: Instant,
+        asked: &Asked<'_>,
+        admitted: Admitted<P>,
+        actions: &mut Vec<Action<P>>,
+    ) {
+        let Admitted { params, deadline, budget, lane, stop } = admitted;
+        let key = self.new_key();
+        self.memory.start(asked.request, deadline);
+        let call = Call {
+            id: asked.request.topic.id,
+            method: asked.request.topic.method.as_str().to_owned(),
+            lane: lane.clone(),
+            params,
+            deadline,
+            budget,
+            received: now,
+            asker: Some(asked.asker()),
+            state: State::Waiting,
+            timer: None,
+        };
+        self.calls.insert(key, call);
+        let purged =
+            if stop { self.lanes.get_mut(&lane).map(Lane::purge).unwrap_or_default() } else { [].into() };
+        for other in purged {
+            let refusal = Refusal::new(Status::Busy, "a stop method cleared its lane");
+            self.give_up(now, other, &refusal, actions);
+        }
+        match self.lanes.get_mut(&lane) {
+            Some(waiting) if waiting.entry(stop) != Entry::Start => {
+                waiting.wait(key, stop);
+                self.set_timer(key, Some(self.give_up_at(key)));
+            }
+            Some(_) | None => self.start(now, key, actions),
+        }
+    }
+}
+
+/// A request that may start or wait.
+struct Admitted<P> {
+    params: P,
+    deadline: Instant,
+    budget: Duration,
+    lane: String,
+    stop: bool,
+}
+
+impl Asked<'_> {
+    fn asker(&self) -> Asker {
+        Asker {
+            topic: self.request.topic.clone(),
+            caller: self.request.caller.clone(),
+            traceparent: self.request.traceparent.clone(),
+            attempt: self.request.attempt,
+            compat: self.compat,
+        }
+    }
+
+    fn refuse<P>(&self, refusal: &Refusal, actions: &mut Vec<Action<P>>) {
+        tell(&self.asker(), answer(self.request.topic.clone(), refusal), RecordKind::Answered, actions);
+    }
+}
+
+fn full() -> Refusal {
+    Refusal::new(Status::Busy, "this client has more calls to be remembered than fit; try again later")
+}
+
+fn answer(topic: RequestTopic, refusal: &Refusal) -> ReplyBody {
+    let ended = Ended {
+        status: refusal.status,
+        outcome: Outcome::NotExecuted,
+        response: None,
+        error: Some(refusal.error.clone()),
+    };
+    reply(topic, ended, Timing::default())
+}
