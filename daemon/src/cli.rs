@@ -103,7 +103,7 @@ fn internal(e: &std::io::Error) -> Failure {
 
 fn run_gateway(source: &Source, extra: Vec<Arc<dyn Plugin>>) -> Result<(), Failure> {
     let files = source.load()?;
-    log::start(&files.config.log)?;
+    let _lines = log::start(&files.config.log)?;
     let setup = Setup::new(&files, extra, WallClock::of_this_machine(files.config.clock))?;
     // One thread: what it does for a call takes microseconds, and the next hop is then a function call away.
     let runtime =

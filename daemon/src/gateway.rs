@@ -118,7 +118,7 @@ impl Gateway {
             let left = given_up.saturating_since(BootInstant::now());
             if left.is_zero() {
                 warn!(running = self.core.unanswered(), "calls that still run are given up");
-                return;
+                return self.decide(Event::Abandon);
             }
             tokio::select! {
                 () = tokio::time::sleep(left) => {}
@@ -132,10 +132,12 @@ impl Gateway {
         let wake = self.core.wake_at().map(until);
         tokio::select! {
             event = self.uplink.next() => {
-                self.check_stall();
+                let stalled_again = self.check_stall();
                 match event {
                     UplinkEvent::Message(message) => self.message(message),
-                    UplinkEvent::ProbeReturned => self.stall.over(),
+                    // What came back may have lain there through the gap that has only just been noticed.
+                    UplinkEvent::ProbeReturned if stalled_again => {}
+                    UplinkEvent::ProbeReturned | UplinkEvent::Down => self.stall.over(),
                 }
             }
             (key, completion) = self.host.next() => {
@@ -143,22 +145,24 @@ impl Gateway {
                 self.decide(Event::Ended { key, ended });
             }
             () = sleep(wake), if wake.is_some() => self.decide(Event::Time),
-            () = self.stall.beat() => self.check_stall(),
+            () = self.stall.beat() => {
+                self.check_stall();
+            }
         }
     }
 
-    fn check_stall(&mut self) {
-        if let Some(gap) = self.stall.check(BootInstant::now()) {
-            let gap_ms = u64::try_from(gap.as_millis()).unwrap_or(u64::MAX);
-            warn!(
-                gap_ms,
-                "the process stood still; requests of compatibility callers from that time are dropped"
-            );
-            if !self.uplink.probe() {
-                // Without a connection there is nothing that could have been buffered.
-                self.stall.over();
-            }
+    /// Says whether a gap has just ended.
+    fn check_stall(&mut self) -> bool {
+        let Some(gap) = self.stall.check(BootInstant::now()) else { return false };
+        let gap_ms = u64::try_from(gap.as_millis()).unwrap_or(u64::MAX);
+        warn!(
+            gap_ms,
+            "the process stood still; requests of compatibility callers from that time are dropped"
+        );
+        if !self.uplink.probe() {
+            self.stall.over();
         }
+        true
     }
 
     fn message(&mut self, message: Message) {

@@ -1,7 +1,11 @@
 //! Logs: to journald when started by systemd, as text or JSON to standard error otherwise.
+//!
+//! Standard error may be a pipe that nobody reads: lines go there through a bounded queue, and are dropped when it is
+//! full. journald is written to directly.
 
 use std::io::{IsTerminal, stderr};
 
+use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -9,12 +13,18 @@ use tracing_subscriber::{Layer, Registry, fmt};
 
 use crate::config::{ConfigError, LogConfig, LogFormat};
 
-/// Starts logging for the process. Does nothing if the process already logs.
-pub(crate) fn start(config: &LogConfig) -> Result<(), ConfigError> {
+/// How many lines may wait to be written.
+const QUEUE: usize = 4_096;
+
+/// Starts logging for the process. Does nothing if the process already logs. What is given back writes what is left
+/// when it is dropped.
+pub(crate) fn start(config: &LogConfig) -> Result<WorkerGuard, ConfigError> {
     let targets = check(config)?;
+    let (lines, guard) =
+        NonBlockingBuilder::default().lossy(true).buffered_lines_limit(QUEUE).finish(stderr());
     // A process that already logs keeps doing so its own way.
-    drop(tracing_subscriber::registry().with(layer(config.format).with_filter(targets)).try_init());
-    Ok(())
+    drop(tracing_subscriber::registry().with(layer(config.format, lines).with_filter(targets)).try_init());
+    Ok(guard)
 }
 
 /// Which parts log what.
@@ -32,15 +42,15 @@ pub(crate) fn check(config: &LogConfig) -> Result<Targets, ConfigError> {
     config.level.parse().map_err(|_| error())
 }
 
-fn layer(format: LogFormat) -> Box<dyn Layer<Registry> + Send + Sync> {
-    let text = || fmt::layer().with_writer(stderr).with_ansi(stderr().is_terminal()).boxed();
+fn layer(format: LogFormat, lines: NonBlocking) -> Box<dyn Layer<Registry> + Send + Sync> {
+    let text = |lines| fmt::layer().with_writer(lines).with_ansi(stderr().is_terminal()).boxed();
     match format {
-        LogFormat::Json => fmt::layer().json().flatten_event(true).with_writer(stderr).boxed(),
-        LogFormat::Text => text(),
+        LogFormat::Json => fmt::layer().json().flatten_event(true).with_writer(lines).boxed(),
+        LogFormat::Text => text(lines),
         LogFormat::Auto => {
             // systemd sets it for what it connects to the journal.
             let journal = std::env::var_os("JOURNAL_STREAM").and_then(|_| tracing_journald::layer().ok());
-            journal.map_or_else(text, Layer::boxed)
+            journal.map_or_else(|| text(lines), Layer::boxed)
         }
     }
 }

@@ -102,6 +102,7 @@ impl Setup {
         let (plugins, registry) = plugins(files, extra)?;
         let target = target(config)?;
         let link = link(&config.link, &target, &clock)?;
+        check_compat(config)?;
         let settings = settings(config, target, &registry);
         Ok(Self { settings, plugins, registry, link, clock })
     }
@@ -131,6 +132,17 @@ fn target(config: &Config) -> Result<Level, ConfigError> {
     Ok(target)
 }
 
+fn check_compat(config: &Config) -> Result<(), ConfigError> {
+    if config.compat.clients.iter().any(String::is_empty) {
+        let message = "holds an empty text, which would take deadlines away from every caller".into();
+        return Err(ConfigError::Value { key: "compat.clients", message });
+    }
+    if config.compat.budget.is_zero() {
+        return Err(ConfigError::Value { key: "compat.budget", message: "must be longer than 0".into() });
+    }
+    Ok(())
+}
+
 fn link(config: &LinkConfig, target: &Level, clock: &WallClock) -> Result<nowd_link::Options, SetupError> {
     let hint = "set `endpoint = \"host:8883\"` under [link] in nowd.toml, or NOWD__LINK__ENDPOINT";
     let endpoint = config.endpoint.as_deref().ok_or(ConfigError::Missing { key: "link.endpoint", hint })?;
@@ -143,6 +155,9 @@ fn link(config: &LinkConfig, target: &Level, clock: &WallClock) -> Result<nowd_l
         return Err(ConfigError::Value { key: "link.tls", message }.into());
     }
     let client_id = config.client_id.clone().unwrap_or_else(|| target.as_str().to_owned());
+    if let Err(e) = Level::new(client_id.as_str()) {
+        return Err(ConfigError::Value { key: "link.client_id", message: e.to_string() }.into());
+    }
     let mut options = nowd_link::Options::new(client_id, host, port);
     options.tls = tls(config, clock)?.map(Arc::new);
     options.allow_plain = config.allow_plain;

@@ -44,6 +44,8 @@ pub(crate) enum UplinkEvent {
     Message(Message),
     /// What was sent before has come back: nothing that came earlier is still under way. See [`Uplink::probe`].
     ProbeReturned,
+    /// The connection has ended. The next one starts clean: nothing old can come on it.
+    Down,
 }
 
 enum State {
@@ -64,9 +66,15 @@ struct Up {
     session: Session,
     subscription: Option<Ticket>,
     ready: bool,
+    /// Whether our own presence comes back to us.
+    watched: bool,
     /// When the presence is to be published again.
     correction: Option<Pin<Box<Sleep>>>,
-    probing: bool,
+    /// How often we have said that we are online, and how often that has come back: in order, as `QoS` 1 is.
+    announced: u64,
+    echoed: u64,
+    /// The announcement whose echo is awaited.
+    probe: Option<u64>,
 }
 
 impl Uplink {
@@ -108,24 +116,34 @@ impl Uplink {
                                 return event;
                             }
                         }
-                        UpEvent::Link(Err(e)) => self.down(&e, lasted),
-                        UpEvent::Correct => self.announce(true),
+                        UpEvent::Link(Err(e)) => {
+                            self.down(&e, lasted);
+                            return UplinkEvent::Down;
+                        }
+                        UpEvent::Correct => {
+                            self.announce(true);
+                        }
                     }
                 }
             }
         }
     }
 
-    /// Publishes the presence again; when it comes back, everything that the broker had sent before has come in. Says
-    /// whether there is a connection on which that can happen.
+    /// Publishes the presence again; when it comes back, everything that the broker had sent before has come in.
+    ///
+    /// Says whether to wait for that. Without a connection nothing can be under way; one on which our presence does
+    /// not come back is given up, and the next one starts clean.
     pub(crate) fn probe(&mut self) -> bool {
         let State::Up(up) = &mut self.state else { return false };
-        if !up.ready {
-            return false;
+        if up.ready && up.watched && self.announce(true) {
+            if let State::Up(up) = &mut self.state {
+                up.probe = Some(up.announced);
+            }
+            return true;
         }
-        up.probing = true;
-        self.announce(true);
-        true
+        warn!("the link is opened anew, because what it may hold is too old");
+        self.state = wait(Duration::ZERO);
+        false
     }
 
     /// Says offline, and goodbye.
@@ -182,10 +200,18 @@ impl Uplink {
             }
             Event::Acked { result: Err(reason), .. } => {
                 warn!("the broker refused a message of this gateway: {reason}; check the policy");
-                None
+                self.refused()
             }
             Event::Acked { .. } | Event::Unsubscribed { .. } | _ => None,
         }
+    }
+
+    /// A message was refused; if it was the probe, it will not come back.
+    fn refused(&mut self) -> Option<UplinkEvent> {
+        let State::Up(up) = &mut self.state else { return None };
+        up.probe?;
+        self.state = wait(Duration::ZERO);
+        Some(UplinkEvent::Down)
     }
 
     fn subscribed(&mut self, ticket: Ticket, results: Vec<(String, Result<Qos, String>)>) {
@@ -202,6 +228,7 @@ impl Uplink {
                 self.state = wait(delay);
                 return;
             }
+            up.watched = false;
         }
         up.ready = true;
         info!(session = %up.session.id, "the link is up: {} is online", self.facts.target);
@@ -229,11 +256,17 @@ impl Uplink {
             up.correction.get_or_insert_with(|| Box::pin(tokio::time::sleep(PRESENCE_PAUSE)));
             return None;
         }
-        std::mem::take(&mut up.probing).then_some(UplinkEvent::ProbeReturned)
+        up.echoed += 1;
+        if up.probe.is_none_or(|probe| up.echoed < probe) {
+            return None;
+        }
+        up.probe = None;
+        Some(UplinkEvent::ProbeReturned)
     }
 
-    fn announce(&mut self, online: bool) {
-        let State::Up(up) = &self.state else { return };
+    /// Says whether it is on its way.
+    fn announce(&mut self, online: bool) -> bool {
+        let State::Up(up) = &self.state else { return false };
         let publish = Publish {
             topic: self.presence_topic(),
             payload: self.presence(&up.session, online).payload().into(),
@@ -241,9 +274,14 @@ impl Uplink {
             retain: true,
             ..Publish::default()
         };
-        if let Err(e) = up.sender.publish(publish) {
+        let sent = up.sender.publish(publish);
+        if let Err(e) = &sent {
             warn!("the presence was not published: {e}");
         }
+        if let (State::Up(up), true) = (&mut self.state, online && sent.is_ok()) {
+            up.announced += 1;
+        }
+        sent.is_ok()
     }
 
     fn presence(&self, session: &Session, online: bool) -> Presence {
@@ -276,8 +314,11 @@ impl Up {
             session,
             subscription: None,
             ready: false,
+            watched: true,
             correction: None,
-            probing: false,
+            announced: 0,
+            echoed: 0,
+            probe: None,
         }
     }
 

@@ -1,6 +1,6 @@
 //! The core itself: events in, actions out.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use nowd_protocol::{ErrorBody, Outcome, RequestTopic, Status, Timing};
 
@@ -59,6 +59,7 @@ impl<P: Clone> Core<P> {
                 self.received(now, message, receipt, params, &mut actions);
             }
             Event::Stop => self.stop(now, &mut actions),
+            Event::Abandon => self.abandon(now, &mut actions),
             Event::Time | Event::Ended { .. } => {}
         }
         actions
@@ -122,12 +123,13 @@ impl<P: Clone> Core<P> {
             }),
         };
         call.state = State::Overrun { started };
-        let method = call.method.clone();
+        let (method, is_safe_action) = (call.method.clone(), call.asker.is_none());
         self.conclude(now, key, ended, actions);
         let Some(method) = self.method(&method) else { return };
         let (stuck_after, safe_action) = (method.stuck_after, method.on_timeout.clone());
         self.set_timer(key, Some(now.after(stuck_after)));
-        if let Some(name) = safe_action {
+        // What makes safe has nothing to be made safe by.
+        if let Some(name) = safe_action.filter(|_| !is_safe_action) {
             self.safe_action(now, key, &name, actions);
         }
     }
@@ -246,6 +248,25 @@ impl<P: Clone> Core<P> {
     fn safe_action(&mut self, now: Instant, of: CallKey, name: &str, actions: &mut Vec<Action<P>>) {
         let Some(budget) = self.settings.methods.get(name).map(|method| method.timeout) else { return };
         let Some(Call { params, lane, .. }) = self.calls.get(&of) else { return };
+        let same = |key: CallKey| self.calls.get(&key).is_some_and(|call| call.method == name);
+        if self.lanes.get(lane).is_some_and(|lane| lane.beside().any(same)) {
+            // It hangs, or is at work for an earlier call: another one would only add to what hangs.
+            return actions.push(Action::Record(Box::new(Record {
+                id: (self.settings.new_id)(),
+                method: name.to_owned(),
+                client: None,
+                caller: None,
+                traceparent: None,
+                attempt: 1,
+                status: Status::Busy,
+                outcome: Outcome::NotExecuted,
+                error: Some(
+                    Refusal::new(Status::Busy, "the safe action of an earlier call has not ended").error,
+                ),
+                timing: Timing::default(),
+                kind: RecordKind::SafeAction,
+            })));
+        }
         let call = Call {
             id: (self.settings.new_id)(),
             method: name.to_owned(),
@@ -279,6 +300,35 @@ impl<P: Clone> Core<P> {
         for (key, name) in safe_actions {
             self.safe_action(now, key, &name, actions);
         }
+    }
+
+    /// The process ends while calls still run: nobody will hear what became of them.
+    fn abandon(&mut self, now: Instant, actions: &mut Vec<Action<P>>) {
+        let running = |(key, call): (&CallKey, &Call<P>)| match call.state {
+            State::Running { started } => Some((*key, started)),
+            State::Waiting | State::Overrun { .. } => None,
+        };
+        for (key, started) in self.calls.iter().filter_map(running).collect::<Vec<_>>() {
+            let ended = Ended {
+                status: Status::Timeout,
+                outcome: Outcome::Unknown,
+                response: None,
+                error: Some(Refusal::new(Status::Timeout, "the gateway stopped before a result came").error),
+            };
+            self.conclude(now, key, ended, actions);
+            if let Some(call) = self.calls.get_mut(&key) {
+                call.state = State::Overrun { started };
+            }
+        }
+    }
+
+    /// A stop method clears its lane of all that waits, but for other stops: each of them is still to be done.
+    fn purge_for_stop(&mut self, lane: &str) -> VecDeque<CallKey> {
+        let is_stop = |key: CallKey| {
+            let method = self.calls.get(&key).and_then(|call| self.settings.methods.get(&call.method));
+            method.is_some_and(|method| method.stop)
+        };
+        self.lanes.get_mut(lane).map(|lane| lane.purge_all_but(is_stop)).unwrap_or_default()
     }
 
     /// When a call that waits has less than its method's `min_budget` left.

@@ -30,6 +30,8 @@ pub enum Event<P> {
     Time,
     /// The process is asked to stop: calls that run may end, nothing new starts but safe actions.
     Stop,
+    /// The process ends now: calls that still run are answered `unknown`.
+    Abandon,
 }
 
 /// How a message came.

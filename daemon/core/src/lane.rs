@@ -58,8 +58,8 @@ impl Lane {
         self.beside.insert(key);
     }
 
-    pub(crate) fn wait(&mut self, key: CallKey, overtakes: bool) {
-        if overtakes { self.waiting.push_front(key) } else { self.waiting.push_back(key) }
+    pub(crate) fn wait(&mut self, key: CallKey) {
+        self.waiting.push_back(key);
     }
 
     /// The call to start next, if there is a slot for it; it no longer waits.
@@ -78,6 +78,18 @@ impl Lane {
     /// Takes out all calls that wait.
     pub(crate) fn purge(&mut self) -> VecDeque<CallKey> {
         std::mem::take(&mut self.waiting)
+    }
+
+    /// Takes out the calls that wait but for those to be kept.
+    pub(crate) fn purge_all_but(&mut self, keep: impl Fn(CallKey) -> bool) -> VecDeque<CallKey> {
+        let (kept, purged) = self.purge().into_iter().partition(|key| keep(*key));
+        self.waiting = kept;
+        purged
+    }
+
+    /// The safe actions that run beside the lane's calls.
+    pub(crate) fn beside(&self) -> impl Iterator<Item = CallKey> {
+        self.beside.iter().copied()
     }
 
     /// Marks a running call as stuck. Whether the lane as a whole is, says [`Self::is_stuck`].

@@ -41,13 +41,9 @@ struct Entry {
     state: Known,
 }
 
-/// What makes two requests the same call.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Content {
-    method: Level,
-    request: Box<str>,
-    caller: Option<String>,
-}
+/// What makes two requests the same call: a hash over method, parameters and caller, since the texts may be long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Content(Uuid);
 
 /// What a request's deadline is computed from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,11 +82,14 @@ pub(crate) struct Full;
 
 impl Content {
     pub(crate) fn of(request: &Request) -> Self {
-        Self {
-            method: request.topic.method.clone(),
-            request: request.request.get().into(),
-            caller: request.caller.clone(),
+        let method = request.topic.method.as_str();
+        let caller = request.caller.as_deref();
+        // The lengths keep the parts apart.
+        let mut bytes = format!("{} {:?} ", method.len(), caller.map(str::len)).into_bytes();
+        for part in [method, caller.unwrap_or_default(), request.request.get()] {
+            bytes.extend_from_slice(part.as_bytes());
         }
+        Self(Uuid::new_v5(&Uuid::NAMESPACE_OID, &bytes))
     }
 }
 
@@ -182,7 +181,9 @@ impl Memory {
             self.responses.push_back((id, len));
             self.response_bytes = self.response_bytes.saturating_add(len);
         }
-        while self.response_bytes > self.limits.response_bytes {
+        while self.response_bytes > self.limits.response_bytes
+            || self.responses.len() > self.limits.ids_per_client
+        {
             let Some((id, len)) = self.responses.pop_front() else { break };
             self.response_bytes = self.response_bytes.saturating_sub(len);
             if let Some(Entry { state: Known::Done { reply, .. }, .. }) = self.entries.get_mut(&id) {

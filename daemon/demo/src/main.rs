@@ -3,6 +3,7 @@
 //! Everything listens on loopback or in a directory of its own that goes with it. It makes a few calls, shows what
 //! happened and where the time went, and stays up until Ctrl-C.
 
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -32,8 +33,18 @@ fn main() -> ExitCode {
 }
 
 fn start() -> anyhow::Result<()> {
-    let once = std::env::args().any(|argument| argument == "--once");
-    tracing_subscriber::fmt().with_max_level(LevelFilter::WARN).with_writer(std::io::stderr).init();
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let once = match arguments.as_slice() {
+        [] => false,
+        [argument] if argument == "--once" => true,
+        _ => anyhow::bail!("there is one argument, --once: make the calls and end"),
+    };
+    let colours = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt()
+        .with_max_level(LevelFilter::WARN)
+        .with_writer(std::io::stderr)
+        .with_ansi(colours)
+        .init();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(run(once))
 }

@@ -46,10 +46,8 @@ impl ConfigSource {
         }
         builder = self.add_environment(builder)?;
         builder = self.add_command_line(builder)?;
-        let config = finish(builder).map_err(|e| ConfigError::Layer {
-            origin: "environment or command line".into(),
-            message: words(&e),
-        })?;
+        let config = finish(builder)
+            .map_err(|e| ConfigError::Layer { origin: "configuration".into(), message: words(&e) })?;
         Ok(ConfigFiles { config, maps: self.maps()? })
     }
 
@@ -83,8 +81,8 @@ impl ConfigSource {
                 .prefix_separator("__")
                 .separator("__")
                 .source(Some([(name.clone(), value.clone())].into()));
-            let alone = finish(config::Config::builder().add_source(source.clone()));
-            alone.map_err(|e| ConfigError::Layer {
+            let alone = finish(config::Config::builder().add_source(source.clone())).map(drop);
+            alone.or_else(complete).map_err(|e| ConfigError::Layer {
                 origin: format!("environment {name}"),
                 message: words(&e),
             })?;
@@ -103,7 +101,8 @@ impl ConfigSource {
                 message: words(e),
             };
             let alone = config::Config::builder().set_override(key.as_str(), value.as_str());
-            finish(alone.map_err(|e| error(&e))?).map_err(|e| error(&e))?;
+            let alone = finish(alone.map_err(|e| error(&e))?).map(drop);
+            alone.or_else(complete).map_err(|e| error(&e))?;
             builder = builder.set_override(key.as_str(), value.as_str()).map_err(|e| error(&e))?;
         }
         Ok(builder)
@@ -112,6 +111,15 @@ impl ConfigSource {
 
 fn finish(builder: ConfigBuilder<DefaultState>) -> Result<Config, config::ConfigError> {
     builder.build()?.try_deserialize()
+}
+
+/// A layer may give one key of a port whose others stand in another layer; the whole is judged in the end.
+fn complete(error: config::ConfigError) -> Result<(), config::ConfigError> {
+    if is_missing(&error.to_string()) { Ok(()) } else { Err(error) }
+}
+
+fn is_missing(message: &str) -> bool {
+    message.starts_with("missing field") || message.starts_with("missing configuration field")
 }
 
 /// The crate's message on one line.
@@ -133,6 +141,7 @@ fn read(file: &Path) -> Result<String, ConfigError> {
 fn check_file(file: &Path, text: &str) -> Result<(), ConfigError> {
     match toml::from_str::<Config>(text) {
         Ok(_) => Ok(()),
+        Err(e) if is_missing(e.message()) => Ok(()),
         Err(e) => {
             let before = text.as_bytes().get(..e.span().map_or(0, |span| span.start)).unwrap_or_default();
             let line = 1 + before.split(|byte| *byte == b'\n').skip(1).count();

@@ -38,18 +38,20 @@ fn later_layers_win() {
         ("nowd.toml", GOOD),
         ("nowd.toml.d/10-a.toml", "[link]\nendpoint = \"a\"\nkeep_alive = \"50s\""),
         ("nowd.toml.d/20-b.toml", "[link]\nendpoint = \"b\""),
+        ("nowd.toml.d/30-c.toml", "[ports.relay]\nformat = \"8E1\""),
         ("nowd.toml.d/ignored.txt", "nonsense"),
         ("methods.d/m.toml", "map"),
     ];
     let environment = [("NOWD__LINK__CLIENT_ID", "007"), ("NOWD__ACCESS__DEFAULT", "ops"), ("OTHER", "x")];
-    let loaded = load(&files, &environment, &[("link.allow_plain", "true")]).unwrap();
+    let loaded =
+        load(&files, &environment, &[("link.allow_plain", "true"), ("ports.relay.baud", "19200")]).unwrap();
     let link = &loaded.config.link;
     assert_eq!((link.endpoint.as_deref(), link.client_id.as_deref()), (Some("b"), Some("007")));
     assert_eq!((link.keep_alive, link.silence), (Duration::from_secs(50), Duration::from_secs(10)));
     assert!(link.allow_plain && link.tls);
     assert_eq!(loaded.config.access.default, ["ops"]);
     assert_eq!(loaded.config.target.unwrap().as_str(), "gw-1");
-    assert_eq!(loaded.config.ports["relay"].baud, 9_600);
+    assert_eq!(loaded.config.ports["relay"].baud, 19_200);
     assert_eq!(loaded.maps.len(), 1);
     assert_eq!(loaded.maps[0].text, "map");
 }
@@ -64,6 +66,7 @@ fn mistakes_are_told_with_their_place() {
         ("[\"app-*\"]", "7", "nowd.toml:7: expected a string or a list of strings"),
         ("\"gw-1\"", "\"gw/1\"", "nowd.toml:2: a topic level holds '/'"),
         ("device =", "devise =", "nowd.toml:9: unknown field `devise`"),
+        ("device = \"/dev/ttyS0\"", "", "configuration: missing "),
         ("[link]", "[link", "nowd.toml:3: "),
     ] {
         assert!(GOOD.contains(from), "{from}");

@@ -42,6 +42,18 @@ pub enum RegistryError {
         /// Where it was declared otherwise.
         second: String,
     },
+    /// A safe action has a safe action of its own.
+    #[error(
+        "{origin}: `{key} = {target:?}` names a method that has `on_timeout` or `on_stop` itself; a safe action is the last word"
+    )]
+    SafeActionChained {
+        /// Where it was declared.
+        origin: String,
+        /// `on_timeout` or `on_stop`.
+        key: &'static str,
+        /// The safe action.
+        target: String,
+    },
     /// A safe action needs a parameter that the call does not have.
     #[error(
         "{origin}: `{key} = {target:?}` needs the parameter {param:?}, which is not declared here; declare it, or give it a default there"
@@ -103,6 +115,9 @@ impl Registry {
                 let Some((action, _)) = self.methods.get(&target) else {
                     return Err(RegistryError::NoSuchMethod { origin, key, target });
                 };
+                if action.policy.on_timeout.is_some() || action.policy.on_stop.is_some() {
+                    return Err(RegistryError::SafeActionChained { origin, key, target });
+                }
                 let has = |name: &str| {
                     method.params.as_ref().is_some_and(|params| params.names().any(|n| n == name))
                 };

@@ -8,8 +8,9 @@ use std::time::Duration;
 use nowd_plugin::duration;
 use serde::{Deserialize, Deserializer};
 
-/// The silence waited for after a call without an answer, where neither `silence` nor `gap` is given.
-const DEFAULT_SILENCE: Duration = Duration::from_millis(50);
+/// The silence waited for after a call without an answer, unless `silence` is given. A device that has missed one
+/// deadline is a slow one: what it says late must not be taken for its answer to the next call.
+const DEFAULT_SILENCE: Duration = Duration::from_secs(1);
 
 /// One declared port.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -33,7 +34,7 @@ pub struct PortConfig {
     #[serde(default, deserialize_with = "duration::deserialize_option")]
     pub gap: Option<Duration>,
     /// How long the line must be silent after a call without an answer, before the next call may have the port
-    /// (default: twice the `gap`, else 50 ms). Longer than the device's latest answer is on the safe side.
+    /// (default 1 s). Longer than the device's latest answer is on the safe side.
     #[serde(default, deserialize_with = "duration::deserialize_option")]
     pub silence: Option<Duration>,
 }
@@ -58,7 +59,7 @@ impl PortConfig {
     }
 
     pub(crate) fn silence(&self) -> Duration {
-        self.silence.or_else(|| self.gap.map(|gap| gap.saturating_mul(2))).unwrap_or(DEFAULT_SILENCE)
+        self.silence.unwrap_or(DEFAULT_SILENCE)
     }
 
     /// What is wrong with the values, in words.
@@ -181,7 +182,7 @@ mod tests {
         .unwrap();
         assert_eq!((full.baud, full.format.to_string(), full.flow), (19_200, "7E2".into(), Flow::Software));
         assert!(full.rs485);
-        assert_eq!(full.silence(), Duration::from_millis(8));
+        assert_eq!(full.silence(), DEFAULT_SILENCE);
         let silence = port("device = \"/dev/a\"\ngap = \"4ms\"\nsilence = \"2s\"").unwrap();
         assert_eq!(silence.silence(), Duration::from_secs(2));
     }

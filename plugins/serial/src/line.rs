@@ -16,6 +16,9 @@ use tokio_serial::{ClearBuffer, DataBits, FlowControl, SerialPort, SerialStream,
 
 use crate::config::{Flow, Parity, PortConfig};
 
+/// The silence that is enough after a late answer has come.
+const AFTER_ANSWER: Duration = Duration::from_millis(50);
+
 /// How often the kernel is asked whether all bytes have gone out.
 const OUTPUT_POLL: Duration = Duration::from_millis(2);
 /// A line that is never silent is waited for no longer than this after a call without an answer.
@@ -214,7 +217,7 @@ impl Line {
     }
 
     /// After a call without an answer: throws away what was not sent, waits until the line has been silent for
-    /// `silence`, and throws away what came. Gives what `feed` makes of a late answer.
+    /// `silence` (or shortly after a late answer), and throws away what came. Gives what `feed` makes of a late answer.
     pub(crate) async fn settle<T>(
         &mut self,
         silence: Duration,
@@ -234,7 +237,8 @@ impl Line {
                     let late = feed(chunk.get(..len?).unwrap_or_default());
                     found = found.or(late);
                 }
-                () = sleep(silence) => break,
+                // Once the late answer has come there is no other to wait for, only the rest of what it says.
+                () = sleep(if found.is_some() { silence.min(AFTER_ANSWER) } else { silence }) => break,
             }
         }
         self.discard_input()?;

@@ -81,15 +81,13 @@ impl Call {
     /// What a reply to the attempt under way means.
     ///
     /// A `resync` allows the next attempt only if it surely answers the last one, so that nothing undecided is left. One
-    /// from an incarnation heard of before, but not the one that was asked last, may be the second copy of an
-    /// earlier answer: it says nothing of what the other incarnation is doing.
+    /// from an incarnation that this call has met before may be the second copy of an earlier answer, and says nothing
+    /// of what becomes of the attempt under way.
     pub(super) fn judge(&mut self, reply: &Reply) -> Verdict {
         let resync =
             reply.status == ReplyStatus::Known(Status::Resync) && reply.outcome == Outcome::NotExecuted;
         let Some(stamp) = reply.gateway.as_ref().filter(|_| resync) else { return Verdict::Answer };
-        let asked = self.request.not_after.map(|not_after| not_after.incarnation);
-        let new = self.incarnations.insert(stamp.incarnation);
-        if !new && asked != Some(stamp.incarnation) {
+        if !self.incarnations.insert(stamp.incarnation) {
             Verdict::Stale
         } else if self.resyncs < MOST_RESYNCS {
             Verdict::Again

@@ -248,6 +248,17 @@ fn a_resync_without_values_is_an_answer() {
 }
 
 #[test]
+fn the_second_copy_of_a_resync_does_not_send_again() {
+    let mut rig = Rig::ready();
+    rig.call("g", 1, 2, Form::Native);
+    rig.reply(1, Status::Resync, Some((1, SECOND)));
+    rig.reply(1, Status::Resync, Some((1, SECOND)));
+    assert_eq!((rig.requests().len(), rig.answers()), (2, vec![]), "attempt 2 is under way");
+    rig.reply(1, Status::Ok, Some((1, SECOND)));
+    assert_eq!(rig.answers(), [(1, "ok", Outcome::Executed, 2)]);
+}
+
+#[test]
 fn an_old_resync_does_not_send_again_what_may_be_running() {
     let mut rig = Rig::ready();
     rig.call("g", 1, 2, Form::Native);

@@ -9,7 +9,7 @@ use crate::access::Pattern;
 use crate::call::{Asker, Call, State};
 use crate::deadline::{Refusal, judge, judge_compat};
 use crate::event::{Action, Drop, Ended, Receipt, RecordKind, ReplyBody};
-use crate::lane::{Entry, Lane};
+use crate::lane::Entry;
 use crate::memory::Recall;
 use crate::settings::Method;
 use crate::time::Instant;
@@ -183,15 +183,14 @@ impl<P: Clone> Core<P> {
             timer: None,
         };
         self.calls.insert(key, call);
-        let purged =
-            if stop { self.lanes.get_mut(&lane).map(Lane::purge).unwrap_or_default() } else { [].into() };
+        let purged = if stop { self.purge_for_stop(&lane) } else { [].into() };
         for other in purged {
             let refusal = Refusal::new(Status::Busy, "a stop method cleared its lane");
             self.give_up(now, other, &refusal, actions);
         }
         match self.lanes.get_mut(&lane) {
             Some(waiting) if waiting.entry(stop) != Entry::Start => {
-                waiting.wait(key, stop);
+                waiting.wait(key);
                 self.set_timer(key, Some(self.give_up_at(key)));
             }
             Some(_) | None => self.start(now, key, actions),

@@ -78,4 +78,7 @@ fn what_does_not_go_together_is_refused() {
     let mut unsafe_action = method("a", lane);
     unsafe_action.policy.on_timeout = Some("b".into());
     assert!(registry(vec![unsafe_action]).unwrap_err().contains("`on_timeout = \"b\"`"));
+    let mut endless = method("a", Lane::exclusive("port:a"));
+    endless.policy.on_timeout = Some("a".into());
+    assert!(registry(vec![endless]).unwrap_err().contains("a safe action is the last word"));
 }

@@ -153,3 +153,48 @@ fn stopping_starts_nothing_but_safe_actions() {
     assert_eq!(bench.send(20, request(3, "wide", 1_000)), ["reply 3 unavailable"]);
     assert_eq!(bench.end(30, 1, ok()), ["reply 1 ok"]);
 }
+
+#[test]
+fn a_stop_does_not_clear_away_another_stop() {
+    let mut bench = Bench::new();
+    bench.send(0, request(1, "set", 1_000));
+    assert_eq!(bench.send(1, request(2, "stop", 1_000)), [""; 0]);
+    assert_eq!(bench.send(2, request(3, "set", 1_000)), [""; 0]);
+    assert_eq!(bench.send(3, request(4, "stop", 20)), ["reply 3 busy"]);
+    assert_eq!(bench.time(20), ["reply 4 expired"]);
+    assert_eq!(bench.end(30, 1, ok()), ["reply 1 ok", "start 2 stop"]);
+}
+
+#[test]
+fn a_safe_action_that_hangs_is_not_joined_by_others() {
+    let mut bench = Bench::new();
+    for round in 0..3_u64 {
+        let (id, begin) = (u128::from(round) + 1, round * 200);
+        bench.send(begin, request(id, "safe", begin + 100));
+        let found = bench.time(begin + 100);
+        let start = if round == 0 { "start 5afe halt" } else { "record 5afe SafeAction busy" };
+        assert_eq!(found[2], start);
+        bench.end(begin + 110, id, ok());
+    }
+    assert_eq!(bench.core.calls(), 1, "only the first safe action");
+}
+
+#[test]
+fn a_safe_action_has_no_safe_action() {
+    let mut settings = settings();
+    settings.methods.get_mut("halt").unwrap().on_timeout = Some("halt".into());
+    let mut bench = Bench::with(settings);
+    bench.send(0, request(1, "safe", 100));
+    bench.time(100);
+    assert_eq!(bench.time(200), ["cancel", "record 5afe SafeAction timeout"]);
+}
+
+#[test]
+fn calls_that_run_when_the_process_ends_are_answered() {
+    let mut bench = Bench::new();
+    bench.send(0, request(1, "set", 4_000));
+    bench.handle(10, Event::Stop);
+    assert_eq!(bench.handle(3_000, Event::Abandon), ["reply 1 timeout"]);
+    assert_eq!(bench.core.unanswered(), 0);
+    assert_eq!(bench.end(3_100, 1, ok()), ["record 1 Late ok"]);
+}

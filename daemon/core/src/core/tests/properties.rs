@@ -24,6 +24,7 @@ enum Step {
     /// Time passes: so many milliseconds.
     Wait(u64),
     Stop,
+    Abandon,
 }
 
 const NAMES: [&str; 5] = ["set", "stop", "safe", "wide", "patient"];
@@ -37,6 +38,7 @@ fn step() -> impl Strategy<Value = Step> {
         8 => (any::<Index>(), any::<bool>()).prop_map(|(which, done)| Step::End(which, done)),
         8 => (0..3_000_u64).prop_map(Step::Wait),
         1 => Just(Step::Stop),
+        1 => Just(Step::Abandon),
     ]
 }
 
@@ -70,6 +72,9 @@ impl World {
             let held = self.running.values().filter(|held| held.as_ref() == Some(lane)).count();
             assert!(held <= usize::from(settings.concurrency.get()), "a lane is overfull");
         }
+        let slots: usize =
+            self.core.settings.lanes.values().map(|lane| usize::from(lane.concurrency.get())).sum();
+        assert!(self.running.len() <= slots + self.core.settings.methods.len(), "too much runs");
         let limits = self.core.settings.limits;
         assert!(self.core.remembered() <= limits.ids_per_client * limits.clients, "memory is not bounded");
         assert!(self.core.wake_at().is_none_or(|at| at > self.now), "a timer is overdue");
@@ -154,6 +159,7 @@ impl World {
                 self.handle(Event::Time);
             }
             Step::Stop => self.handle(Event::Stop),
+            Step::Abandon => self.handle(Event::Abandon),
             Step::Repeat(_) | Step::End(..) => {}
         }
     }
