@@ -83,7 +83,26 @@ async fn a_frozen_gateway_does_not_run_late_what_it_finds_when_it_goes_on() {
     // Nobody has moved the window: it is where it was, and takes no time to get there.
     let still = cloud.invoke(request("window.set", r#"{"percent":10}"#)).await;
     assert_eq!(words(&still), "ok executed 10");
-    let executed =
+    let in_time =
         |line: &&String| line.contains(r#""method":"window.set""#) && line.contains(r#""status":"ok""#);
-    assert_eq!(gateway.lines().iter().filter(executed).count(), 2, "only the two calls that were in time");
+    let executed = || gateway.lines().iter().filter(in_time).count();
+    wait_for(PATIENCE, "the records of the two calls that were in time", || executed() >= 2).await;
+    assert_eq!(executed(), 2, "only these");
+}
+
+#[tokio::test]
+async fn after_a_freeze_that_cost_the_link_callers_without_deadlines_are_served_again() {
+    let mut bed = Bed::new().await;
+    let gateway = bed.gateway().await;
+    gateway.pause();
+    bed.broker.restart();
+    // Longer than any gap that goes unnoticed.
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    gateway.resume();
+    gateway.wait_for_line(PATIENCE, "the process stood still").await;
+    comes_back(&bed.cloud().await).await;
+    let observer = bed.observer().await;
+    let id = "6e1f3c52-8e1a-4c5f-9d51-0d6f0a2f7b13";
+    observer.say(&format!("gw-1/echo/cloud-old/{id}"), format!(r#"{{"id":"{id}","request":"open"}}"#));
+    observer.hears(&format!("cloud-old/{id}/gw-1/echo/ack"), "open").await;
 }

@@ -1,5 +1,7 @@
 //! Whatever happens in whatever order: what is promised about every call holds.
 
+use std::collections::BTreeSet;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -51,6 +53,8 @@ struct Known {
     undecided: bool,
     /// Its fate was told by somebody else than this side.
     told: bool,
+    /// The incarnations that it was sent to or heard of.
+    met: BTreeSet<Uuid>,
     gone: bool,
     answers: u32,
 }
@@ -91,7 +95,11 @@ impl World {
                 let Some(n) = pick(call, self.calls.len()) else { return };
                 let id = u128::try_from(n).unwrap();
                 let known = &mut self.calls[n];
-                known.undecided &= STATUSES[status] != Status::Resync;
+                if STATUSES[status] == Status::Resync && known.undecided {
+                    // One from an incarnation that the call has met may be the second copy of an earlier answer.
+                    let new = |incarnation| known.met.insert(Uuid::from_u128(incarnation));
+                    known.undecided = !incarnation.is_none_or(new);
+                }
                 known.told = true;
                 let reply = reply(
                     id,
@@ -135,6 +143,9 @@ impl World {
                     assert!(!known.undecided, "sent again while an attempt may be running");
                     assert_eq!(known.answers, 0, "published after its answer");
                     known.undecided = true;
+                    let payload: serde_json::Value = serde_json::from_slice(&publish.payload).unwrap();
+                    let incarnation = payload["not_after"]["incarnation"].as_str();
+                    known.met.extend(incarnation.map(|text| text.parse::<Uuid>().unwrap()));
                     known.told = false;
                     known.published += 1;
                     assert!(known.published <= 4);
