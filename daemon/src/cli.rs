@@ -1,7 +1,7 @@
 //! The command line: `nowd run`, `nowd check`, `nowd methods`.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,7 +26,8 @@ const DEFAULT_CONFIG: &str = "/etc/nowd/nowd.toml";
 #[command(
     name = "nowd",
     version,
-    after_help = "Exit codes: 0 done, 64 wrong command line, 70 a bug, 78 wrong configuration."
+    after_help = "Each key of nowd.toml can also be given as an environment variable, such as NOWD__LINK__ENDPOINT.\n\n\
+                  Exit codes: 0 done, 64 wrong command line, 70 a bug, 78 wrong configuration."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -151,6 +152,10 @@ fn check(source: &Source, extra: Vec<Arc<dyn Plugin>>) -> Result<(), Failure> {
         setup.endpoint()
     );
     say(&mut std::io::stdout(), &text);
+    if files.maps.is_empty() {
+        let directory = source.file().parent().unwrap_or(Path::new(".")).join("methods.d");
+        say(&mut std::io::stdout(), &format!("note: there is no map: {}/*.toml", directory.display()));
+    }
     for warning in warnings(&setup) {
         say(&mut std::io::stdout(), &format!("note: {warning}"));
     }
@@ -231,12 +236,21 @@ impl Source {
             .filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)))
             .collect();
         let source = ConfigSource {
-            file: self.config.clone().unwrap_or_else(|| DEFAULT_CONFIG.into()),
+            file: self.file(),
             required: self.config.is_some(),
             environment,
             set: self.set.clone(),
         };
+        if !source.required && !source.file.exists() {
+            let text =
+                format!("nowd: {} is not there; name another file with --config", source.file.display());
+            say(&mut std::io::stderr(), &text);
+        }
         source.load()
+    }
+
+    fn file(&self) -> PathBuf {
+        self.config.clone().unwrap_or_else(|| DEFAULT_CONFIG.into())
     }
 }
 

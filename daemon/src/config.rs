@@ -202,11 +202,17 @@ fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>
         One(String),
         Many(Vec<String>),
     }
-    Ok(match OneOrMany::deserialize(deserializer)? {
+    let items = match OneOrMany::deserialize(deserializer)? {
         OneOrMany::One(item) if item.is_empty() => Vec::new(),
         OneOrMany::One(item) => vec![item],
         OneOrMany::Many(items) => items,
-    })
+    };
+    match items.iter().find(|item| item.is_empty() || item.contains(['[', ']', '"', ','])) {
+        Some(item) => Err(serde::de::Error::custom(format!(
+            "{item:?} is no name; environment and command line take one, without brackets, and files take a list"
+        ))),
+        None => Ok(items),
+    }
 }
 
 #[cfg(test)]

@@ -65,6 +65,10 @@ async fn every_status_has_its_code() {
     let cloud = Cloud::start(broker.port()).await;
     for (n, status) in Status::ALL.iter().enumerate() {
         let Some(outcome) = status.outcome() else { continue };
+        if *status == Status::Resync {
+            // Sent again, and not seen by the caller.
+            continue;
+        }
         let (code, _, body) =
             ask(&cloud, Method::POST, "/things/g/methods/m?timeout=9000", &n.to_string()).await;
         assert_eq!((code, &body["status"]), (status.http(), &json!(status.as_str())));

@@ -163,10 +163,15 @@ impl Core {
     }
 
     /// Ends a call of which nothing is under way. If it was published before, the last `resync` is the truer answer:
-    /// `offline` is only for what was never published.
+    /// `offline` is only for what was never published. And when there is no time left to send it again, it has expired.
     pub(super) fn end_unsent(&mut self, now: BootInstant, answer: Answer, wire: &mut impl Wire) {
-        let resync = self.calls.get_mut(&answer.id).and_then(|call| call.resync.take());
-        let answer = match resync {
+        let Some(call) = self.calls.get_mut(&answer.id) else { return };
+        let late = now >= call.deadline;
+        let answer = match call.resync.take() {
+            Some(_) if late => {
+                let message = "its deadline passed before the gateway could judge it by its own clock; nothing was done";
+                Answer::own(answer.id, Status::Expired, message)
+            }
             Some(reply) => Answer::heard(reply, None),
             None => answer,
         };

@@ -287,7 +287,7 @@ fn the_deadline_ends_every_call() {
                 rig.reply(1, Status::Resync, Some((1, SECOND)));
                 rig.core.disconnected();
             },
-            "resync",
+            "expired",
             NotExecuted,
             1,
         ),
@@ -316,7 +316,7 @@ fn the_deadline_ends_every_call() {
 #[test]
 fn the_gateways_last_word_counts() {
     for (status, expected) in
-        [(Status::Expired, "expired"), (Status::Timeout, "timeout"), (Status::Resync, "resync")]
+        [(Status::Expired, "expired"), (Status::Timeout, "timeout"), (Status::Resync, "expired")]
     {
         let mut rig = Rig::ready();
         rig.call("g", 1, 2, Form::Native);
