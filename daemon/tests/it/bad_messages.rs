@@ -50,7 +50,7 @@ async fn bad_messages_are_dropped_with_one_line_each() {
     observer.say(&format!("{TARGET}/echo/cloud-x"), "{}");
     observer.say(&format!("{TARGET}/echo/cloud-x/{ID}/more"), "{}");
     observer.say(&format!("gw-2/echo/cloud-x/{ID}"), format!("{{\"id\":\"{ID}\",\"timeout\":900}}"));
-    observer.say(&good, vec![b' '; 159_000]);
+    observer.say(&good, vec![b' '; 200_000]);
     comes_back(&cloud).await;
     let stray: Vec<String> =
         observer.replies().into_iter().filter(|topic| !topic.starts_with(cloud.client().as_str())).collect();

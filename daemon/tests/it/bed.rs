@@ -227,8 +227,9 @@ pub(crate) struct Observer {
 
 impl Observer {
     async fn new(options: &Options, tasks: &mut JoinSet<()>) -> Self {
-        let options =
-            Options { client_id: format!("observer-{}", nowd_protocol::Uuid::new_v4()), ..options.clone() };
+        let client_id = format!("observer-{}", nowd_protocol::Uuid::new_v4());
+        // It may say what is too large for a gateway.
+        let options = Options { client_id, max_packet_size: 256 * 1024, ..options.clone() };
         let mut connection = Connection::open(&options).await.unwrap();
         let sender = connection.sender();
         sender.subscribe(&["#"], Qos::AtLeastOnce).unwrap();
