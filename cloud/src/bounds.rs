@@ -98,6 +98,16 @@ impl ClockBounds {
     }
 }
 
+/// Whether the incarnation that stamped a reply, heard at `heard`, had surely begun at our instant `published`: what was
+/// published then cannot have reached an earlier one. Gateways that do not say when they began are taken to be old.
+pub(crate) fn began_before(stamp: &GatewayStamp, heard: BootInstant, published: BootInstant) -> bool {
+    let Some(started) = stamp.started else { return true };
+    // It was at least this old when we heard it, and that was so long after.
+    let age = stamp.now.saturating_sub(started);
+    let passed = micros(heard.saturating_since(published));
+    age > passed.saturating_add(drift(passed))
+}
+
 fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }

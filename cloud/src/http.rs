@@ -18,8 +18,10 @@ use nowd_protocol::{Level, MAX_PAYLOAD_LEN, RawValue, Status, Uuid};
 use crate::clock::{BootInstant, until};
 use crate::invoker::{Answer, CallRequest, Invoker};
 
+mod calls;
 mod compat;
 mod guard;
+mod idempotency;
 mod query;
 mod response;
 
@@ -53,7 +55,9 @@ struct Shared {
 
 /// The HTTP interface before `invoker`.
 pub fn router(invoker: Invoker, options: RouterOptions) -> Router {
-    let mut router = Router::new().route("/things/{target}/methods/{method}", post(invoke));
+    let mut router = Router::new()
+        .route("/things/{target}/methods/{method}", post(invoke))
+        .route("/things/{target}/calls/{id}", get(calls::report));
     if options.compat {
         router = router.route("/invoke", get(compat::invoke));
     }
@@ -64,12 +68,14 @@ pub fn router(invoker: Invoker, options: RouterOptions) -> Router {
 }
 
 async fn no_route() -> Response {
-    let message = "there is nothing at this path; calls are made with POST /things/{target}/methods/{method}";
+    let message = "there is nothing at this path; there are POST /things/{target}/methods/{method} and \
+                   GET /things/{target}/calls/{id}";
     response::refusal(StatusCode::NOT_FOUND, "no_such_path", message)
 }
 
 async fn no_method() -> Response {
-    let message = "this path does not take this HTTP method; calls are made with POST";
+    let message =
+        "this path does not take this HTTP method; calls are made with POST, and asked about with GET";
     response::refusal(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
 }
 
@@ -103,9 +109,11 @@ async fn read(
         let message = "the request's body was not complete before the deadline; nothing was sent";
         Box::new(Answer::own(Uuid::new_v4(), Status::Expired, message))
     })?;
+    let caller = parts.extensions.get::<Caller>().map(|caller| caller.0.clone());
     Ok(CallRequest {
         received,
-        caller: parts.extensions.get::<Caller>().map(|caller| caller.0.clone()),
+        id: idempotency::id(&parts.headers, caller.as_deref()).map_err(invalid)?,
+        caller,
         traceparent: traceparent(&parts.headers),
         ..CallRequest::new(target, method, body.map_err(invalid)?, budget)
     })

@@ -13,7 +13,7 @@ use nowd_protocol::{
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::clock::{BootInstant, unix_ms_at};
+use crate::clock::{BootInstant, unix_ms_at, until};
 
 mod answer;
 mod background;
@@ -31,6 +31,9 @@ use counts::Counts;
 
 /// What a later attempt may add to a payload, in bytes: `attempt` and the longest `not_after`.
 const ROOM_FOR_LATER: usize = 160;
+
+/// How long after its deadline a call is answered at the latest.
+const GIVEN_UP: Duration = Duration::from_millis(400);
 
 /// How many comings and goings may wait to be looked at.
 const MOST_COMMANDS: usize = 65_536;
@@ -165,9 +168,14 @@ impl Invoker {
     /// it runs is then unknown.
     pub async fn invoke(&self, call: CallRequest) -> Answer {
         let id = call.id.unwrap_or_else(Uuid::new_v4);
-        let received = call.received;
+        let (received, given_up) =
+            (call.received, call.received.saturating_add(call.budget.saturating_add(GIVEN_UP)));
         let mut answer = match self.check(call, id) {
-            Ok(call) => self.submit(call, id).await,
+            // A call that joined another one with a longer budget has only its own.
+            Ok(call) => until(given_up, self.submit(call, id)).await.unwrap_or_else(|| {
+                let message = "the same call, made before, has not been answered yet; it may have run";
+                Answer::own(id, Status::NoReply, message)
+            }),
             Err(fault) => Answer::own(id, Status::InvalidRequest, fault),
         };
         answer.timing.total = BootInstant::now().saturating_since(received);

@@ -1,4 +1,4 @@
-//! The command line: `nowd run`, `nowd check`, `nowd methods`.
+//! The command line: `nowd run`, `nowd check`, `nowd methods`, `nowd lock`, `nowd unlock`.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -12,11 +12,15 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info};
 
 use crate::clock::WallClock;
-use crate::config::{ConfigFiles, ConfigSource};
+use crate::config::{ConfigError, ConfigFiles, ConfigSource};
 use crate::exit::Exit;
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, StartError};
+use crate::journal::JournalError;
+use crate::lockout::MAX_REASON;
 use crate::log;
 use crate::setup::{Setup, SetupError, plugins};
+
+mod lock;
 
 /// Where the configuration is unless said otherwise.
 const DEFAULT_CONFIG: &str = "/etc/nowd/nowd.toml";
@@ -27,7 +31,8 @@ const DEFAULT_CONFIG: &str = "/etc/nowd/nowd.toml";
     name = "nowd",
     version,
     after_help = "Each key of nowd.toml can also be given as an environment variable, such as NOWD__LINK__ENDPOINT.\n\n\
-                  Exit codes: 0 done, 64 wrong command line, 70 a bug, 78 wrong configuration."
+                  Exit codes: 0 done, 64 wrong command line, 70 a bug, 74 a file of the state cannot be read or written,\n\
+                  75 locked while calls may still run, 78 wrong configuration."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -48,6 +53,22 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Lock the gateway out: nothing starts until `nowd unlock`, also after a restart
+    ///
+    /// Waits until the running daemon has seen it and no call runs any more. It is not an emergency stop and not a
+    /// substitute for switching off the energy.
+    Lock {
+        #[command(flatten)]
+        source: Source,
+        /// What callers are told
+        #[arg(long, value_name = "TEXT", value_parser = reason)]
+        reason: String,
+        /// How long to wait for calls that run
+        #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = humantime::parse_duration)]
+        wait: Duration,
+    },
+    /// Let calls start again
+    Unlock(Source),
 }
 
 #[derive(Debug, Args)]
@@ -76,6 +97,8 @@ pub fn run(extra: Vec<Arc<dyn Plugin>>) -> ExitCode {
         Command::Run(source) => run_gateway(&source, extra),
         Command::Check(source) => check(&source, extra),
         Command::Methods { source, json } => methods(&source, extra, json),
+        Command::Lock { source, reason, wait } => lock::lock(&source, &reason, wait),
+        Command::Unlock(source) => lock::unlock(&source),
     };
     match result {
         Ok(()) => Exit::Ok.into(),
@@ -92,9 +115,26 @@ struct Failure {
     exit: Exit,
 }
 
-impl<E: Into<SetupError>> From<E> for Failure {
-    fn from(e: E) -> Self {
-        Self { message: e.into().to_string(), exit: Exit::Config }
+impl From<StartError> for Failure {
+    fn from(e: StartError) -> Self {
+        let exit = match &e {
+            StartError::Journal(JournalError::File { .. }) => Exit::Io,
+            StartError::Journal(JournalError::InUse(_) | JournalError::Foreign(_)) => Exit::Config,
+            StartError::Thread(_) => Exit::Internal,
+        };
+        Self { message: e.to_string(), exit }
+    }
+}
+
+impl From<SetupError> for Failure {
+    fn from(e: SetupError) -> Self {
+        Self { message: e.to_string(), exit: Exit::Config }
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(e: ConfigError) -> Self {
+        SetupError::from(e).into()
     }
 }
 
@@ -120,7 +160,7 @@ fn run_gateway(source: &Source, extra: Vec<Arc<dyn Plugin>>) -> Result<(), Failu
             methods = setup.registry.methods().count(),
             "starting"
         );
-        let gateway = Gateway::new(setup).map_err(|e| internal(&e))?;
+        let gateway = Gateway::new(setup)?;
         let mut running = std::pin::pin!(gateway.run(stop.clone()));
         loop {
             tokio::select! {
@@ -252,6 +292,16 @@ impl Source {
     fn file(&self) -> PathBuf {
         self.config.clone().unwrap_or_else(|| DEFAULT_CONFIG.into())
     }
+}
+
+fn reason(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    if text.is_empty() || text.len() > MAX_REASON || text.chars().any(char::is_control) {
+        return Err(format!(
+            "say in one line of at most {MAX_REASON} bytes why, for those whose calls are refused"
+        ));
+    }
+    Ok(text.to_owned())
 }
 
 fn key_value(text: &str) -> Result<(String, String), &'static str> {

@@ -17,13 +17,17 @@ mod layers;
 pub use layers::{ConfigFiles, ConfigSource};
 
 /// Everything in `nowd.toml`.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// The gateway's name: first level of every topic, and the MQTT client id.
     pub target: Option<Level>,
     /// Whether the wall clock may judge deadlines.
     pub clock: ClockTrust,
+    /// The folder for what must survive a restart: the lockout and the journal.
+    pub state_dir: PathBuf,
+    /// The journal of calls that were started.
+    pub journal: JournalConfig,
     /// The connection to the broker.
     pub link: LinkConfig,
     /// Who may call.
@@ -34,6 +38,15 @@ pub struct Config {
     pub ports: BTreeMap<String, PortConfig>,
     /// Logs.
     pub log: LogConfig,
+}
+
+/// `[journal]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct JournalConfig {
+    /// Writes calls of methods that are not idempotent to the disk before they start, so that no id is started again
+    /// after a restart, whoever sends it.
+    pub enabled: bool,
 }
 
 /// `[link]`
@@ -117,6 +130,22 @@ pub enum ClockTrust {
     Trusted,
     /// Never.
     Untrusted,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            target: None,
+            clock: ClockTrust::default(),
+            state_dir: "/var/lib/nowd".into(),
+            journal: JournalConfig::default(),
+            link: LinkConfig::default(),
+            access: AccessConfig::default(),
+            compat: CompatConfig::default(),
+            ports: BTreeMap::new(),
+            log: LogConfig::default(),
+        }
+    }
 }
 
 impl Default for LinkConfig {

@@ -11,6 +11,10 @@ pub enum Exit {
     Usage,
     /// 70 (`EX_SOFTWARE`): a bug.
     Internal,
+    /// 74 (`EX_IOERR`): a file of the gateway's state cannot be read or written.
+    Io,
+    /// 75 (`EX_TEMPFAIL`): the gateway is locked out, and it is not known that no call runs any more.
+    StillRunning,
     /// 78 (`EX_CONFIG`): the configuration is wrong, or names a file that is missing or wrong. Starting again does not
     /// help. Nothing that may come back by itself (network, broker, bus, port) ever ends the process.
     Config,
@@ -24,6 +28,8 @@ impl Exit {
             Self::Ok => 0,
             Self::Usage => 64,
             Self::Internal => 70,
+            Self::Io => 74,
+            Self::StillRunning => 75,
             Self::Config => 78,
         }
     }

@@ -16,6 +16,8 @@ use tracing::{error, info, warn};
 use uuid::Uuid;
 
 use crate::clock::WallClock;
+use crate::journal::{Journal, JournalError};
+use crate::lockout::{Change, Lockout};
 use crate::record::{Line, Records};
 use crate::setup::Setup;
 use crate::uplink::{Facts, Uplink, UplinkEvent};
@@ -48,7 +50,21 @@ pub struct Gateway {
     clock: WallClock,
     stall: Stall,
     records: Records,
+    journal: Option<Journal>,
+    lockout: Lockout,
     incarnation: Uuid,
+    started: Instant,
+}
+
+/// A gateway cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The journal was asked for and cannot be used.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The machine gives no more threads.
+    #[error("no thread can be started: {0}")]
+    Thread(#[source] std::io::Error),
 }
 
 impl std::fmt::Debug for Gateway {
@@ -59,21 +75,33 @@ impl std::fmt::Debug for Gateway {
 
 impl Gateway {
     /// A gateway that has not started yet. To be called inside a tokio runtime.
-    pub fn new(setup: Setup) -> std::io::Result<Self> {
-        let Setup { settings, plugins, registry, link, clock } = setup;
+    pub fn new(setup: Setup) -> Result<Self, StartError> {
+        let Setup { mut settings, plugins, registry, link, clock, state_dir } = setup;
+        let (journal, past) = if settings.journal {
+            let (journal, past) = Journal::open(&state_dir)?;
+            info!(lines = past.len(), "the journal of {} is open", state_dir.display());
+            (Some(journal), past)
+        } else {
+            (None, Vec::new())
+        };
         let incarnation = settings.incarnation;
         let facts = Facts { target: settings.target.clone(), incarnation, methods: methods_hash(&registry) };
         let stall = Stall::new(!settings.compat.prefixes.is_empty());
+        let started = now();
+        settings.started = started;
         Ok(Self {
-            core: Core::new(settings),
+            core: Core::new(settings, past),
             host: Host::default(),
             registry,
             plugins,
             uplink: Uplink::new(link, facts),
             clock,
             stall,
-            records: Records::start()?,
+            records: Records::start().map_err(StartError::Thread)?,
+            journal,
+            lockout: Lockout::new(state_dir),
             incarnation,
+            started,
         })
     }
 
@@ -84,10 +112,11 @@ impl Gateway {
         for plugin in &self.plugins {
             background.spawn(keep_running(Arc::clone(plugin), plugins_stop.clone()));
         }
+        self.look_for_lockout();
         self.serve(&stop).await;
         info!(running = self.core.unanswered(), "stopping");
         self.drain().await;
-        let Self { uplink, records, .. } = self;
+        let Self { uplink, records, journal, .. } = self;
         tokio::select! {
             () = uplink.close() => {}
             () = tokio::time::sleep(GOODBYE_WITHIN) => warn!("the broker did not hear the goodbye in time"),
@@ -97,6 +126,7 @@ impl Gateway {
             () = async { while background.join_next().await.is_some() {} } => {}
             () = tokio::time::sleep(LET_GO_WITHIN) => warn!("a plugin did not let go of its hardware in time"),
         }
+        drop(journal);
         info!("stopped");
         drop(records);
     }
@@ -144,10 +174,30 @@ impl Gateway {
                 let ended = ended(completion);
                 self.decide(Event::Ended { key, ended });
             }
+            (key, kept) = journaled(self.journal.as_mut()) => self.decide(Event::Journaled { key, kept }),
             () = sleep(wake), if wake.is_some() => self.decide(Event::Time),
             () = self.stall.beat() => {
                 self.check_stall();
+                self.look_for_lockout();
             }
+        }
+    }
+
+    /// Obeys a lockout, and tells the one who locked how much still runs.
+    fn look_for_lockout(&mut self) {
+        match self.lockout.look() {
+            Some(Change::Locked(reason)) => {
+                warn!("locked out on site: {reason}");
+                self.act(Event::Lockout(Some(reason)));
+            }
+            Some(Change::Unlocked) => {
+                info!("not locked out any more");
+                self.act(Event::Lockout(None));
+            }
+            None => {}
+        }
+        if let Err(e) = self.lockout.tell(self.core.running()) {
+            warn!("who locked this gateway cannot be told how many calls still run: {e}");
         }
     }
 
@@ -197,16 +247,29 @@ impl Gateway {
         }
     }
 
+    /// Nothing is decided without a look for somebody who wants nothing to move.
     fn decide(&mut self, event: Event<Arc<Value>>) {
-        let now = Instant::from_micros(BootInstant::now().as_micros());
-        for action in self.core.handle(now, event) {
+        self.look_for_lockout();
+        self.act(event);
+    }
+
+    fn act(&mut self, event: Event<Arc<Value>>) {
+        let mut refused = Vec::new();
+        for action in self.core.handle(now(), event) {
             match action {
+                Action::Journal { line, then } => {
+                    let taken = self.journal.as_ref().is_some_and(|journal| journal.append(line, then));
+                    refused.extend(then.filter(|_| !taken));
+                }
                 Action::Start(start) => self.start(start),
                 Action::Cancel(key) => self.host.cancel(&key),
                 Action::Reply(reply) => self.reply(*reply),
                 Action::Record(record) => self.records.push(Line::Call(record)),
                 Action::Dropped(reason) => self.records.push(Line::Dropped(reason)),
             }
+        }
+        for key in refused {
+            self.act(Event::Journaled { key, kept: false });
         }
     }
 
@@ -256,9 +319,11 @@ impl Gateway {
             outcome: body.outcome,
             error: body.error,
             timing: Some(body.timing),
+            attempt: Some(body.attempt),
             gateway: Some(GatewayStamp {
                 incarnation: self.incarnation,
                 now: BootInstant::now().as_micros(),
+                started: Some(self.started.as_micros()),
                 version: env!("CARGO_PKG_VERSION").into(),
             }),
         };
@@ -293,6 +358,18 @@ async fn keep_running(plugin: Arc<dyn Plugin>, stop: CancellationToken) {
             () = stop.cancelled() => {}
             () = tokio::time::sleep(RESTART_PAUSE) => {}
         }
+    }
+}
+
+fn now() -> Instant {
+    Instant::from_micros(BootInstant::now().as_micros())
+}
+
+/// For ever without a journal.
+async fn journaled(journal: Option<&mut Journal>) -> (CallKey, bool) {
+    match journal {
+        Some(journal) => journal.next().await,
+        None => std::future::pending().await,
     }
 }
 

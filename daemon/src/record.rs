@@ -99,7 +99,7 @@ fn write_call(record: &Record) {
     let what = match record.kind {
         RecordKind::Answered => "call",
         RecordKind::Late => "late result",
-        RecordKind::Repeated => "repeat answered from memory",
+        RecordKind::Repeated => "repeat answered",
         RecordKind::SafeAction => "safe action",
     };
     let error = record.error.as_ref();

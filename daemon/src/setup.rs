@@ -3,9 +3,10 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use nowd_core::{Compat, Lane, Limits, Method, Pattern, Settings};
+use nowd_core::{Compat, Instant, Lane, Limits, Method, Pattern, Settings};
 use nowd_link::{DatePolicy, Tls, TlsError, TlsFiles};
 use nowd_plugin::Plugin;
 use nowd_plugin::host::{Registry, RegistryError};
@@ -35,6 +36,8 @@ pub struct Setup {
     pub(crate) link: nowd_link::Options,
     /// The wall clock.
     pub(crate) clock: WallClock,
+    /// The folder for what must survive a restart.
+    pub(crate) state_dir: PathBuf,
 }
 
 /// Why a gateway cannot be set up.
@@ -104,7 +107,12 @@ impl Setup {
         let link = link(&config.link, &target, &clock)?;
         check_compat(config)?;
         let settings = settings(config, target, &registry);
-        Ok(Self { settings, plugins, registry, link, clock })
+        let state_dir = config.state_dir.clone();
+        if !state_dir.is_absolute() {
+            let message = "must be an absolute path, such as /var/lib/nowd".into();
+            return Err(ConfigError::Value { key: "state_dir", message }.into());
+        }
+        Ok(Self { settings, plugins, registry, link, clock, state_dir })
     }
 
     /// The gateway's name.
@@ -241,6 +249,7 @@ fn settings(config: &Config, target: Level, registry: &Registry) -> Settings {
             allow: policy.allow.as_deref().map(patterns),
             stop: policy.stop,
             internal: policy.internal,
+            idempotent: policy.idempotent,
             on_timeout: policy.on_timeout.clone(),
             on_stop: policy.on_stop.clone(),
         };
@@ -253,11 +262,14 @@ fn settings(config: &Config, target: Level, registry: &Registry) -> Settings {
     Settings {
         target,
         incarnation: Uuid::new_v4(),
+        // Its clock is read when it begins to serve.
+        started: Instant::from_micros(0),
         methods: methods.collect(),
         lanes: lanes.collect(),
         access_default: patterns(&config.access.default),
         compat: Compat { prefixes: config.compat.clients.clone(), budget: config.compat.budget },
         limits: Limits::default(),
+        journal: config.journal.enabled,
         new_id: Uuid::new_v4,
     }
 }

@@ -7,7 +7,7 @@ fn level(name: &str) -> Level {
 }
 
 fn stamp(incarnation: u128, now: u64) -> GatewayStamp {
-    GatewayStamp { incarnation: Uuid::from_u128(incarnation), now, version: String::new() }
+    GatewayStamp { incarnation: Uuid::from_u128(incarnation), now, started: Some(0), version: String::new() }
 }
 
 fn at(micros: u64) -> BootInstant {
@@ -114,5 +114,21 @@ proptest! {
             let early = deadline - not_after.at;
             prop_assert!(early <= delay + drift(idle + budget));
         }
+    }
+}
+
+#[test]
+fn an_incarnation_vouches_only_for_what_was_published_after_it_began() {
+    let stamp = |now, started| GatewayStamp { started, ..stamp(1, now) };
+    let at = BootInstant::from_micros;
+    for (what, stamp, heard, published, expected) in [
+        ("long ago", stamp(10_000_000, Some(0)), 2_000_000, 1_000_000, true),
+        ("after the call was published", stamp(10_000_000, Some(9_500_000)), 2_000_000, 1_000_000, false),
+        ("perhaps just then", stamp(10_000_000, Some(9_000_000)), 2_000_000, 1_000_000, false),
+        ("within the drift", stamp(10_000_000, Some(8_999_800)), 2_000_000, 1_000_000, false),
+        ("beyond the drift", stamp(10_000_000, Some(8_999_799)), 2_000_000, 1_000_000, true),
+        ("it does not say", stamp(10_000_000, None), 2_000_000, 1_000_000, true),
+    ] {
+        assert_eq!(began_before(&stamp, at(heard), at(published)), expected, "{what}");
     }
 }

@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use nowd_link::{Backoff, Connection, Event, LinkError, Options, Publish, Qos, SendError, Sender, Ticket};
-use nowd_protocol::{Level, ReplyTopic, Status, Uuid};
+use nowd_protocol::{Level, ReplyTopic, Request, Status, Uuid};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -20,6 +20,8 @@ use crate::clock::{BootInstant, sleep_until};
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// A connection that held this long was a good one, and the next attempt comes soon.
 const LASTED: Duration = Duration::from_secs(10);
+/// How many may wait for the answer of one call, having repeated it.
+const MOST_JOINED: usize = 16;
 
 /// What an [`super::Invoker`] asks for.
 pub(crate) enum Command {
@@ -69,7 +71,7 @@ struct Desk {
     /// that two at once may bear the same number.
     subscribing: Option<Ticket>,
     tickets: HashMap<Ticket, About>,
-    callers: HashMap<Uuid, oneshot::Sender<Answer>>,
+    callers: HashMap<Uuid, Vec<oneshot::Sender<Answer>>>,
     connected: watch::Sender<bool>,
 }
 
@@ -122,22 +124,37 @@ impl Background {
 
     fn command(&mut self, command: Command) {
         match command {
-            Command::Call(call, caller) => {
-                let id = call.request.topic.id;
-                if self.core.knows(id) {
-                    let message = "a call with this id still waits for its answer";
-                    // A caller that has gone away needs no answer.
-                    drop(caller.send(Answer::own(id, Status::Conflict, message)));
-                    return;
-                }
-                self.desk.callers.insert(id, caller);
-                self.core.submit(BootInstant::now(), *call, &mut self.desk);
-            }
+            Command::Call(call, caller) => self.call(*call, caller),
             Command::Gone(id) => {
-                self.desk.callers.remove(&id);
-                self.core.gone(id);
+                if let Some(callers) = self.desk.callers.get_mut(&id) {
+                    callers.retain(|caller| !caller.is_closed());
+                    if callers.is_empty() {
+                        self.desk.callers.remove(&id);
+                        self.core.gone(id);
+                    }
+                }
             }
         }
+    }
+
+    fn call(&mut self, call: NewCall, caller: oneshot::Sender<Answer>) {
+        let id = call.request.topic.id;
+        let Some(waiting) = self.core.waiting_for(id) else {
+            self.desk.callers.insert(id, vec![caller]);
+            return self.core.submit(BootInstant::now(), call, &mut self.desk);
+        };
+        let refusal = match self.desk.callers.get_mut(&id) {
+            _ if !is_same(waiting, &call.request) => {
+                Answer::own(id, Status::Conflict, "this id is in use for another request")
+            }
+            Some(callers) if callers.len() < MOST_JOINED => return callers.push(caller),
+            Some(_) | None => {
+                let message = "too many wait for the answer of this call already; it may run";
+                Answer::own(id, Status::NoReply, message)
+            }
+        };
+        // A caller that has gone away needs no answer.
+        drop(caller.send(refusal));
     }
 
     fn stepped(&mut self, step: Step) {
@@ -234,6 +251,12 @@ impl Background {
     }
 }
 
+/// Whether two requests are one call.
+fn is_same(one: &Request, other: &Request) -> bool {
+    let method = |request: &Request| (request.topic.target.clone(), request.topic.method.clone());
+    method(one) == method(other) && one.request.get() == other.request.get() && one.caller == other.caller
+}
+
 /// May be dropped while it waits; nothing is lost.
 async fn step(phase: &mut Phase) -> Step {
     match phase {
@@ -275,9 +298,9 @@ impl Wire for Desk {
     }
 
     fn answer(&mut self, answer: Answer) {
-        if let Some(caller) = self.callers.remove(&answer.id) {
+        for caller in self.callers.remove(&answer.id).into_iter().flatten() {
             // A caller that has gone away needs no answer.
-            drop(caller.send(answer));
+            drop(caller.send(answer.clone()));
         }
     }
 }

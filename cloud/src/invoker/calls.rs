@@ -1,8 +1,8 @@
 //! Decides about calls: what is published when, which reply belongs to which call, how each ends.
 //!
 //! Everything comes in with the time at which it happened, and goes out through [`Wire`]. Nothing here waits, reads a
-//! clock or touches the network. At most one attempt of a call is ever undecided: it is sent again only after a
-//! `resync`, which says that the attempt before it did nothing.
+//! clock or touches the network. A call is sent again in two ways: once, at half its budget, as the same bytes, which a
+//! gateway takes for the same call; and under new values, when it is certain that nothing sent before has run or will.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use crate::presence::Watches;
 mod call;
 mod onward;
 
-use call::{Call, For, Stage, Verdict};
+use call::{Again, Call, For, Stage, Verdict};
 
 /// How many targets' clocks are remembered.
 const MOST_BOUNDS: usize = 10_000;
@@ -49,7 +49,8 @@ pub(crate) trait Wire {
 /// What a publish is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum About {
-    Call(Uuid),
+    /// This attempt of this call.
+    Call(Uuid, u32),
     Probe(Uuid),
 }
 
@@ -87,6 +88,8 @@ pub(crate) struct Core {
     deadlines: BTreeSet<(BootInstant, Uuid)>,
     /// Calls to be looked at when something changes, in the order in which they came.
     waiting: BTreeSet<(u64, Uuid)>,
+    /// Calls to be sent again as soon as the link can take them.
+    again: BTreeSet<Uuid>,
     submitted: u64,
     bounds: ClockBounds,
     watches: Watches,
@@ -106,6 +109,7 @@ impl Core {
             calls: HashMap::new(),
             deadlines: BTreeSet::new(),
             waiting: BTreeSet::new(),
+            again: BTreeSet::new(),
             submitted: 0,
             bounds: ClockBounds::new(MOST_BOUNDS),
             watches: Watches::new(MOST_WATCHES),
@@ -129,9 +133,9 @@ impl Core {
         self.advance_one(now, id, wire);
     }
 
-    /// Whether a call with this id waits for its answer.
-    pub(crate) fn knows(&self, id: Uuid) -> bool {
-        self.calls.contains_key(&id)
+    /// The request of the call with this id that waits for its answer, if there is one.
+    pub(crate) fn waiting_for(&self, id: Uuid) -> Option<&Request> {
+        self.calls.get(&id).map(|call| &call.request)
     }
 
     /// The one who asked has gone away.
@@ -143,6 +147,7 @@ impl Core {
     pub(crate) fn connected(&mut self, now: BootInstant, wire: &mut impl Wire) {
         self.link_up = true;
         self.advance_all(now, wire);
+        self.publish_all_again(now, wire);
     }
 
     /// The connection has ended.
@@ -169,7 +174,10 @@ impl Core {
                 }
                 self.advance_all(now, wire);
             }
-            About::Call(id) => {
+            About::Call(id, attempt) => {
+                if !self.calls.get_mut(&id).is_some_and(|call| call.not_taken(attempt)) {
+                    return;
+                }
                 let message =
                     format!("the broker did not take the request ({reason}); nothing was delivered");
                 self.end(now, Answer::own(id, Status::Unavailable, message), wire);
@@ -226,24 +234,48 @@ impl Core {
 
     /// Time has passed, or something happened.
     pub(crate) fn tick(&mut self, now: BootInstant, wire: &mut impl Wire) {
-        while let Some((deadline, id)) = self.deadlines.first().copied()
-            && deadline <= now
+        while let Some((due, id)) = self.deadlines.first().copied()
+            && due <= now
         {
             self.deadlines.pop_first();
-            if !self.listen_on(id) {
+            let Some(call) = self.calls.get(&id) else { continue };
+            if now < call.deadline {
+                self.publish_again(now, id, wire);
+                self.look_at(id);
+            } else if !self.listen_on(id) {
                 self.at_deadline(now, id, wire);
             }
         }
         if self.blocked {
             self.advance_all(now, wire);
+            self.publish_all_again(now, wire);
         }
+    }
+
+    fn publish_all_again(&mut self, now: BootInstant, wire: &mut impl Wire) {
+        for id in self.again.clone() {
+            if !self.publish_again(now, id, wire) {
+                return;
+            }
+        }
+    }
+
+    /// A call is looked at when it is to be sent again, or at its deadline.
+    fn look_at(&mut self, id: Uuid) {
+        let Some(call) = self.calls.get_mut(&id) else { return };
+        self.deadlines.remove(&(call.due, id));
+        call.due = match call.again {
+            Again::At(at) => at.min(call.deadline),
+            Again::Due | Again::Never => call.deadline,
+        };
+        self.deadlines.insert((call.due, id));
     }
 
     /// The gateway judges by its own clock and says so when time is up; its word is then on its way. It is worth more
     /// than `no_reply`, so it is waited for, once.
     fn listen_on(&mut self, id: Uuid) -> bool {
         let Some(call) = self.calls.get_mut(&id) else { return false };
-        if !matches!(call.stage, Stage::Sent(_)) || call.due != call.deadline {
+        if !matches!(call.stage, Stage::Sent(_)) || call.due > call.deadline {
             return false;
         }
         call.due = call.deadline.saturating_add(LAST_WORD);
@@ -301,9 +333,9 @@ impl Core {
         if reply.id != topic.id {
             return self.counts.mismatched();
         }
-        let verdict = call.judge(&reply);
+        let verdict = call.judge(now, &reply);
         match (&reply.gateway, verdict) {
-            (_, Verdict::Stale) => return self.counts.unknown(),
+            (_, Verdict::Void) => return self.counts.unknown(),
             (Some(stamp), Verdict::Again) => self.bounds.resynced(&topic.target, stamp, now),
             (Some(stamp), Verdict::Answer) => self.bounds.heard(&topic.target, stamp, now),
             (None, Verdict::Again | Verdict::Answer) => {}
@@ -314,6 +346,8 @@ impl Core {
         call.resyncs += 1;
         call.resync = Some(reply);
         call.stage = Stage::Waiting(For::Link);
+        call.again = Again::Never;
+        self.again.remove(&topic.id);
         self.waiting.insert((call.place, topic.id));
         self.advance_one(now, topic.id, wire);
     }
@@ -321,6 +355,7 @@ impl Core {
     fn remove(&mut self, id: Uuid) -> Option<Call> {
         let call = self.calls.remove(&id)?;
         self.deadlines.remove(&(call.due, id));
+        self.again.remove(&id);
         self.waiting.remove(&(call.place, id));
         Some(call)
     }

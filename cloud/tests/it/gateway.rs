@@ -135,7 +135,8 @@ impl Gateway {
                 };
                 log.lock().unwrap().push((request.clone(), message.payload.to_vec()));
                 drop(message.ack.map(Ack::send));
-                let stamp = GatewayStamp { incarnation, now: gateway_now(), version: "test".into() };
+                let stamp =
+                    GatewayStamp { incarnation, now: gateway_now(), started: None, version: "test".into() };
                 for (topic, payload) in behaviour(&request, stamp) {
                     replies
                         .publish(Publish { topic, payload: payload.into(), ..Publish::default() })
@@ -185,6 +186,7 @@ pub(crate) fn reply(request: &Request, status: Status, stamp: GatewayStamp) -> (
         outcome: status.outcome().unwrap(),
         error: None,
         timing: Some(Timing { queue: 10, plugin: 20, total: 40 }),
+        attempt: Some(request.attempt),
         gateway: Some(stamp),
     };
     (ReplyTopic(request.topic.clone()).to_string(), reply.payload())

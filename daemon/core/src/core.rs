@@ -2,45 +2,56 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use nowd_protocol::{ErrorBody, Outcome, RequestTopic, Status, Timing};
+use nowd_protocol::{ErrorBody, Outcome, Status, Timing};
 
 use crate::call::{Asker, Call, CallKey, State};
 use crate::deadline::Refusal;
 use crate::event::{Action, Ended, Event, Record, RecordKind, ReplyBody, Start};
+use crate::journal::{Journal, JournalLine};
 use crate::lane::Lane;
 use crate::memory::Memory;
 use crate::settings::{Method, Settings};
 use crate::time::Instant;
 
+mod ask_again;
 mod receive;
 
 /// Decides. `P` is what the shell makes of a request's parameters; the core only carries it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Core<P> {
     settings: Settings,
     lanes: BTreeMap<String, Lane>,
     calls: BTreeMap<CallKey, Call<P>>,
     timers: BTreeSet<(Instant, CallKey)>,
     memory: Memory,
+    journal: Journal,
     next_key: u64,
     stopping: bool,
+    /// Why the gateway is locked out on site, if it is.
+    lockout: Option<String>,
 }
 
 impl<P: Clone> Core<P> {
-    /// A core with nothing running and nothing remembered.
+    /// A core with nothing running, and nothing remembered but what the journal of earlier incarnations says.
     #[must_use]
-    pub fn new(settings: Settings) -> Self {
+    pub fn new(settings: Settings, past: impl IntoIterator<Item = JournalLine>) -> Self {
         let lanes =
             settings.lanes.iter().map(|(name, lane)| (name.clone(), Lane::new(lane.clone()))).collect();
         let memory = Memory::new(settings.limits);
+        let mut journal = Journal::new(settings.limits.journaled);
+        for line in past {
+            journal.read(line);
+        }
         Self {
             settings,
             lanes,
             calls: BTreeMap::new(),
             timers: BTreeSet::new(),
             memory,
+            journal,
             next_key: 0,
             stopping: false,
+            lockout: None,
         }
     }
 
@@ -58,6 +69,8 @@ impl<P: Clone> Core<P> {
             Event::Received { message, receipt, params } => {
                 self.received(now, message, receipt, params, &mut actions);
             }
+            Event::Journaled { key, kept } => self.journaled(now, key, kept, &mut actions),
+            Event::Lockout(reason) => self.lock(now, reason, &mut actions),
             Event::Stop => self.stop(now, &mut actions),
             Event::Abandon => self.abandon(now, &mut actions),
             Event::Time | Event::Ended { .. } => {}
@@ -75,6 +88,13 @@ impl<P: Clone> Core<P> {
     #[must_use]
     pub fn calls(&self) -> usize {
         self.calls.len()
+    }
+
+    /// How many calls and safe actions a plugin has, answered or not.
+    #[must_use]
+    pub fn running(&self) -> usize {
+        let runs = |call: &&Call<P>| matches!(call.state, State::Running { .. } | State::Overrun { .. });
+        self.calls.values().filter(runs).count()
     }
 
     /// How many calls have been started and have not been answered.
@@ -100,6 +120,11 @@ impl<P: Clone> Core<P> {
                 Some(State::Waiting) => {
                     let refusal =
                         Refusal::new(Status::Expired, "it waited for earlier calls until its time was up");
+                    self.give_up(now, key, &refusal, actions);
+                }
+                Some(State::Committing) => {
+                    let refusal =
+                        Refusal::new(Status::Expired, "its time was up before the journal was written");
                     self.give_up(now, key, &refusal, actions);
                 }
                 Some(State::Running { started }) => self.overrun(now, key, started, actions),
@@ -147,7 +172,37 @@ impl<P: Clone> Core<P> {
         }
     }
 
+    /// A call has a place in its lane: it starts, by way of the journal if it needs one.
     fn start(&mut self, now: Instant, key: CallKey, actions: &mut Vec<Action<P>>) {
+        let Some(call) = self.calls.get_mut(&key) else { return };
+        let Some(line) = call.journal else { return self.run(now, key, actions) };
+        call.state = State::Committing;
+        let deadline = call.deadline;
+        if let Some(lane) = self.lanes.get_mut(&call.lane) {
+            lane.start(key);
+        }
+        self.note(line, Some(key), actions);
+        self.set_timer(key, Some(deadline));
+    }
+
+    /// The journal has the call, or will not have it.
+    fn journaled(&mut self, now: Instant, key: CallKey, kept: bool, actions: &mut Vec<Action<P>>) {
+        if self.calls.get(&key).is_none_or(|call| call.state != State::Committing) {
+            return;
+        }
+        if kept {
+            return self.run(now, key, actions);
+        }
+        let message = "the journal cannot be written, and without it this call might run twice";
+        self.give_up(now, key, &Refusal::new(Status::Unavailable, message), actions);
+    }
+
+    fn note(&mut self, line: JournalLine, then: Option<CallKey>, actions: &mut Vec<Action<P>>) {
+        self.journal.read(line);
+        actions.push(Action::Journal { line, then });
+    }
+
+    fn run(&mut self, now: Instant, key: CallKey, actions: &mut Vec<Action<P>>) {
         let Some(call) = self.calls.get_mut(&key) else { return };
         call.state = State::Running { started: now };
         if let Some(lane) = self.lanes.get_mut(&call.lane) {
@@ -171,7 +226,7 @@ impl<P: Clone> Core<P> {
         let Some(call) = self.calls.get_mut(&key) else { return };
         let late = now >= call.deadline && ended.outcome != Outcome::NotExecuted;
         match call.state {
-            State::Waiting => return,
+            State::Waiting | State::Committing => return,
             State::Running { started } if late => self.overrun(now, key, started, actions),
             State::Running { .. } => {
                 if ended.status.outcome().is_some_and(|fixed| fixed != ended.outcome) {
@@ -184,7 +239,8 @@ impl<P: Clone> Core<P> {
         if let Some(call) = self.calls.get(&key)
             && let (State::Overrun { .. }, Some(asker)) = (call.state, &call.asker)
         {
-            let reply = reply(asker.topic.clone(), ended, call.timing(now));
+            self.memory.late(call.id, ended.clone());
+            let reply = reply(asker, ended, call.timing(now));
             actions.push(Action::Record(Box::new(record(asker, &reply, RecordKind::Late))));
         }
         self.release(now, key, actions);
@@ -192,13 +248,26 @@ impl<P: Clone> Core<P> {
 
     /// Answers a call (or records a safe action) and remembers the answer. The call stays until its resource is free.
     fn conclude(&mut self, now: Instant, key: CallKey, ended: Ended, actions: &mut Vec<Action<P>>) {
-        let Some(call) = self.calls.get(&key) else { return };
+        let Some(call) = self.calls.get_mut(&key) else { return };
         let timing = call.timing(now);
+        let started = matches!(call.state, State::Running { .. } | State::Overrun { .. });
+        let joined = std::mem::take(&mut call.joined);
         match &call.asker {
             Some(asker) => {
-                let reply = reply(asker.topic.clone(), ended, timing);
-                self.memory.answer(&asker.topic.client, &reply, call.state != State::Waiting);
-                tell(asker, reply, RecordKind::Answered, actions);
+                let reply = reply(asker, ended, timing);
+                self.memory.answer(now, &reply, started);
+                for (asker, kind) in std::iter::once((asker, RecordKind::Answered))
+                    .chain(joined.iter().map(|asker| (asker, RecordKind::Repeated)))
+                {
+                    tell(asker, readdressed(reply.clone(), asker), kind, actions);
+                }
+                if let Some(JournalLine::Started { id, .. }) =
+                    call.journal.filter(|_| call.state != State::Waiting)
+                {
+                    let (status, outcome) = (reply.status, reply.outcome);
+                    let ended = JournalLine::Ended { id, status, outcome };
+                    self.note(if started { ended } else { JournalLine::NotStarted { id } }, None, actions);
+                }
             }
             None => actions.push(Action::Record(Box::new(Record {
                 id: call.id,
@@ -276,21 +345,21 @@ impl<P: Clone> Core<P> {
             budget,
             received: now,
             asker: None,
+            joined: Vec::new(),
+            journal: None,
             state: State::Waiting,
             timer: None,
         };
         let key = self.new_key();
         self.calls.insert(key, call);
-        self.start(now, key, actions);
+        self.run(now, key, actions);
     }
 
     fn stop(&mut self, now: Instant, actions: &mut Vec<Action<P>>) {
         if std::mem::replace(&mut self.stopping, true) {
             return;
         }
-        for key in self.lanes.values_mut().flat_map(Lane::purge).collect::<Vec<_>>() {
-            self.give_up(now, key, &Refusal::new(Status::Unavailable, "the gateway is stopping"), actions);
-        }
+        self.give_up_all(now, &Refusal::new(Status::Unavailable, "the gateway is stopping"), actions);
         let safe_actions: Vec<(CallKey, String)> = self
             .calls
             .iter()
@@ -302,11 +371,33 @@ impl<P: Clone> Core<P> {
         }
     }
 
+    /// Somebody on site wants nothing to move, or has finished.
+    fn lock(&mut self, now: Instant, reason: Option<String>, actions: &mut Vec<Action<P>>) {
+        self.lockout = reason;
+        if let Some(refusal) = self.locked() {
+            self.give_up_all(now, &refusal, actions);
+        }
+    }
+
+    fn locked(&self) -> Option<Refusal> {
+        let reason = self.lockout.as_ref()?;
+        Some(Refusal::new(Status::Locked, format!("the gateway is locked out on site: {reason}")))
+    }
+
+    /// Gives up every call that has not been started.
+    fn give_up_all(&mut self, now: Instant, refusal: &Refusal, actions: &mut Vec<Action<P>>) {
+        let waiting: Vec<CallKey> = self.lanes.values_mut().flat_map(Lane::purge).collect();
+        let committing = self.calls.iter().filter(|(_, call)| call.state == State::Committing);
+        for key in waiting.into_iter().chain(committing.map(|(key, _)| *key)).collect::<Vec<_>>() {
+            self.give_up(now, key, refusal, actions);
+        }
+    }
+
     /// The process ends while calls still run: nobody will hear what became of them.
     fn abandon(&mut self, now: Instant, actions: &mut Vec<Action<P>>) {
         let running = |(key, call): (&CallKey, &Call<P>)| match call.state {
             State::Running { started } => Some((*key, started)),
-            State::Waiting | State::Overrun { .. } => None,
+            State::Waiting | State::Committing | State::Overrun { .. } => None,
         };
         for (key, started) in self.calls.iter().filter_map(running).collect::<Vec<_>>() {
             let ended = Ended {
@@ -360,9 +451,14 @@ impl<P: Clone> Core<P> {
     }
 }
 
-fn reply(topic: RequestTopic, ended: Ended, timing: Timing) -> ReplyBody {
+fn reply(asker: &Asker, ended: Ended, timing: Timing) -> ReplyBody {
     let Ended { status, outcome, response, error } = ended;
-    ReplyBody { topic, status, outcome, response, error, timing }
+    ReplyBody { topic: asker.topic.clone(), attempt: asker.attempt, status, outcome, response, error, timing }
+}
+
+/// The same answer, to another attempt.
+fn readdressed(reply: ReplyBody, asker: &Asker) -> ReplyBody {
+    ReplyBody { topic: asker.topic.clone(), attempt: asker.attempt, ..reply }
 }
 
 fn record(asker: &Asker, reply: &ReplyBody, kind: RecordKind) -> Record {

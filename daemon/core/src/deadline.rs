@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use nowd_protocol::{ErrorBody, Request, Status, Uuid};
+use nowd_protocol::{ErrorBody, Request, Status};
 
 use crate::event::Receipt;
-use crate::settings::Compat;
+use crate::settings::Settings;
 use crate::time::{Instant, micros};
 
 /// A request that is not admitted.
@@ -34,7 +34,7 @@ pub(crate) fn judge(
     now: Instant,
     receipt: Receipt,
     request: &Request,
-    incarnation: Uuid,
+    settings: &Settings,
     max_timeout: Duration,
 ) -> Result<Judged, Refusal> {
     let Some(timeout) = request.timeout else {
@@ -47,7 +47,7 @@ pub(crate) fn judge(
         return Err(Refusal::new(Status::InvalidRequest, message));
     }
     let deadline = match request.not_after {
-        Some(not_after) if not_after.incarnation != incarnation => {
+        Some(not_after) if not_after.incarnation != settings.incarnation => {
             return Err(Refusal::new(
                 Status::Resync,
                 "`not_after` is for another incarnation of this gateway",
@@ -61,7 +61,7 @@ pub(crate) fn judge(
             // The caller's budget began before the message came, so a later instant than this is a mistake.
             at.min(now.after(budget))
         }
-        None => by_wall_clock(now, receipt, request.timestamp, budget)?,
+        None => by_wall_clock(now, receipt, request.timestamp, budget, settings.started)?,
     };
     admit(now, deadline, budget)
 }
@@ -71,15 +71,15 @@ pub(crate) fn judge_compat(
     now: Instant,
     receipt: Receipt,
     request: &Request,
-    compat: &Compat,
+    settings: &Settings,
     max_timeout: Duration,
 ) -> Result<Judged, Refusal> {
     if receipt.stalled {
         return Err(Refusal::new(Status::Expired, "it may have waited while the gateway stood still"));
     }
-    let budget = compat.budget.min(max_timeout);
+    let budget = settings.compat.budget.min(max_timeout);
     let deadline = match receipt.wall {
-        Some(_) => by_wall_clock(now, receipt, request.timestamp, budget)?,
+        Some(_) => by_wall_clock(now, receipt, request.timestamp, budget, settings.started)?,
         None => now.after(budget),
     };
     admit(now, deadline, budget)
@@ -91,6 +91,7 @@ fn by_wall_clock(
     receipt: Receipt,
     timestamp: Option<u64>,
     budget: Duration,
+    started: Instant,
 ) -> Result<Instant, Refusal> {
     let Some(timestamp) = timestamp else {
         return Err(Refusal::new(Status::Resync, "there is neither `not_after` nor `timestamp`"));
@@ -108,6 +109,10 @@ fn by_wall_clock(
         ));
     }
     let age = Duration::from_millis(wall.now_ms.saturating_sub(timestamp).saturating_add(wall.error_ms));
+    // Nothing in it names the process that may run it. What is older than this one may have been run by the one before.
+    if now.before(age) <= started {
+        return Err(Refusal::new(Status::Resync, "it was made before this gateway's process began"));
+    }
     Ok(now.after(budget).before(age))
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use nowd_protocol::{ErrorBody, Level, Outcome, RawValue, Received, RequestTopic, Status, Timing, Uuid};
 
 use crate::call::CallKey;
+use crate::journal::JournalLine;
 use crate::time::Instant;
 
 /// Something happened.
@@ -26,6 +27,15 @@ pub enum Event<P> {
         /// What the plugin says of it.
         ended: Ended,
     },
+    /// A line of the journal is on disk, or could not be written.
+    Journaled {
+        /// The call that waits for it.
+        key: CallKey,
+        /// Whether it will survive a loss of power.
+        kept: bool,
+    },
+    /// The gateway is locked out on site, for this reason; `None`: not any more.
+    Lockout(Option<String>),
     /// Time has passed; to be told no later than [`crate::Core::wake_at`] says.
     Time,
     /// The process is asked to stop: calls that run may end, nothing new starts but safe actions.
@@ -70,6 +80,14 @@ pub struct Ended {
 /// Something is to be done, in the order given.
 #[derive(Debug)]
 pub enum Action<P> {
+    /// Append to the journal. With a call's key: so that it survives a loss of power, and then say
+    /// [`Event::Journaled`].
+    Journal {
+        /// What to append.
+        line: JournalLine,
+        /// The call that waits for it.
+        then: Option<CallKey>,
+    },
     /// Ask the plugin to run a call, now.
     Start(Start<P>),
     /// Tell the plugin that nobody waits for this call any more.
@@ -106,6 +124,8 @@ pub struct Start<P> {
 pub struct ReplyBody {
     /// What is answered.
     pub topic: RequestTopic,
+    /// Which attempt of it.
+    pub attempt: u32,
     /// How the call ended.
     pub status: Status,
     /// What is known of the physical world.
@@ -152,7 +172,7 @@ pub enum RecordKind {
     Answered,
     /// Its result came after its deadline, when `timeout` had been answered.
     Late,
-    /// A repeat was answered from memory.
+    /// A repeat was answered: from memory, or together with the call that it joined.
     Repeated,
     /// A safe action ended.
     SafeAction,

@@ -6,7 +6,7 @@ use crate::call::CallKey;
 use crate::settings;
 
 /// First in, first out; so many at once; so many waiting.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Lane {
     settings: settings::Lane,
     running: BTreeSet<CallKey>,

@@ -1,49 +1,57 @@
 //! What is remembered of requests, so that one id is never started twice and a repeat gets the same answer.
 //!
-//! Bounded per client: a request that finds its client's memory full is refused and *not* remembered. So that a repeat
-//! of it is not admitted later, after it was said to be dropped, every request of that client whose deadline is no
-//! later than that of a forgotten one is refused as well.
+//! An id names one call, whoever sends it: a call may be repeated through another return address. Bounded per client: a
+//! request that finds its client's memory full is refused and *not* remembered. So that a repeat of it is not admitted
+//! later, after it was said to be dropped, every request of that client whose deadline is no later than that of a
+//! forgotten one is refused as well.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use nowd_protocol::{Level, NotAfter, Request, Uuid};
+use nowd_protocol::{CallState, Ending, Level, NotAfter, OutcomeReport, Request, Uuid};
 
-use crate::event::ReplyBody;
+use crate::call::CallKey;
+use crate::event::{Ended, ReplyBody};
 use crate::settings::Limits;
 use crate::time::Instant;
 
-/// Which call a request belongs to.
-type Id = (Level, Uuid);
-
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Memory {
     limits: Limits,
-    entries: BTreeMap<Id, Entry>,
+    entries: BTreeMap<Uuid, Entry>,
     /// When each entry may be forgotten; the order in which that happens.
-    until: BTreeSet<(Instant, Id)>,
+    until: BTreeSet<(Instant, Uuid)>,
     ids: BTreeMap<Level, usize>,
     /// Deadlines up to which a client's requests are refused, because one was refused and not remembered.
     gates: BTreeMap<Level, Instant>,
     /// The same for clients that found no place at all.
     gate: Option<Instant>,
     /// Which responses are kept, oldest first, and how large they are.
-    responses: VecDeque<(Id, usize)>,
+    responses: VecDeque<(Uuid, usize)>,
     response_bytes: usize,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Entry {
-    content: Content,
-    /// The highest attempt that was judged, and under which values.
+    /// Whose memory it takes up.
+    client: Level,
+    mark: Mark,
+    /// The last attempt that was judged, and under which values.
     attempt: u32,
     values: Values,
     until: Instant,
+    /// The call, once it was let in.
+    key: Option<CallKey>,
     state: Known,
 }
 
-/// What makes two requests the same call: a hash over method, parameters and caller, since the texts may be long.
+/// What a call is known by: hashes, since the texts may be long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Content(Uuid);
+pub struct Mark {
+    /// Of method, parameters and caller, which make two requests the same call.
+    pub content: Uuid,
+    /// Of the caller, or of the return address where no caller is asserted.
+    pub asker: Uuid,
+}
 
 /// What a request's deadline is computed from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,23 +61,26 @@ struct Values {
     not_after: Option<NotAfter>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Known {
     Unanswered,
     /// Answered; `started` if a plugin had it, whatever it said then.
     Done {
         reply: Box<ReplyBody>,
         started: bool,
+        late: Option<Box<Ended>>,
     },
 }
 
 /// What is known of a request's id.
 #[derive(Debug)]
 pub(crate) enum Recall {
-    /// Nothing, or an earlier attempt was not executed and this is a new one: judge it.
+    /// Nothing.
     New,
+    /// An earlier attempt was not executed, and this is a new one: judge it.
+    Again,
     /// The call waits or runs; its answer will answer this attempt too.
-    Joined,
+    Joined(Option<CallKey>),
     /// It was answered.
     Answered(Box<ReplyBody>),
     /// The id was used for something else.
@@ -80,7 +91,7 @@ pub(crate) enum Recall {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Full;
 
-impl Content {
+impl Mark {
     pub(crate) fn of(request: &Request) -> Self {
         let method = request.topic.method.as_str();
         let caller = request.caller.as_deref();
@@ -89,7 +100,16 @@ impl Content {
         for part in [method, caller.unwrap_or_default(), request.request.get()] {
             bytes.extend_from_slice(part.as_bytes());
         }
-        Self(Uuid::new_v5(&Uuid::NAMESPACE_OID, &bytes))
+        Self { content: Uuid::new_v5(&Uuid::NAMESPACE_OID, &bytes), asker: Self::asker_of(request) }
+    }
+
+    /// Who asks.
+    pub(crate) fn asker_of(request: &Request) -> Uuid {
+        let (kind, name) = match &request.caller {
+            Some(caller) => ("caller ", caller.as_str()),
+            None => ("client ", request.topic.client.as_str()),
+        };
+        Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("{kind}{name}").as_bytes())
     }
 }
 
@@ -118,31 +138,46 @@ impl Memory {
         self.entries.len()
     }
 
+    /// Whether this id is remembered of another client than the request's.
+    pub(crate) fn is_of_another(&self, request: &Request) -> bool {
+        self.entries.get(&request.topic.id).is_some_and(|entry| entry.client != request.topic.client)
+    }
+
     /// Looks a request up.
     pub(crate) fn recall(&self, request: &Request) -> Recall {
-        let id = (request.topic.client.clone(), request.topic.id);
-        let Some(entry) = self.entries.get(&id) else { return Recall::New };
-        if entry.content != Content::of(request) {
+        let Some(entry) = self.entries.get(&request.topic.id) else { return Recall::New };
+        if entry.mark.content != Mark::of(request).content {
             return Recall::Conflict;
         }
         match &entry.state {
-            Known::Unanswered => Recall::Joined,
+            Known::Unanswered => Recall::Joined(entry.key),
             // No id is started twice. And of those that were never started, only a later attempt under other values is
             // judged anew: whoever heard that the earlier one was dropped may have turned to something else.
-            Known::Done { started: false, .. }
-                if request.attempt > entry.attempt && entry.values != Values::of(request) =>
-            {
-                Recall::New
-            }
+            Known::Done { started: false, .. } if entry.is_before(request) => Recall::Again,
             Known::Done { reply, .. } => Recall::Answered(reply.clone()),
         }
+    }
+
+    /// What may be told of a call to the one who made it; the key leads to the call while it is not over.
+    pub(crate) fn report(&self, id: Uuid, asker: Uuid) -> Option<(OutcomeReport, Option<CallKey>)> {
+        let entry = self.entries.get(&id).filter(|entry| entry.mark.asker == asker)?;
+        let report = match &entry.state {
+            Known::Unanswered => OutcomeReport::bare(CallState::Waiting),
+            Known::Done { reply, late, .. } => {
+                let ReplyBody { status, outcome, response, error, .. } = (**reply).clone();
+                let answer = Some(Ended { status, outcome, response, error }.into());
+                let late = late.as_deref().cloned().map(Ending::from);
+                OutcomeReport { state: CallState::Ended, answer, late }
+            }
+        };
+        Some((report, entry.key))
     }
 
     /// Whether a request with this deadline can be remembered. If not, so is any other of its client that might be its
     /// repeat.
     pub(crate) fn reserve(&mut self, request: &Request, deadline: Instant) -> Result<(), Full> {
         let client = &request.topic.client;
-        if self.entries.contains_key(&(client.clone(), request.topic.id)) {
+        if self.entries.contains_key(&request.topic.id) {
             return Ok(());
         }
         let gate = self.gates.get(client).max(self.gate.as_ref());
@@ -162,21 +197,35 @@ impl Memory {
     }
 
     /// Remembers a call that waits or runs.
-    pub(crate) fn start(&mut self, request: &Request, deadline: Instant) {
-        self.remember(request, deadline, Known::Unanswered);
+    pub(crate) fn start(&mut self, request: &Request, deadline: Instant, key: CallKey) {
+        self.remember(request, deadline, Some(key), Known::Unanswered);
     }
 
     /// Remembers an answer that was given without a call.
     pub(crate) fn refuse(&mut self, request: &Request, deadline: Instant, reply: &ReplyBody) {
-        self.remember(request, deadline, Known::Done { reply: Box::new(reply.clone()), started: false });
+        let reply = Box::new(reply.clone());
+        self.remember(request, deadline, None, Known::Done { reply, started: false, late: None });
     }
 
     /// Remembers how a call ended.
-    pub(crate) fn answer(&mut self, client: &Level, reply: &ReplyBody, started: bool) {
-        let id = (client.clone(), reply.topic.id);
+    pub(crate) fn answer(&mut self, now: Instant, reply: &ReplyBody, started: bool) {
+        let id = reply.topic.id;
+        self.keep_until(id, now.after(self.limits.remember));
         let Some(entry) = self.entries.get_mut(&id) else { return };
-        entry.state = Known::Done { reply: Box::new(reply.clone()), started };
-        let len = reply.response.as_ref().map_or(0, |response| response.get().len());
+        entry.state = Known::Done { reply: Box::new(reply.clone()), started, late: None };
+        self.keep_response(id, reply.response.as_ref().map_or(0, |response| response.get().len()));
+    }
+
+    /// Remembers what a plugin said after the answer had been given.
+    pub(crate) fn late(&mut self, id: Uuid, ended: Ended) {
+        let Some(Entry { state: Known::Done { late, .. }, .. }) = self.entries.get_mut(&id) else { return };
+        let len = ended.response.as_ref().map_or(0, |response| response.get().len());
+        *late = Some(Box::new(ended));
+        self.keep_response(id, len);
+    }
+
+    /// Keeps a response of this length, at the cost of the oldest.
+    fn keep_response(&mut self, id: Uuid, len: usize) {
         if len > 0 {
             self.responses.push_back((id, len));
             self.response_bytes = self.response_bytes.saturating_add(len);
@@ -186,8 +235,11 @@ impl Memory {
         {
             let Some((id, len)) = self.responses.pop_front() else { break };
             self.response_bytes = self.response_bytes.saturating_sub(len);
-            if let Some(Entry { state: Known::Done { reply, .. }, .. }) = self.entries.get_mut(&id) {
+            if let Some(Entry { state: Known::Done { reply, late, .. }, .. }) = self.entries.get_mut(&id) {
                 reply.response = None;
+                if let Some(late) = late {
+                    late.response = None;
+                }
             }
         }
     }
@@ -202,43 +254,59 @@ impl Memory {
             match self.entries.get_mut(&id) {
                 // A call that still runs is not forgotten: its id could be started again.
                 Some(entry) if matches!(entry.state, Known::Unanswered) => {
-                    entry.until = until.max(now).after(self.limits.remember);
-                    let later = entry.until;
-                    self.until.insert((later, id));
+                    self.until.insert((until, id));
+                    self.keep_until(id, now.after(self.limits.remember));
                 }
-                Some(_) | None => self.remove(&id),
+                Some(_) | None => self.remove(id),
             }
         }
         self.gates.retain(|_, gate| *gate > now);
         self.gate = self.gate.filter(|gate| *gate > now);
     }
 
-    fn remember(&mut self, request: &Request, deadline: Instant, state: Known) {
-        let id = (request.topic.client.clone(), request.topic.id);
-        let until = deadline.after(self.limits.remember);
-        let entry = Entry {
-            content: Content::of(request),
-            attempt: request.attempt,
-            values: Values::of(request),
-            until,
-            state,
-        };
-        match self.entries.insert(id.clone(), entry) {
-            Some(old) => {
-                self.until.remove(&(old.until, id.clone()));
-            }
-            None => *self.ids.entry(id.0.clone()).or_default() += 1,
-        }
+    /// Remembers an id for longer.
+    pub(crate) fn keep_until(&mut self, id: Uuid, until: Instant) {
+        let Some(entry) = self.entries.get_mut(&id).filter(|entry| entry.until < until) else { return };
+        self.until.remove(&(entry.until, id));
+        entry.until = until;
         self.until.insert((until, id));
     }
 
-    fn remove(&mut self, id: &Id) {
-        self.entries.remove(id);
-        if let Some(ids) = self.ids.get_mut(&id.0) {
+    fn remember(&mut self, request: &Request, deadline: Instant, key: Option<CallKey>, state: Known) {
+        let (id, client) = (request.topic.id, request.topic.client.clone());
+        // A later attempt takes the place of the one before.
+        self.remove(id);
+        let until = deadline.after(self.limits.remember);
+        *self.ids.entry(client.clone()).or_default() += 1;
+        self.until.insert((until, id));
+        let (mark, values) = (Mark::of(request), Values::of(request));
+        let attempt = request.attempt;
+        self.entries.insert(id, Entry { client, mark, attempt, values, until, key, state });
+    }
+
+    fn remove(&mut self, id: Uuid) {
+        let Some(entry) = self.entries.remove(&id) else { return };
+        self.until.remove(&(entry.until, id));
+        if let Some(ids) = self.ids.get_mut(&entry.client) {
             *ids = ids.saturating_sub(1);
             if *ids == 0 {
-                self.ids.remove(&id.0);
+                self.ids.remove(&entry.client);
             }
         }
+    }
+}
+
+impl Entry {
+    /// Whether `request` is a later attempt under other values: made later, or sent again.
+    fn is_before(&self, request: &Request) -> bool {
+        let (judged, new) = (self.values, Values::of(request));
+        judged != new && (judged.timestamp, self.attempt) < (new.timestamp, request.attempt)
+    }
+}
+
+impl From<Ended> for Ending {
+    fn from(ended: Ended) -> Self {
+        let Ended { status, outcome, response, error } = ended;
+        Self { status: status.as_str().into(), outcome, error, response }
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use nowd_protocol::{Level, Uuid};
 
 use crate::access::Pattern;
+use crate::time::Instant;
 
 /// Everything the core needs to know to judge requests.
 #[derive(Debug, Clone)]
@@ -15,6 +16,8 @@ pub struct Settings {
     pub target: Level,
     /// This start of the process.
     pub incarnation: Uuid,
+    /// When it started: what was asked for before may have reached an earlier one.
+    pub started: Instant,
     /// The methods on offer, by name. The name `*` stands for all that are not listed.
     pub methods: BTreeMap<String, Method>,
     /// The lanes, by name.
@@ -25,6 +28,8 @@ pub struct Settings {
     pub compat: Compat,
     /// Bounds of memory.
     pub limits: Limits,
+    /// Whether there is a journal: then calls of methods that are not idempotent are written down before they start.
+    pub journal: bool,
     /// Draws a new id, for safe actions.
     pub new_id: fn() -> Uuid,
 }
@@ -48,6 +53,8 @@ pub struct Method {
     pub stop: bool,
     /// Whether only the gateway itself may call it.
     pub internal: bool,
+    /// Whether running it twice is as good as once: then its calls need no journal.
+    pub idempotent: bool,
     /// The safe action when a call's deadline passes in mid-call.
     pub on_timeout: Option<String>,
     /// The safe action for a call that runs at shutdown.
@@ -83,6 +90,8 @@ pub struct Limits {
     pub remember: Duration,
     /// How many bytes of responses are kept for repeats, in all; the oldest go first.
     pub response_bytes: usize,
+    /// How many calls of the journal are known; the oldest are forgotten first.
+    pub journaled: usize,
 }
 
 impl Default for Limits {
@@ -92,6 +101,7 @@ impl Default for Limits {
             clients: 256,
             remember: Duration::from_secs(60),
             response_bytes: 1 << 20,
+            journaled: 4_096,
         }
     }
 }

@@ -5,6 +5,7 @@
 
 mod level;
 mod object;
+mod outcome;
 mod presence;
 mod reply;
 mod request;
@@ -16,6 +17,7 @@ mod tests;
 
 pub use level::{Level, LevelError};
 pub use object::ObjectError;
+pub use outcome::{CallState, Ending, OUTCOME_METHOD, OutcomeQuery, OutcomeReport};
 pub use presence::Presence;
 pub use reply::{ErrorBody, GatewayStamp, Reply, ReplyStatus, Timing};
 pub use request::{Dropped, Fault, MAX_CALLER_LEN, MAX_TIMEOUT_MS, NotAfter, Received, Request};

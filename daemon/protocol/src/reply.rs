@@ -22,6 +22,8 @@ pub struct Reply {
     pub error: Option<ErrorBody>,
     /// Where the time went in the gateway.
     pub timing: Option<Timing>,
+    /// Which attempt is answered; absent in replies of the public sample's devices.
+    pub attempt: Option<u32>,
     /// The gateway's clock and version; absent in replies of the public sample's devices.
     pub gateway: Option<GatewayStamp>,
 }
@@ -85,6 +87,9 @@ pub struct GatewayStamp {
     pub incarnation: Uuid,
     /// Its `CLOCK_BOOTTIME` when it replied, in microseconds.
     pub now: u64,
+    /// The same clock when the incarnation began, in microseconds: what was sent before may have reached an earlier one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started: Option<u64>,
     /// Its version.
     #[serde(default)]
     pub version: String,
@@ -98,6 +103,7 @@ struct Fields {
     outcome: Option<String>,
     error: Option<ErrorBody>,
     timing: Option<Timing>,
+    attempt: Option<u32>,
     gateway: Option<GatewayStamp>,
 }
 
@@ -111,6 +117,8 @@ struct Payload<'a> {
     error: Option<&'a ErrorBody>,
     #[serde(skip_serializing_if = "Option::is_none")]
     timing: Option<Timing>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attempt: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     gateway: Option<&'a GatewayStamp>,
 }
@@ -129,6 +137,7 @@ impl Reply {
             outcome,
             error: fields.error,
             timing: fields.timing,
+            attempt: fields.attempt,
             gateway: fields.gateway,
         })
     }
@@ -143,6 +152,7 @@ impl Reply {
             outcome: self.outcome.as_str(),
             error: self.error.as_ref(),
             timing: self.timing,
+            attempt: self.attempt,
             gateway: self.gateway.as_ref(),
         };
         // Only a map with keys that are no strings, or a failing Serialize, could make this fail; there is neither.

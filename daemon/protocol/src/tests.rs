@@ -104,7 +104,8 @@ proptest! {
             outcome: status.outcome().unwrap_or(outcomes[declared]),
             error: error.map(|(code, message)| ErrorBody { code, message }),
             timing: Some(Timing { queue, plugin, total }),
-            gateway: Some(GatewayStamp { incarnation: Uuid::from_u128(id), now, version: "0.1.0".into() }),
+            attempt: Some(u32::try_from(declared).unwrap()),
+            gateway: Some(GatewayStamp { incarnation: Uuid::from_u128(id), now, started: Some(now / 2), version: "0.1.0".into() }),
         };
         let parsed = Reply::parse(reply.payload().as_bytes()).unwrap();
         prop_assert_eq!(parsed.response.get(), reply.response.get());

@@ -105,14 +105,14 @@ async fn the_same_id_three_times_is_one_call() {
         observer.say(&topic, format!(r#"{{"id":"{ID}","request":"open"}}"#));
     }
     let reply = format!("cloud-old/{ID}/{TARGET}/echo.slow/ack");
-    observer.hears(&reply, "open").await;
+    wait_for(PATIENCE, "an answer for each", || observer.heard(&reply).len() == 3).await;
     observer.say(&topic, format!(r#"{{"id":"{ID}","request":"open"}}"#));
-    gateway.wait_for_line(PATIENCE, "repeat answered from memory").await;
-    wait_for(PATIENCE, "the answer again", || observer.heard(&reply).len() == 2).await;
+    gateway.wait_for_line(PATIENCE, "repeat answered").await;
+    wait_for(PATIENCE, "the answer again", || observer.heard(&reply).len() == 4).await;
     let calls = gateway.lines().iter().filter(|line| line.contains(r#""message":"call""#)).count();
     assert_eq!(calls, 1);
     let answers = observer.heard(&reply);
     let timing =
         |payload: &[u8]| String::from_utf8_lossy(payload).split("\"gateway\"").next().unwrap().to_owned();
-    assert_eq!(timing(&answers[0]), timing(&answers[1]));
+    assert!(answers.iter().all(|answer| timing(answer) == timing(&answers[0])));
 }

@@ -1,11 +1,14 @@
 //! One call: what it waits for, what its next attempt is, and what a reply means for it.
-
-use std::collections::HashSet;
+//!
+//! At most one *round* of attempts is undecided: the attempts of a round are the same bytes but for their number, so a
+//! gateway takes them for one. A new round, under new `not_after` values, begins only when nothing of the rounds before
+//! can have run or can run any more.
 
 use nowd_link::{Properties, Publish, Qos};
-use nowd_protocol::{NotAfter, Outcome, Reply, ReplyStatus, ReplyTopic, Request, Status, Uuid};
+use nowd_protocol::{NotAfter, Outcome, Reply, ReplyStatus, ReplyTopic, Request, Status};
 
 use super::{Form, NewCall};
+use crate::bounds::began_before;
 use crate::clock::BootInstant;
 
 /// How often one call is sent again after a `resync`.
@@ -19,7 +22,7 @@ pub(super) struct Call {
     pub(super) form: Form,
     pub(super) received: BootInstant,
     pub(super) deadline: BootInstant,
-    /// When it is looked at next: its deadline, or a little later if an attempt is under way then.
+    /// When it is looked at next: to send it again, at its deadline, or a little later if an attempt is under way then.
     pub(super) due: BootInstant,
     pub(super) stage: Stage,
     /// How often it was published.
@@ -27,19 +30,36 @@ pub(super) struct Call {
     /// The last `resync`, should there be no better answer.
     pub(super) resync: Option<Reply>,
     pub(super) resyncs: usize,
-    /// The incarnations that this call was sent to or heard of.
-    pub(super) incarnations: HashSet<Uuid>,
+    /// The first attempt of the round.
+    round: u32,
+    /// The attempts that may have run or may still run: their numbers, and when they were published.
+    undecided: Vec<(u32, BootInstant)>,
+    /// When it is sent again without having been answered.
+    pub(super) again: Again,
+    /// Whether it may be: once, and never where a device of the sample may be asked, which would run it twice.
+    may_repeat: bool,
 }
 
-#[derive(Debug, Clone, Copy)]
+/// The one retransmission of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Again {
+    /// At this instant, if no reply has come.
+    At(BootInstant),
+    /// As soon as the link can take it.
+    Due,
+    /// Not any more, or never.
+    Never,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stage {
     /// Nothing undecided was published.
     Waiting(For),
-    /// An attempt was published then, and nothing was heard of it.
+    /// The last attempt was published then, and the call is undecided.
     Sent(BootInstant),
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum For {
     Link,
     Presence,
@@ -52,8 +72,9 @@ pub(super) enum Verdict {
     Answer,
     /// The call may be sent again.
     Again,
-    /// It does not count.
-    Stale,
+    /// It does not count: it answers an attempt of an earlier round, or what it says of its own attempt leaves open what
+    /// became of another.
+    Void,
 }
 
 impl Call {
@@ -70,7 +91,10 @@ impl Call {
             attempts: 0,
             resync: None,
             resyncs: 0,
-            incarnations: HashSet::new(),
+            round: 1,
+            undecided: Vec::new(),
+            again: Again::Never,
+            may_repeat: form == Form::Native,
         }
     }
 
@@ -78,32 +102,65 @@ impl Call {
         self.stage = Stage::Waiting(what);
     }
 
-    /// What a reply to the attempt under way means.
+    /// What a reply means that was heard at `now`.
     ///
-    /// A `resync` allows the next attempt only if it surely answers the last one, so that nothing undecided is left. One
-    /// from an incarnation that this call has met before may be the second copy of an earlier answer, and says nothing
-    /// of what becomes of the attempt under way.
-    pub(super) fn judge(&mut self, reply: &Reply) -> Verdict {
-        let resync =
-            reply.status == ReplyStatus::Known(Status::Resync) && reply.outcome == Outcome::NotExecuted;
-        let Some(stamp) = reply.gateway.as_ref().filter(|_| resync) else { return Verdict::Answer };
-        if !self.incarnations.insert(stamp.incarnation) {
-            Verdict::Stale
-        } else if self.resyncs < MOST_RESYNCS {
-            Verdict::Again
+    /// Whoever says that something was done, or may have been, is believed. That nothing was done is believed of an
+    /// attempt only if the incarnation that says so had begun when the attempt was published: an earlier one may have
+    /// run it, and another copy of it have come to the later one. And it decides the call only if it is so for every
+    /// attempt of the round.
+    pub(super) fn judge(&mut self, now: BootInstant, reply: &Reply) -> Verdict {
+        if reply.outcome != Outcome::NotExecuted {
+            return Verdict::Answer;
+        }
+        if reply.attempt.is_some_and(|attempt| attempt < self.round) {
+            return Verdict::Void;
+        }
+        if let Some(stamp) = &reply.gateway {
+            self.undecided.retain(|(_, published)| !began_before(stamp, now, *published));
         } else {
-            Verdict::Answer
+            self.undecided.clear();
+        }
+        if !self.undecided.is_empty() {
+            return Verdict::Void;
+        }
+        let resync = reply.status == ReplyStatus::Known(Status::Resync) && reply.gateway.is_some();
+        if resync && self.resyncs < MOST_RESYNCS { Verdict::Again } else { Verdict::Answer }
+    }
+
+    /// The broker did not take this attempt. Says whether nothing undecided is left.
+    pub(super) fn not_taken(&mut self, attempt: u32) -> bool {
+        self.undecided.retain(|(undecided, _)| *undecided != attempt);
+        self.undecided.is_empty()
+    }
+
+    /// An attempt was published at `now`; `anew` if it began a round.
+    pub(super) fn published(&mut self, now: BootInstant, anew: bool) {
+        self.attempts = self.request.attempt;
+        self.undecided.push((self.attempts, now));
+        self.stage = Stage::Sent(now);
+        self.may_repeat &= anew;
+        self.again = Again::Never;
+        if anew {
+            self.round = self.attempts;
+        }
+        if self.may_repeat {
+            self.again = Again::At(now.saturating_add(self.deadline.saturating_since(now) / 2));
         }
     }
 
-    /// The next attempt: the same bytes as the one before but for `attempt` and `not_after`.
+    /// The first attempt of a new round: the same bytes as the one before but for `attempt` and `not_after`.
     pub(super) fn attempt(&mut self, now: BootInstant, not_after: Option<NotAfter>) -> Publish {
+        self.request.not_after = not_after;
+        self.again(now)
+    }
+
+    /// The next attempt of the round: the same bytes as the one before but for `attempt`.
+    pub(super) fn again(&mut self, now: BootInstant) -> Publish {
         let budget =
             u64::try_from(self.deadline.saturating_since(self.received).as_millis()).unwrap_or(u64::MAX);
         // Devices of the sample ignore what they do not know; a gateway of ours refuses a call without it.
         self.request.timeout = Some(budget);
         self.request.attempt = self.attempts + 1;
-        self.request.not_after = not_after;
         let payload = match self.form {
             Form::Native => self.request.payload(),
             Form::Compat => self.request.compat_payload(),

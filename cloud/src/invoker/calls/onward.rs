@@ -5,7 +5,7 @@ use std::mem;
 use nowd_link::{MOST_FILTERS, Publish, Qos, SendError};
 use nowd_protocol::{Level, PresenceTopic, ReplyTopic, RequestTopic, Status, Uuid};
 
-use super::call::{For, Stage};
+use super::call::{Again, For, Stage};
 use super::{About, Core, Form, PROBE, Wire};
 use crate::clock::BootInstant;
 use crate::invoker::answer::Answer;
@@ -106,12 +106,12 @@ impl Core {
     fn publish(&mut self, now: BootInstant, id: Uuid, wire: &mut impl Wire) -> bool {
         let Some(call) = self.calls.get_mut(&id) else { return true };
         let not_after = self.bounds.not_after(&call.request.topic.target, call.deadline, now);
-        match wire.publish(call.attempt(now, not_after), About::Call(id)) {
+        let publish = call.attempt(now, not_after);
+        match wire.publish(publish, About::Call(id, call.request.attempt)) {
             Ok(()) => {
-                call.attempts += 1;
-                call.incarnations.extend(not_after.map(|not_after| not_after.incarnation));
-                call.stage = Stage::Sent(now);
+                call.published(now, true);
                 self.waiting.remove(&(call.place, id));
+                self.look_at(id);
             }
             Err(SendError::NotConnected) => call.wait(For::Link),
             Err(SendError::Full) => {
@@ -124,6 +124,33 @@ impl Core {
                 self.end_unsent(now, Answer::own(id, Status::InvalidRequest, message), wire);
             }
         }
+        true
+    }
+
+    /// Sends a call again of which nothing was heard, if the link can take it; says whether it had room.
+    pub(super) fn publish_again(&mut self, now: BootInstant, id: Uuid, wire: &mut impl Wire) -> bool {
+        let Some(call) = self.calls.get_mut(&id) else { return true };
+        if now >= call.deadline || !matches!(call.stage, Stage::Sent(_)) || call.again == Again::Never {
+            self.again.remove(&id);
+            return true;
+        }
+        call.again = Again::Due;
+        self.again.insert(id);
+        if !self.link_up {
+            return true;
+        }
+        let publish = call.again(now);
+        match wire.publish(publish, About::Call(id, call.request.attempt)) {
+            Ok(()) => call.published(now, false),
+            Err(SendError::NotConnected) => return true,
+            Err(SendError::Full) => {
+                self.blocked = true;
+                return false;
+            }
+            // It could be sent once; that it cannot be now changes nothing.
+            Err(_) => call.again = Again::Never,
+        }
+        self.again.remove(&id);
         true
     }
 

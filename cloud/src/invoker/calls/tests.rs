@@ -2,6 +2,7 @@ use super::*;
 use nowd_link::Qos;
 use nowd_protocol::{ErrorBody, GatewayStamp, NotAfter, Outcome, RawValue, Received, ReplyStatus};
 
+mod again;
 mod promises;
 
 const SECOND: u64 = 1_000_000;
@@ -129,8 +130,15 @@ impl Rig {
         self.message(&topic, "");
     }
 
+    /// A reply to the last attempt.
     fn reply(&mut self, id: u128, status: Status, stamp: Option<(u128, u64)>) {
-        let reply = reply(id, status, stamp);
+        let attempts = self.requests().into_iter().filter(|r| r.topic.id == Uuid::from_u128(id));
+        let attempt = attempts.map(|r| r.attempt).max().unwrap_or(1);
+        self.reply_to(id, attempt, status, stamp);
+    }
+
+    fn reply_to(&mut self, id: u128, attempt: u32, status: Status, stamp: Option<(u128, u64)>) {
+        let reply = Reply { attempt: Some(attempt), ..reply(id, status, stamp) };
         self.message(&ReplyTopic(topic("g", id)).to_string(), &reply.payload());
     }
 
@@ -141,7 +149,7 @@ impl Rig {
 
     /// What was published for calls, as a gateway reads it.
     fn requests(&self) -> Vec<Request> {
-        let calls = self.desk.published.iter().filter(|(_, about)| matches!(about, About::Call(_)));
+        let calls = self.desk.published.iter().filter(|(_, about)| matches!(about, About::Call(..)));
         calls
             .map(|(publish, _)| match Received::parse(&publish.topic, &publish.payload) {
                 Ok(Received::Request(request)) => request,
@@ -171,9 +179,11 @@ fn reply(id: u128, status: Status, stamp: Option<(u128, u64)>) -> Reply {
         outcome: status.outcome().unwrap(),
         error: Some(ErrorBody { code: "e".into(), message: "why".into() }),
         timing: None,
+        attempt: None,
         gateway: stamp.map(|(incarnation, now)| GatewayStamp {
             incarnation: Uuid::from_u128(incarnation),
             now,
+            started: None,
             version: String::new(),
         }),
     }
@@ -215,12 +225,12 @@ fn a_call_and_its_answer() {
 fn a_resync_is_followed_by_the_same_bytes_under_new_values() {
     let mut rig = Rig::ready();
     rig.call("g", 1, 2, Form::Native);
-    rig.pass(SECOND);
+    rig.pass(SECOND / 2);
     rig.reply(1, Status::Resync, Some((1, 50 * SECOND)));
     assert_eq!(rig.answers(), []);
     let [first, second] = <[Request; 2]>::try_from(rig.requests()).unwrap();
-    assert_eq!((second.attempt, second.not_after), (2, Some(not_after(1, 51 * SECOND - 200))));
-    assert_eq!(rig.desk.published[1].0.properties.message_expiry, Some(Duration::from_secs(1)));
+    assert_eq!((second.attempt, second.not_after), (2, Some(not_after(1, 51 * SECOND + SECOND / 2 - 300))));
+    assert_eq!(rig.desk.published[1].0.properties.message_expiry, Some(Duration::from_millis(1_500)));
     let stripped = Request { attempt: 1, not_after: None, ..second };
     assert_eq!(stripped.payload(), first.payload());
     rig.reply(1, Status::Ok, Some((1, 50 * SECOND + 9)));
@@ -252,7 +262,7 @@ fn the_second_copy_of_a_resync_does_not_send_again() {
     let mut rig = Rig::ready();
     rig.call("g", 1, 2, Form::Native);
     rig.reply(1, Status::Resync, Some((1, SECOND)));
-    rig.reply(1, Status::Resync, Some((1, SECOND)));
+    rig.reply_to(1, 1, Status::Resync, Some((1, SECOND)));
     assert_eq!((rig.requests().len(), rig.answers()), (2, vec![]), "attempt 2 is under way");
     rig.reply(1, Status::Ok, Some((1, SECOND)));
     assert_eq!(rig.answers(), [(1, "ok", Outcome::Executed, 2)]);
@@ -266,7 +276,7 @@ fn an_old_resync_does_not_send_again_what_may_be_running() {
     rig.reply(1, Status::Resync, Some((2, SECOND)));
     assert_eq!(rig.requests().len(), 3);
     // The second copy of the first incarnation's answer, while the second incarnation may be at work.
-    rig.reply(1, Status::Resync, Some((1, SECOND)));
+    rig.reply_to(1, 1, Status::Resync, Some((1, SECOND)));
     assert_eq!((rig.requests().len(), rig.answers()), (3, vec![]));
     rig.reply(1, Status::Ok, Some((2, SECOND)));
     assert_eq!(rig.answers(), [(1, "ok", Outcome::Executed, 3)]);
@@ -277,11 +287,11 @@ fn the_deadline_ends_every_call() {
     use Outcome::{NotExecuted, Unknown};
     type Act = fn(&mut Rig);
     let table: &[(&str, Act, &str, Outcome, u32)] = &[
-        ("sent", |_| {}, "no_reply", Unknown, 1),
+        ("sent", |_| {}, "no_reply", Unknown, 2),
         ("link lost after it was sent", |rig| rig.core.disconnected(), "no_reply", Unknown, 1),
-        ("sent again", |rig| rig.reply(1, Status::Resync, Some((1, SECOND))), "no_reply", Unknown, 2),
+        ("sent anew", |rig| rig.reply(1, Status::Resync, Some((1, SECOND))), "no_reply", Unknown, 3),
         (
-            "link lost before it could be sent again",
+            "link lost before it could be sent anew",
             |rig| {
                 rig.desk.full = true;
                 rig.reply(1, Status::Resync, Some((1, SECOND)));
@@ -298,7 +308,10 @@ fn the_deadline_ends_every_call() {
         act(&mut rig);
         rig.pass(2 * SECOND - 1);
         assert_eq!(rig.answers(), [], "{name}");
-        assert!(rig.core.next_wake(rig.at()).unwrap() <= BootInstant::from_micros(2 * SECOND + 5_000));
+        assert!(
+            rig.core.next_wake(rig.at()).unwrap() <= BootInstant::from_micros(2 * SECOND + 5_000),
+            "{name}"
+        );
         rig.pass(1);
         if *status == "no_reply" {
             // The gateway's own word is still waited for, and nothing more is sent.
@@ -524,7 +537,7 @@ fn what_could_not_be_asked_is_asked_later() {
 fn a_request_that_the_broker_does_not_take_did_nothing() {
     let mut rig = Rig::ready();
     rig.call("g", 1, 1, Form::Native);
-    rig.core.not_taken(rig.at(), About::Call(Uuid::from_u128(1)), "NotAuthorized", &mut rig.desk);
+    rig.core.not_taken(rig.at(), About::Call(Uuid::from_u128(1), 1), "NotAuthorized", &mut rig.desk);
     assert_eq!(rig.answers(), [(1, "unavailable", Outcome::NotExecuted, 1)]);
 }
 

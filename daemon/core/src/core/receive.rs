@@ -2,22 +2,28 @@
 
 use std::time::Duration;
 
-use nowd_protocol::{ErrorBody, MAX_TIMEOUT_MS, Outcome, Received, Request, RequestTopic, Status, Timing};
+use nowd_protocol::{
+    ErrorBody, MAX_TIMEOUT_MS, OUTCOME_METHOD, Outcome, Received, Request, RequestTopic, Status, Timing,
+};
 
-use super::{Core, reply, tell};
+use super::{Core, readdressed, reply, tell};
 use crate::access::Pattern;
 use crate::call::{Asker, Call, State};
-use crate::deadline::{Refusal, judge, judge_compat};
+use crate::deadline::{Judged, Refusal, judge, judge_compat};
 use crate::event::{Action, Drop, Ended, Receipt, RecordKind, ReplyBody};
+use crate::journal::{JournalLine, PastCall};
 use crate::lane::Entry;
-use crate::memory::Recall;
+use crate::memory::{Mark, Recall};
 use crate::settings::Method;
 use crate::time::Instant;
 
+/// How many repeats of a call are answered together with it; more of them while it runs get no answer of their own.
+const MOST_JOINED: usize = 8;
+
 /// Where an answer goes and what it is about, while a request is judged.
-struct Asked<'r> {
-    request: &'r Request,
-    compat: bool,
+pub(super) struct Asked<'r> {
+    pub(super) request: &'r Request,
+    pub(super) compat: bool,
 }
 
 impl<P: Clone> Core<P> {
@@ -41,33 +47,66 @@ impl<P: Clone> Core<P> {
             Received::Request(request) => request,
             Received::Faulty(topic, fault) => {
                 let refusal = Refusal::new(Status::InvalidRequest, fault.to_string());
-                let reply = answer(topic, &refusal);
-                let asker =
-                    Asker { topic: reply.topic.clone(), caller: None, traceparent: None, attempt: 1, compat };
-                return tell(&asker, reply, RecordKind::Answered, actions);
+                let asker = Asker { topic, caller: None, traceparent: None, attempt: 1, compat };
+                return tell(&asker, answer(&asker, &refusal), RecordKind::Answered, actions);
             }
         };
         self.memory.forget(now);
         let asked = Asked { request: &request, compat };
-        match self.memory.recall(&request) {
-            Recall::New => {}
-            Recall::Joined => return,
-            Recall::Answered(reply) => return tell(&asked.asker(), *reply, RecordKind::Repeated, actions),
-            Recall::Conflict => {
+        if request.topic.method.as_str() == OUTCOME_METHOD {
+            return self.ask_again(now, &asked, receipt, actions);
+        }
+        let asker = asked.asker();
+        match self.recall(&request) {
+            Ok(Recall::New | Recall::Again) => {}
+            Ok(Recall::Joined(key)) => {
+                let call = key.and_then(|key| self.calls.get_mut(&key));
+                if let Some(call) = call.filter(|call| call.joined.len() < MOST_JOINED) {
+                    call.joined.push(asker);
+                }
+                return;
+            }
+            Ok(Recall::Answered(reply)) => {
+                return tell(&asker, readdressed(*reply, &asker), RecordKind::Repeated, actions);
+            }
+            Ok(Recall::Conflict) => {
+                // A copy of this one must meet the same, however long it takes.
+                let longest = request.timeout.map_or(Duration::ZERO, Duration::from_millis);
+                self.memory
+                    .keep_until(request.topic.id, now.after(longest).after(self.settings.limits.remember));
                 let refusal = Refusal::new(Status::Conflict, "this id was used for another request");
                 return asked.refuse(&refusal, actions);
             }
+            Err(refusal) => return asked.refuse(&refusal, actions),
         }
         match self.admit(now, &asked, receipt, params) {
             Ok(admitted) => self.enter(now, &asked, admitted, actions),
             Err((refusal, remember)) => {
-                let reply = answer(request.topic.clone(), &refusal);
+                let reply = answer(&asker, &refusal);
                 if let Some(until) = remember {
                     self.memory.refuse(&request, until, &reply);
                 }
-                tell(&asked.asker(), reply, RecordKind::Answered, actions);
+                tell(&asker, reply, RecordKind::Answered, actions);
             }
         }
+    }
+
+    /// What is known of the request's id, here and in the journal. What came through another return address, or to an
+    /// earlier incarnation, is told only to those who may call.
+    fn recall(&self, request: &Request) -> Result<Recall, Refusal> {
+        let recalled = self.memory.recall(request);
+        let past = if matches!(recalled, Recall::New) { self.journal.recall(request) } else { None };
+        if past.is_some() || self.memory.is_of_another(request) {
+            self.permitted(request)?;
+        }
+        Ok(match past {
+            None => recalled,
+            Some(PastCall::Conflict) => Recall::Conflict,
+            Some(PastCall::Answered(ended)) => {
+                let asker = Asked { request, compat: self.is_compat(&request.topic) }.asker();
+                Recall::Answered(Box::new(reply(&asker, ended, Timing::default())))
+            }
+        })
     }
 
     fn drop(&self, topic: &RequestTopic, receipt: Receipt) -> Option<Drop> {
@@ -95,22 +134,13 @@ impl<P: Clone> Core<P> {
         receipt: Receipt,
         params: Result<P, ErrorBody>,
     ) -> Result<Admitted<P>, (Refusal, Option<Instant>)> {
-        let (request, compat) = (asked.request, asked.compat);
-        let name = request.topic.method.as_str();
-        let Some(method) = self.method(name) else {
-            return Err((Refusal::new(Status::UnknownMethod, format!("there is no method {name:?}")), None));
-        };
-        if method.internal || !self.may_call(method, request) {
-            return Err((Refusal::new(Status::Forbidden, format!("this caller may not use {name:?}")), None));
-        }
+        let request = asked.request;
+        let method = self.permitted(request).map_err(|refusal| (refusal, None))?;
         let (max_timeout, min_budget) = (method.max_timeout, method.min_budget);
         let (lane, stop) = (method.lane.clone(), method.stop);
+        let journal = self.settings.journal && !method.idempotent;
         let params = params.map_err(|error| (Refusal { status: Status::InvalidRequest, error }, None))?;
-        let judged = if compat {
-            judge_compat(now, receipt, request, &self.settings.compat, max_timeout)
-        } else {
-            judge(now, receipt, request, self.settings.incarnation, max_timeout)
-        };
+        let judged = self.judge(now, asked, receipt, max_timeout);
         let judged = match judged {
             Ok(judged) => judged,
             Err(refusal) => {
@@ -125,10 +155,14 @@ impl<P: Clone> Core<P> {
             return Err((full(), None));
         }
         let refuse = |status, message: &str| Err((Refusal::new(status, message), Some(judged.deadline)));
+        if let Some(locked) = self.locked() {
+            return Err((locked, Some(judged.deadline)));
+        }
         if self.stopping {
             return refuse(Status::Unavailable, "the gateway is stopping");
         }
-        let admitted = Admitted { params, deadline: judged.deadline, budget: judged.budget, lane, stop };
+        let admitted =
+            Admitted { params, deadline: judged.deadline, budget: judged.budget, lane, stop, journal };
         match self.lanes.get(&admitted.lane).map_or(Entry::Stuck, |lane| lane.entry(stop)) {
             Entry::Wait if now >= judged.deadline.before(min_budget) => {
                 refuse(Status::Busy, "earlier calls run, and too little time is left to wait for them")
@@ -137,6 +171,30 @@ impl<P: Clone> Core<P> {
             Entry::Full => refuse(Status::Busy, "as many calls wait as may wait; try again later"),
             Entry::Stuck => refuse(Status::Unavailable, "an earlier call hangs and holds the device"),
         }
+    }
+
+    /// The method that is called, if it is there for this caller.
+    fn permitted(&self, request: &Request) -> Result<&Method, Refusal> {
+        let name = request.topic.method.as_str();
+        let Some(method) = self.method(name) else {
+            return Err(Refusal::new(Status::UnknownMethod, format!("there is no method {name:?}")));
+        };
+        if method.internal || !self.may_call(method, request) {
+            return Err(Refusal::new(Status::Forbidden, format!("this caller may not use {name:?}")));
+        }
+        Ok(method)
+    }
+
+    /// The deadline.
+    pub(super) fn judge(
+        &self,
+        now: Instant,
+        asked: &Asked<'_>,
+        receipt: Receipt,
+        max_timeout: Duration,
+    ) -> Result<Judged, Refusal> {
+        let judge = if asked.compat { judge_compat } else { judge };
+        judge(now, receipt, asked.request, &self.settings, max_timeout)
     }
 
     /// A request that was answered `resync` could be admitted later, when the clock has come to be trusted or the
@@ -167,11 +225,12 @@ impl<P: Clone> Core<P> {
         admitted: Admitted<P>,
         actions: &mut Vec<Action<P>>,
     ) {
-        let Admitted { params, deadline, budget, lane, stop } = admitted;
+        let Admitted { params, deadline, budget, lane, stop, journal } = admitted;
         let key = self.new_key();
-        self.memory.start(asked.request, deadline);
+        self.memory.start(asked.request, deadline, key);
+        let id = asked.request.topic.id;
         let call = Call {
-            id: asked.request.topic.id,
+            id,
             method: asked.request.topic.method.as_str().to_owned(),
             lane: lane.clone(),
             params,
@@ -179,6 +238,8 @@ impl<P: Clone> Core<P> {
             budget,
             received: now,
             asker: Some(asked.asker()),
+            joined: Vec::new(),
+            journal: journal.then(|| JournalLine::Started { id, mark: Mark::of(asked.request) }),
             state: State::Waiting,
             timer: None,
         };
@@ -205,10 +266,11 @@ struct Admitted<P> {
     budget: Duration,
     lane: String,
     stop: bool,
+    journal: bool,
 }
 
 impl Asked<'_> {
-    fn asker(&self) -> Asker {
+    pub(super) fn asker(&self) -> Asker {
         Asker {
             topic: self.request.topic.clone(),
             caller: self.request.caller.clone(),
@@ -218,8 +280,9 @@ impl Asked<'_> {
         }
     }
 
-    fn refuse<P>(&self, refusal: &Refusal, actions: &mut Vec<Action<P>>) {
-        tell(&self.asker(), answer(self.request.topic.clone(), refusal), RecordKind::Answered, actions);
+    pub(super) fn refuse<P>(&self, refusal: &Refusal, actions: &mut Vec<Action<P>>) {
+        let asker = self.asker();
+        tell(&asker, answer(&asker, refusal), RecordKind::Answered, actions);
     }
 }
 
@@ -227,12 +290,12 @@ fn full() -> Refusal {
     Refusal::new(Status::Busy, "this client has more calls to be remembered than fit; try again later")
 }
 
-fn answer(topic: RequestTopic, refusal: &Refusal) -> ReplyBody {
+fn answer(asker: &Asker, refusal: &Refusal) -> ReplyBody {
     let ended = Ended {
         status: refusal.status,
         outcome: Outcome::NotExecuted,
         response: None,
         error: Some(refusal.error.clone()),
     };
-    reply(topic, ended, Timing::default())
+    reply(asker, ended, Timing::default())
 }

@@ -1,15 +1,19 @@
 use std::num::NonZeroU16;
 use std::time::Duration;
 
-use nowd_protocol::{Level, NotAfter, RawValue, Received, Request, Uuid};
+use nowd_protocol::{Level, NotAfter, RawValue, Received, Request, RequestTopic, Uuid};
 
 use super::*;
 use crate::access::Pattern;
 use crate::event::Receipt;
+use crate::memory::Mark;
 use crate::settings::{self, Compat, Limits};
 
 mod admission;
+mod journal;
 mod lanes;
+mod lockout;
+mod outcome;
 mod properties;
 mod repeats;
 
@@ -30,6 +34,7 @@ fn method(lane: &str) -> settings::Method {
         allow: None,
         stop: false,
         internal: false,
+        idempotent: false,
         on_timeout: None,
         on_stop: None,
     }
@@ -68,11 +73,13 @@ fn settings() -> Settings {
     Settings {
         target: Level::new("gw").unwrap(),
         incarnation: INCARNATION,
+        started: Instant::from_micros(0),
         methods,
         lanes: [("window".into(), lane(1, 2)), ("wide".into(), lane(3, 2))].into(),
         access_default: vec![Pattern::new("*")],
         compat: Compat { prefixes: vec!["old-".into()], budget: Duration::from_secs(1) },
         limits: Limits::default(),
+        journal: false,
         new_id: || Uuid::from_u128(0x5afe),
     }
 }
@@ -108,6 +115,7 @@ fn ok() -> Ended {
 struct Bench {
     core: Core<u8>,
     keys: BTreeMap<u128, CallKey>,
+    journal: Vec<JournalLine>,
 }
 
 impl Bench {
@@ -116,7 +124,7 @@ impl Bench {
     }
 
     fn with(settings: Settings) -> Self {
-        Self { core: Core::new(settings), keys: BTreeMap::new() }
+        Self { core: Core::new(settings, []), keys: BTreeMap::new(), journal: Vec::new() }
     }
 
     fn handle(&mut self, ms: u64, event: Event<u8>) -> Vec<String> {
@@ -130,6 +138,18 @@ impl Bench {
                     format!("start {:x} {}", start.id.as_u128(), start.method)
                 }
                 Action::Cancel(_) => "cancel".into(),
+                Action::Journal { line, then } => {
+                    let (what, id) = match line {
+                        JournalLine::Started { id, .. } => ("started".to_owned(), id),
+                        JournalLine::Ended { id, status, .. } => (status.as_str().to_owned(), id),
+                        JournalLine::NotStarted { id } => ("not started".to_owned(), id),
+                    };
+                    self.journal.push(line);
+                    if let Some(key) = then {
+                        self.keys.insert(id.as_u128(), key);
+                    }
+                    format!("journal {:x} {what}", id.as_u128())
+                }
                 Action::Reply(reply) => {
                     format!("reply {:x} {}", reply.topic.id.as_u128(), reply.status.as_str())
                 }

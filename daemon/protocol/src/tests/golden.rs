@@ -60,6 +60,7 @@ fn replies() {
     let stamp = GatewayStamp {
         incarnation: INCARNATION.parse().unwrap(),
         now: 86_399_500_000,
+        started: Some(1_234_567),
         version: "0.1.0".into(),
     };
     let ok = Reply {
@@ -69,6 +70,7 @@ fn replies() {
         outcome: Outcome::Executed,
         error: None,
         timing: Some(Timing { queue: 12, plugin: 345, total: 371 }),
+        attempt: Some(2),
         gateway: Some(stamp),
     };
     let failed = Reply {
@@ -87,6 +89,10 @@ fn replies() {
     ] {
         assert_eq!(reply.payload(), golden.trim_end());
         assert_eq!(Reply::parse(golden.as_bytes()).unwrap().payload(), golden.trim_end());
+        // Gateways that say neither which attempt they answer nor when they began are understood too.
+        let less = golden.replace(r#","attempt":2"#, "").replace(r#""started":1234567,"#, "");
+        let less = Reply::parse(less.as_bytes()).unwrap();
+        assert_eq!((less.attempt, less.gateway.unwrap().started), (None, None));
     }
     let sample = Reply::parse(include_bytes!("../../golden/reply-compat.json")).unwrap();
     assert_eq!((sample.status, sample.outcome), (ReplyStatus::Known(Status::Ok), Outcome::Executed));
@@ -110,5 +116,36 @@ fn presences() {
     ] {
         assert_eq!(presence.payload(), golden.trim_end());
         assert_eq!(Presence::parse(golden.as_bytes()).unwrap(), presence);
+    }
+}
+
+#[test]
+fn questions_about_calls() {
+    let golden = include_str!("../../golden/outcome-request.json").trim_end();
+    let question = OutcomeQuery { id: ID.parse().unwrap() };
+    assert_eq!(question.payload().get(), golden);
+    assert_eq!(OutcomeQuery::parse(&raw(golden)).unwrap(), question);
+    for wrong in ["null", "[]", "{}", r#"{"id": 7}"#, r#"{"id": "not an id"}"#] {
+        assert!(OutcomeQuery::parse(&raw(wrong)).is_err(), "{wrong}");
+    }
+    let done = Ending {
+        status: "timeout".into(),
+        outcome: Outcome::Unknown,
+        error: Some(ErrorBody { code: "timeout".into(), message: "no result came".into() }),
+        response: None,
+    };
+    let late = Ending {
+        status: "ok".into(),
+        outcome: Outcome::Executed,
+        error: None,
+        response: Some(raw(r#"{"percent":40}"#)),
+    };
+    let full = OutcomeReport { state: CallState::Ended, answer: Some(done), late: Some(late) };
+    for (report, golden) in [
+        (full, include_str!("../../golden/outcome-ended.json")),
+        (OutcomeReport::bare(CallState::Running), include_str!("../../golden/outcome-running.json")),
+        (OutcomeReport::bare(CallState::NotKnown), include_str!("../../golden/outcome-not-known.json")),
+    ] {
+        assert_eq!(report.response().get(), golden.trim_end());
     }
 }

@@ -8,11 +8,25 @@ use super::*;
 
 #[derive(Debug, Clone, Copy)]
 enum Happening {
-    Call { target: usize, seconds: u64, compat: bool },
+    Call {
+        target: usize,
+        seconds: u64,
+        compat: bool,
+    },
     Gone(prop::sample::Index),
-    Presence { target: usize, online: bool, session: u128 },
+    Presence {
+        target: usize,
+        online: bool,
+        session: u128,
+    },
     Echo(prop::sample::Index),
-    Reply { call: prop::sample::Index, status: usize, incarnation: Option<u128> },
+    Reply {
+        call: prop::sample::Index,
+        attempt: prop::sample::Index,
+        status: usize,
+        incarnation: Option<u128>,
+        old: bool,
+    },
     NotTaken(prop::sample::Index),
     Connected,
     Disconnected,
@@ -33,8 +47,8 @@ fn happening() -> impl Strategy<Value = Happening> {
         4 => (0..3_usize, any::<bool>(), 0..3_u128)
             .prop_map(|(target, online, session)| H::Presence { target, online, session }),
         3 => any::<prop::sample::Index>().prop_map(H::Echo),
-        6 => (any::<prop::sample::Index>(), 0..4_usize, prop::option::of(0..3_u128))
-            .prop_map(|(call, status, incarnation)| H::Reply { call, status, incarnation }),
+        6 => (any::<prop::sample::Index>(), any::<prop::sample::Index>(), 0..4_usize, prop::option::of(0..3_u128), any::<bool>())
+            .prop_map(|(call, attempt, status, incarnation, old)| H::Reply { call, attempt, status, incarnation, old }),
         1 => any::<prop::sample::Index>().prop_map(H::NotTaken),
         2 => Just(H::Connected),
         1 => Just(H::Disconnected),
@@ -48,13 +62,15 @@ fn happening() -> impl Strategy<Value = Happening> {
 #[derive(Default)]
 struct Known {
     target: usize,
-    published: u32,
-    /// An attempt was published that nothing was heard of.
-    undecided: bool,
-    /// Its fate was told by somebody else than this side.
-    told: bool,
-    /// The incarnations that it was sent to or heard of.
-    met: BTreeSet<Uuid>,
+    /// What was published, without the numbers of the attempts.
+    published: Vec<Request>,
+    /// The first attempt of the last round.
+    round: usize,
+    /// The attempts that may have run or may still run.
+    undecided: BTreeSet<usize>,
+    deadline: u64,
+    compat: bool,
+    repeats: u32,
     gone: bool,
     answers: u32,
 }
@@ -74,7 +90,8 @@ impl World {
         match happening {
             Happening::Call { target, seconds, compat } => {
                 let id = u128::try_from(self.calls.len()).unwrap();
-                self.calls.push(Known { target, ..Known::default() });
+                let deadline = rig.now + seconds * SECOND;
+                self.calls.push(Known { target, deadline, compat, ..Known::default() });
                 let form = if compat { Form::Compat } else { Form::Native };
                 rig.call(TARGETS[target], id, seconds, form);
             }
@@ -91,28 +108,36 @@ impl World {
                 let topic = self.probes[n].clone();
                 rig.message(&topic, "");
             }
-            Happening::Reply { call, status, incarnation } => {
+            Happening::Reply { call, attempt, status, incarnation, old } => {
                 let Some(n) = pick(call, self.calls.len()) else { return };
                 let id = u128::try_from(n).unwrap();
                 let known = &mut self.calls[n];
-                if STATUSES[status] == Status::Resync && known.undecided {
-                    // One from an incarnation that the call has met may be the second copy of an earlier answer.
-                    let new = |incarnation| known.met.insert(Uuid::from_u128(incarnation));
-                    known.undecided = !incarnation.is_none_or(new);
+                let Some(attempt) = pick(attempt, known.published.len()) else { return };
+                if STATUSES[status].outcome() == Some(Outcome::NotExecuted) && attempt >= known.round {
+                    // One that began only now says nothing of what was published before.
+                    let vouches = incarnation.is_none() || old;
+                    known.undecided.retain(|_| !vouches);
                 }
-                known.told = true;
-                let reply = reply(
-                    id,
-                    STATUSES[status],
-                    incarnation.map(|incarnation| (incarnation, now.as_micros())),
-                );
+                let stamp = incarnation.map(|incarnation| (incarnation, now.as_micros()));
+                let mut reply = reply(id, STATUSES[status], stamp);
+                reply.attempt = Some(u32::try_from(attempt + 1).unwrap());
+                if let Some(stamp) = &mut reply.gateway {
+                    stamp.now += 1_000 * SECOND;
+                    stamp.started = Some(if old { 0 } else { stamp.now });
+                }
+                if STATUSES[status] == Status::Ok {
+                    known.undecided.clear();
+                }
                 let topic = ReplyTopic(topic(TARGETS[known.target], id)).to_string();
                 rig.message(&topic, &reply.payload());
             }
             Happening::NotTaken(index) => {
                 let Some(n) = pick(index, self.calls.len()) else { return };
-                self.calls[n].told = true;
-                let about = About::Call(Uuid::from_u128(u128::try_from(n).unwrap()));
+                let known = &mut self.calls[n];
+                let Some(attempt) = known.published.len().checked_sub(1) else { return };
+                known.undecided.remove(&attempt);
+                let id = Uuid::from_u128(u128::try_from(n).unwrap());
+                let about = About::Call(id, u32::try_from(attempt + 1).unwrap());
                 rig.core.not_taken(now, about, "NotAuthorized", &mut rig.desk);
             }
             Happening::Connected => {
@@ -137,18 +162,28 @@ impl World {
         for (publish, about) in &desk.published[self.seen.0..] {
             match about {
                 About::Probe(_) => self.probes.push(publish.topic.clone()),
-                About::Call(id) => {
+                About::Call(id, attempt) => {
                     let known = &mut self.calls[usize::try_from(id.as_u128()).unwrap()];
                     assert!(self.rig.core.link_up, "published without a link");
-                    assert!(!known.undecided, "sent again while an attempt may be running");
+                    assert!(self.rig.now < known.deadline, "published after its deadline");
                     assert_eq!(known.answers, 0, "published after its answer");
-                    known.undecided = true;
-                    let payload: serde_json::Value = serde_json::from_slice(&publish.payload).unwrap();
-                    let incarnation = payload["not_after"]["incarnation"].as_str();
-                    known.met.extend(incarnation.map(|text| text.parse::<Uuid>().unwrap()));
-                    known.told = false;
-                    known.published += 1;
-                    assert!(known.published <= 4);
+                    assert_eq!(usize::try_from(*attempt).unwrap(), known.published.len() + 1);
+                    let Ok(Received::Request(request)) = Received::parse(&publish.topic, &publish.payload)
+                    else {
+                        panic!("{publish:?}")
+                    };
+                    let bytes = Request { attempt: 1, ..request };
+                    let same = known.published.last().is_some_and(|last| last.payload() == bytes.payload());
+                    if known.undecided.is_empty() {
+                        known.round = known.published.len();
+                    } else {
+                        assert!(same, "sent under new values while an attempt may be running");
+                        assert!(!known.compat, "sent twice to what may be a device of the sample");
+                        known.repeats += 1;
+                    }
+                    known.undecided.insert(known.published.len());
+                    known.published.push(bytes);
+                    assert!(known.repeats <= 1 && known.published.len() <= 5);
                 }
             }
         }
@@ -156,11 +191,14 @@ impl World {
             let known = &mut self.calls[usize::try_from(answer.id.as_u128()).unwrap()];
             known.answers += 1;
             assert!(!known.gone && known.answers == 1);
-            assert_eq!(answer.attempts, known.published);
+            assert_eq!(usize::try_from(answer.attempts).unwrap(), known.published.len());
             let status = answer.status.as_str();
-            assert!(status != "offline" || known.published == 0, "offline although it was published");
-            assert!(status != "no_reply" || known.undecided, "no_reply although nothing was under way");
-            let may_run = known.undecided && !known.told;
+            assert!(status != "offline" || known.published.is_empty(), "offline although it was published");
+            assert!(
+                status != "no_reply" || !known.undecided.is_empty(),
+                "no_reply although nothing was under way"
+            );
+            let may_run = !known.undecided.is_empty();
             assert!(answer.outcome != Outcome::NotExecuted || !may_run, "{status} although it may run");
         }
         self.seen = (desk.published.len(), desk.answers.len());

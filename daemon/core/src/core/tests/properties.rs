@@ -1,126 +1,222 @@
-//! Laws that hold for every interleaving of requests, results, repeats and jumps of time.
+//! Laws that hold for every interleaving of requests, copies, results, restarts, lockouts and jumps of time.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, HashSet};
 
 use proptest::prelude::*;
 use proptest::sample::Index;
 
 use super::*;
+use crate::event::Wall;
 
 #[derive(Debug, Clone)]
 enum Step {
+    /// A call, or a later attempt of one. The same number of attempt and maker is the same bytes.
     Send {
         id: u128,
         name: usize,
         budget: u64,
         attempt: u32,
-        foreign: bool,
+        deadline: Deadline,
         client: usize,
     },
     /// The same bytes as an earlier request.
     Repeat(Index),
     /// A running call ends, done or refused.
     End(Index, bool),
+    /// The journal writes a line, or fails to.
+    Write(bool),
     /// Time passes: so many milliseconds.
     Wait(u64),
+    /// The wall clock is trusted, or not any more.
+    Trust(bool),
+    Lock(bool),
     Stop,
     Abandon,
+    /// The process is killed and starts again; so many lines of the journal that it had not synced survive.
+    Restart(Index),
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Deadline {
+    Own,
+    OfAnotherIncarnation,
+    ByTimestamp,
 }
 
 const NAMES: [&str; 5] = ["set", "stop", "safe", "wide", "patient"];
 
 fn step() -> impl Strategy<Value = Step> {
+    let deadline = prop_oneof![
+        6 => Just(Deadline::Own), 1 => Just(Deadline::OfAnotherIncarnation), 3 => Just(Deadline::ByTimestamp),
+    ];
     prop_oneof![
-        12 => (0..12_u128, 0..NAMES.len(), 1..2_000_u64, 1..4_u32, prop::bool::weighted(0.1), 0..3_usize).prop_map(
-            |(id, name, budget, attempt, foreign, client)| Step::Send { id, name, budget, attempt, foreign, client }
+        12 => (0..12_u128, 0..NAMES.len(), 1..2_000_u64, 1..4_u32, deadline, 0..3_usize).prop_map(
+            |(id, name, budget, attempt, deadline, client)| Step::Send { id, name, budget, attempt, deadline, client }
         ),
         6 => any::<Index>().prop_map(Step::Repeat),
         8 => (any::<Index>(), any::<bool>()).prop_map(|(which, done)| Step::End(which, done)),
-        8 => (0..3_000_u64).prop_map(Step::Wait),
+        4 => prop::bool::weighted(0.9).prop_map(Step::Write),
+        8 => prop_oneof![9 => 0..3_000_u64, 1 => 0..100_000_u64].prop_map(Step::Wait),
+        2 => any::<bool>().prop_map(Step::Trust),
+        1 => any::<bool>().prop_map(Step::Lock),
         1 => Just(Step::Stop),
         1 => Just(Step::Abandon),
+        2 => any::<Index>().prop_map(Step::Restart),
     ]
+}
+
+/// What a deadline is computed from, and what makes a request what it is.
+type Bytes = (Uuid, Uuid, Option<u64>, Option<u64>, Option<NotAfter>);
+
+fn bytes(request: &Request) -> Bytes {
+    (request.topic.id, Mark::of(request).content, request.timestamp, request.timeout, request.not_after)
 }
 
 /// A core, and what the world has seen of it.
 struct World {
     core: Core<u8>,
+    settings: Settings,
     now: Instant,
-    started: BTreeSet<(String, Uuid)>,
+    /// The request that each call was let in with.
+    asked: BTreeMap<CallKey, Request>,
+    /// Under which incarnation and bytes each id was started, and until when that is remembered.
+    started: BTreeMap<Uuid, Vec<(Uuid, Bytes, Instant)>>,
     /// Which lane each running call holds; safe actions hold none.
     running: BTreeMap<CallKey, Option<String>>,
-    refused_attempts: BTreeSet<(String, Uuid, u32)>,
-    answered: BTreeMap<(String, Uuid), Outcome>,
+    refused: HashSet<Bytes>,
+    /// What each id was answered by this incarnation, and until when that is remembered.
+    answered: BTreeMap<Uuid, (Outcome, Instant)>,
     sent: Vec<Request>,
+    disk: Vec<JournalLine>,
+    unsynced: Vec<(JournalLine, Option<CallKey>)>,
+    trusted: bool,
+    locked: bool,
 }
 
 impl World {
+    fn new(journal: bool) -> Self {
+        let mut settings = settings();
+        let remember = Duration::from_secs(3);
+        settings.limits =
+            Limits { ids_per_client: 6, clients: 2, remember, response_bytes: 10, journaled: 1_000 };
+        settings.journal = journal;
+        settings.started = at(0);
+        Self {
+            core: Core::new(settings.clone(), []),
+            settings,
+            now: at(1),
+            asked: BTreeMap::new(),
+            started: BTreeMap::new(),
+            running: BTreeMap::new(),
+            refused: HashSet::new(),
+            answered: BTreeMap::new(),
+            sent: Vec::new(),
+            disk: Vec::new(),
+            unsynced: Vec::new(),
+            trusted: false,
+            locked: false,
+        }
+    }
+
     fn handle(&mut self, event: Event<u8>) {
         let cause = if let Event::Received { message: Received::Request(request), .. } = &event {
             Some(request.clone())
         } else {
             None
         };
-        for action in self.core.handle(self.now, event) {
+        let actions = self.core.handle(self.now, event);
+        for (key, call) in &self.core.calls {
+            if let Some(cause) = cause.as_ref().filter(|cause| cause.topic.id == call.id) {
+                self.asked.entry(*key).or_insert_with(|| cause.clone());
+            }
+        }
+        for action in actions {
             match action {
-                Action::Start(start) => self.start(&start, cause.as_ref()),
+                Action::Start(start) => self.start(&start),
                 Action::Reply(reply) => self.reply(&reply, cause.as_ref()),
+                Action::Journal { line, then } => self.unsynced.push((line, then)),
                 Action::Cancel(_) | Action::Record(_) | Action::Dropped(_) => {}
             }
         }
-        for (lane, settings) in &self.core.settings.lanes {
-            let held = self.running.values().filter(|held| held.as_ref() == Some(lane)).count();
-            assert!(held <= usize::from(settings.concurrency.get()), "a lane is overfull");
+        self.check();
+    }
+
+    fn check(&self) {
+        for (name, lane) in &self.core.lanes {
+            let slots = usize::from(self.settings.lanes[name].concurrency.get());
+            let held = self.running.values().filter(|held| held.as_ref() == Some(name)).count();
+            assert!(held <= slots, "a lane is overfull");
+            // Nobody waits before a free place.
+            assert!(lane.clone().next().is_none(), "a call starves");
         }
-        let slots: usize =
-            self.core.settings.lanes.values().map(|lane| usize::from(lane.concurrency.get())).sum();
-        assert!(self.running.len() <= slots + self.core.settings.methods.len(), "too much runs");
-        let limits = self.core.settings.limits;
+        let slots: usize = self.settings.lanes.values().map(|lane| usize::from(lane.concurrency.get())).sum();
+        assert!(self.running.len() <= slots + self.settings.methods.len(), "too much runs");
+        let limits = self.settings.limits;
         assert!(self.core.remembered() <= limits.ids_per_client * limits.clients, "memory is not bounded");
         assert!(self.core.wake_at().is_none_or(|at| at > self.now), "a timer is overdue");
     }
 
-    fn start(&mut self, start: &Start<u8>, cause: Option<&Request>) {
+    fn start(&mut self, start: &Start<u8>) {
         assert!(self.now < start.deadline, "started at or after its deadline");
         if start.safe_action {
             self.running.insert(start.key, None);
             return;
         }
-        let call = &self.core.calls.get(&start.key);
-        // A call may have ended by another action of the same event; its lane is its method's in any case.
-        let lane = self.core.settings.methods[&start.method].lane.clone();
-        self.running.insert(start.key, Some(lane));
-        let client = call.unwrap().asker.as_ref().unwrap().topic.client.to_string();
-        assert!(self.started.insert((client.clone(), start.id)), "started twice");
-        if let Some(cause) = cause.filter(|cause| cause.topic.id == start.id) {
-            let attempt = (client, start.id, cause.attempt);
-            assert!(!self.refused_attempts.contains(&attempt), "an attempt that was refused was started");
+        assert!(!self.locked, "started under lockout");
+        let request = self.asked[&start.key].clone();
+        let bytes = bytes(&request);
+        // The caller's deadline, by its own clock, which is right here.
+        let true_deadline = request.timestamp.unwrap_or_default() + request.timeout.unwrap();
+        assert!(self.now < at(true_deadline), "started at or after its caller's deadline");
+        assert!(!self.refused.contains(&bytes), "what was refused was started");
+        if self.settings.journal {
+            assert!(
+                self.disk
+                    .iter()
+                    .any(|line| matches!(line, JournalLine::Started { id, .. } if *id == start.id))
+            );
         }
+        let incarnation = self.settings.incarnation;
+        for (before, others, remembered) in self.started.get(&start.id).into_iter().flatten() {
+            assert!(!self.settings.journal, "started twice, in spite of the journal");
+            assert!(*others != bytes, "the same bytes were started twice");
+            assert!(*before != incarnation || *remembered <= self.now, "started twice by one incarnation");
+        }
+        let remembered = start.deadline.after(self.settings.limits.remember);
+        self.started.entry(start.id).or_default().push((incarnation, bytes, remembered));
+        self.running.insert(start.key, Some(self.settings.methods[&start.method].lane.clone()));
     }
 
     fn reply(&mut self, reply: &ReplyBody, cause: Option<&Request>) {
-        let id = (reply.topic.client.to_string(), reply.topic.id);
-        let started = self.started.contains(&id);
+        let id = reply.topic.id;
+        let starts = self.started.get(&id).map(Vec::as_slice).unwrap_or_default();
+        // Without the journal nobody knows of an earlier incarnation; the cloud side does.
+        let ours = |by: &Uuid| self.settings.journal || *by == self.settings.incarnation;
+        let ever = starts.iter().any(|(by, ..)| ours(by));
+        let remembered = starts.iter().any(|(by, _, until)| ours(by) && *until > self.now);
         if reply.outcome == Outcome::NotExecuted {
+            // Unless the device itself said so, or it is about another call.
             let allowed = matches!(reply.status, Status::Conflict | Status::Refused);
-            assert!(!started || allowed, "{} for a call that was started", reply.status.as_str());
-            if let Some(cause) = cause.filter(|cause| cause.topic == reply.topic) {
-                self.refused_attempts.insert((id.0, id.1, cause.attempt));
+            assert!(!remembered || allowed, "{} for a call that was started", reply.status.as_str());
+            if let Some(cause) = cause.filter(|cause| cause.topic == reply.topic && !allowed) {
+                self.refused.insert(bytes(cause));
             }
         } else {
-            assert!(started, "{} for a call that was not started", reply.status.as_str());
-            let before = self.answered.insert(id, reply.outcome);
-            assert!(before.is_none_or(|before| before == reply.outcome), "answered in two ways");
+            // Killed between the journal's line and the start, nobody knows that it was not started.
+            let may_be = self.settings.journal && reply.outcome == Outcome::Unknown;
+            assert!(ever || may_be, "{} for a call that was not started", reply.status.as_str());
+            let until = self.now.after(self.settings.limits.remember);
+            let (before, _) = *self.answered.entry(id).or_insert((reply.outcome, until));
+            assert!(before == reply.outcome || may_be, "answered in two ways");
         }
     }
 
     fn send(&mut self, request: Request) {
         self.sent.push(request.clone());
-        self.handle(Event::Received {
-            message: Received::Request(request),
-            receipt: receipt(),
-            params: Ok(0),
-        });
+        let now_ms = self.now.since(at(0)).as_millis();
+        let wall = Wall { now_ms: u64::try_from(now_ms).unwrap(), error_ms: 1 };
+        let receipt = Receipt { wall: self.trusted.then_some(wall), ..receipt() };
+        self.handle(Event::Received { message: Received::Request(request), receipt, params: Ok(0) });
     }
 
     fn end(&mut self, key: CallKey, ended: Ended) {
@@ -128,20 +224,69 @@ impl World {
         self.handle(Event::Ended { key, ended });
     }
 
+    /// The journal's next line reaches the disk, or does not.
+    fn write(&mut self, kept: bool) {
+        if self.unsynced.is_empty() {
+            return;
+        }
+        let (line, then) = self.unsynced.remove(0);
+        if kept || then.is_none() {
+            self.disk.push(line);
+        }
+        if let Some(key) = then {
+            self.handle(Event::Journaled { key, kept });
+        }
+    }
+
+    fn restart(&mut self, survive: Index) {
+        let survivors = survive.index(self.unsynced.len() + 1);
+        self.disk.extend(self.unsynced.drain(..).take(survivors).map(|(line, _)| line));
+        self.unsynced.clear();
+        self.settings.incarnation = Uuid::from_u128(self.settings.incarnation.as_u128() + 1);
+        self.settings.started = self.now;
+        self.core = Core::new(self.settings.clone(), self.disk.iter().copied());
+        self.running.clear();
+        self.asked.clear();
+        if !self.settings.journal {
+            self.answered.clear();
+        }
+        if self.locked {
+            self.handle(Event::Lockout(Some("as before".into())));
+        }
+    }
+
+    fn new_request(
+        &self,
+        id: u128,
+        name: usize,
+        budget: u64,
+        attempt: u32,
+        deadline: Deadline,
+        client: usize,
+    ) -> Request {
+        let mut request = request(id, NAMES[name], 0);
+        request.topic.client = Level::new(format!("app{client}")).unwrap();
+        request.attempt = attempt;
+        request.timeout = Some(budget);
+        request.timestamp = Some(u64::try_from(self.now.since(at(0)).as_millis()).unwrap());
+        let incarnation = match deadline {
+            Deadline::Own => self.settings.incarnation,
+            Deadline::OfAnotherIncarnation => Uuid::from_u128(9),
+            Deadline::ByTimestamp => {
+                request.not_after = None;
+                return request;
+            }
+        };
+        let deadline = self.now.after(Duration::from_millis(budget));
+        request.not_after = Some(NotAfter { incarnation, at: deadline.as_micros() });
+        request
+    }
+
     fn step(&mut self, step: &Step) {
         match *step {
-            Step::Send { id, name, budget, attempt, foreign, client } => {
-                let mut request = request(id, NAMES[name], 0);
-                request.topic.client = Level::new(format!("app{client}")).unwrap();
-                request.attempt = attempt;
-                request.timeout = Some(budget);
-                let incarnation = if foreign { Uuid::from_u128(9) } else { INCARNATION };
-                let deadline = self.now.after(Duration::from_millis(budget));
-                request.not_after = Some(NotAfter { incarnation, at: deadline.as_micros() });
-                // A cloud side numbers its attempts: the same number is the same bytes.
-                let key = |r: &Request| (r.topic.client.clone(), r.topic.id, r.attempt);
-                let twin = self.sent.iter().find(|sent| key(sent) == key(&request)).cloned();
-                self.send(twin.unwrap_or(request));
+            Step::Send { id, name, budget, attempt, deadline, client } => {
+                let request = self.new_request(id, name, budget, attempt, deadline, client);
+                self.send(request);
             }
             Step::Repeat(ref which) if !self.sent.is_empty() => self.send(which.get(&self.sent).clone()),
             Step::End(ref which, done) if !self.running.is_empty() => {
@@ -154,14 +299,38 @@ impl World {
                 };
                 self.end(key, if done { ok() } else { refused });
             }
+            Step::Repeat(_) | Step::End(..) => {}
+            Step::Write(kept) => self.write(kept),
             Step::Wait(ms) => {
                 self.now = self.now.after(Duration::from_millis(ms));
+                let now = self.now;
+                self.answered.retain(|_, (_, until)| self.settings.journal || *until > now);
                 self.handle(Event::Time);
+            }
+            Step::Trust(trusted) => self.trusted = trusted,
+            Step::Lock(locked) => {
+                self.locked = locked;
+                self.handle(Event::Lockout(locked.then(|| "somebody works here".into())));
             }
             Step::Stop => self.handle(Event::Stop),
             Step::Abandon => self.handle(Event::Abandon),
-            Step::Repeat(_) | Step::End(..) => {}
+            Step::Restart(survive) => self.restart(survive),
         }
+    }
+
+    /// Every call that was started and has had its time has its answer, and in the end nothing is left.
+    fn finish(mut self) {
+        while !self.unsynced.is_empty() {
+            self.write(true);
+        }
+        self.step(&Step::Wait(60_000));
+        self.step(&Step::Wait(60_000)); // safe actions that the first wait has started
+        assert_eq!(self.core.unanswered(), 0);
+        while let Some(key) = self.running.keys().next().copied() {
+            self.end(key, ok());
+        }
+        assert_eq!(self.core.calls(), 0);
+        assert_eq!(self.core.wake_at(), None);
     }
 }
 
@@ -170,30 +339,11 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases * 8, ..ProptestConfig::default() })]
 
     #[test]
-    fn laws(steps in prop::collection::vec(step(), 1..60)) {
-        let mut settings = settings();
-        let remember = Duration::from_secs(600);
-        settings.limits = Limits { ids_per_client: 6, clients: 2, remember, response_bytes: 10 };
-        let mut world = World {
-            core: Core::new(settings),
-            now: at(0),
-            started: BTreeSet::new(),
-            running: BTreeMap::new(),
-            refused_attempts: BTreeSet::new(),
-            answered: BTreeMap::new(),
-            sent: Vec::new(),
-        };
+    fn laws(journal in any::<bool>(), steps in prop::collection::vec(step(), 1..60)) {
+        let mut world = World::new(journal);
         for step in steps {
             world.step(&step);
         }
-        // Every call that was started and has had its time has its answer, and in the end nothing is left.
-        world.step(&Step::Wait(60_000));
-        world.step(&Step::Wait(60_000)); // safe actions that the first wait has started
-        prop_assert_eq!(world.core.unanswered(), 0);
-        while let Some(key) = world.running.keys().next().copied() {
-            world.end(key, ok());
-        }
-        prop_assert_eq!(world.core.calls(), 0);
-        prop_assert_eq!(world.core.wake_at(), None);
+        world.finish();
     }
 }

@@ -9,7 +9,8 @@ fn a_repeat_joins_or_is_answered_from_memory() {
     assert_eq!(bench.send(0, request(1, "set", 1_000)), ["start 1 set"]);
     assert_eq!(bench.send(1, request(1, "set", 1_000)), [""; 0]);
     assert_eq!(bench.send(2, Request { attempt: 2, ..request(1, "set", 1_000) }), [""; 0]);
-    assert_eq!(bench.end(10, 1, ok()), ["reply 1 ok"]);
+    let each = ["reply 1 ok", "reply 1 ok", "record 1 Repeated ok", "reply 1 ok", "record 1 Repeated ok"];
+    assert_eq!(bench.end(10, 1, ok()), each, "each attempt is answered");
     assert_eq!(bench.send(20, request(1, "set", 1_000)), ["reply 1 ok", "record 1 Repeated ok"]);
     // Executed is executed, whatever deadline the repeat has.
     let later = Request { attempt: 2, ..request(1, "set", 3_000) };
@@ -25,10 +26,10 @@ fn other_content_is_a_conflict() {
     assert_eq!(bench.send(1, request(1, "other", 1_000)), ["reply 1 conflict"]);
     let caller = Request { caller: Some("another".into()), ..request(1, "set", 1_000) };
     assert_eq!(bench.send(1, caller), ["reply 1 conflict"]);
-    // The same id of another client is another call.
+    // Whoever sends it.
     let mut client = request(1, "wide", 1_000);
     client.topic.client = Level::new("app2").unwrap();
-    assert_eq!(bench.send(1, client), ["start 1 wide"]);
+    assert_eq!(bench.send(1, client), ["reply 1 conflict"]);
 }
 
 #[test]
@@ -69,8 +70,13 @@ fn an_attempt_after_resync_is_judged_anew_and_the_first_is_not() {
 #[test]
 fn a_full_memory_refuses_only_its_author_and_never_starts_a_forgotten_one() {
     let mut settings = settings();
-    settings.limits =
-        Limits { ids_per_client: 2, clients: 2, remember: Duration::from_secs(1), response_bytes: 10 };
+    settings.limits = Limits {
+        ids_per_client: 2,
+        clients: 2,
+        remember: Duration::from_secs(1),
+        response_bytes: 10,
+        ..Limits::default()
+    };
     let mut bench = Bench::with(settings);
     bench.send(0, request(1, "wide", 100));
     bench.send(0, request(2, "wide", 100));
@@ -121,4 +127,114 @@ fn responses_are_bounded_and_outcomes_stay() {
     };
     assert_eq!(kept(1), (Status::Ok, None));
     assert_eq!(kept(2), (Status::Ok, Some("\"abc\"".into())));
+}
+
+#[test]
+fn a_call_is_the_same_through_another_return_address() {
+    let mut bench = Bench::new();
+    let through = |client: &str, name: &str, id| {
+        let mut request = request(id, name, 1_000);
+        request.topic.client = Level::new(client).unwrap();
+        Request { caller: Some("arn:aws:iam::1:role/ops".into()), ..request }
+    };
+    assert_eq!(bench.send(0, through("one", "set", 1)), ["start 1 set"]);
+    assert_eq!(bench.send(1, through("two", "set", 1)), [""; 0], "it joins");
+    let event = Event::Ended { key: bench.keys[&1], ended: ok() };
+    let replies: Vec<_> = bench.core.handle(at(2), event).into_iter().filter_map(to).collect();
+    assert_eq!(replies, ["one", "two"]);
+    let message = Received::Request(through("three", "set", 1));
+    let event = Event::Received { message, receipt: receipt(), params: Ok(0) };
+    let replies: Vec<_> = bench.core.handle(at(3), event).into_iter().filter_map(to).collect();
+    assert_eq!(replies, ["three"]);
+    // What is remembered is told only to those who may call.
+    let secret = |client| Request { caller: None, ..through(client, "ops", 2) };
+    assert_eq!(bench.send(4, secret("ops-1")), ["start 2 ops"]);
+    assert_eq!(bench.send(4, secret("app")), ["reply 2 forbidden"]);
+}
+
+fn to(action: Action<u8>) -> Option<String> {
+    if let Action::Reply(reply) = action { Some(reply.topic.client.to_string()) } else { None }
+}
+
+#[test]
+fn each_reply_says_which_attempt_it_answers() {
+    let mut bench = Bench::new();
+    bench.send(0, Request { attempt: 3, ..request(1, "set", 1_000) });
+    bench.send(1, Request { attempt: 4, ..request(1, "set", 1_000) });
+    let event = Event::Ended { key: bench.keys[&1], ended: ok() };
+    let attempts = |actions: Vec<Action<u8>>| {
+        let attempt = |action| if let Action::Reply(reply) = action { Some(reply.attempt) } else { None };
+        actions.into_iter().filter_map(attempt).collect::<Vec<_>>()
+    };
+    assert_eq!(attempts(bench.core.handle(at(2), event)), [3, 4]);
+    let message = Received::Request(Request { attempt: 7, ..request(1, "set", 1_000) });
+    let event = Event::Received { message, receipt: receipt(), params: Ok(0) };
+    assert_eq!(attempts(bench.core.handle(at(3), event)), [7]);
+}
+
+#[test]
+fn only_so_many_repeats_of_a_running_call_are_answered() {
+    let mut bench = Bench::new();
+    bench.send(0, request(1, "set", 1_000));
+    for _ in 0..20 {
+        assert_eq!(bench.send(1, request(1, "set", 1_000)), [""; 0]);
+    }
+    let replies = bench.end(2, 1, ok()).into_iter().filter(|word| word.starts_with("reply")).count();
+    assert_eq!(replies, 9);
+}
+
+#[test]
+fn a_call_made_anew_under_its_id_may_run_if_the_earlier_one_did_not() {
+    let mut bench = Bench::new();
+    for id in 1..=3 {
+        bench.send(0, request(id, "set", 1_000));
+    }
+    let made = |ms| Request { timestamp: Some(ms), ..request(4, "set", 1_000) };
+    assert_eq!(bench.send(1, made(50)), ["reply 4 busy"]);
+    for id in 1..=3 {
+        bench.end(10, id, ok());
+    }
+    assert_eq!(bench.send(20, made(50)), ["reply 4 busy", "record 4 Repeated busy"], "the same bytes");
+    assert_eq!(bench.send(20, made(49)), ["reply 4 busy", "record 4 Repeated busy"], "an older one");
+    assert_eq!(bench.send(20, made(51)), ["start 4 set"], "a newer one, though it is a first attempt");
+    bench.end(21, 4, ok());
+    assert_eq!(bench.send(22, made(52)), ["reply 4 ok", "record 4 Repeated ok"]);
+}
+
+#[test]
+fn a_request_that_names_no_incarnation_is_not_believed_if_it_is_older_than_this_one() {
+    let mut settings = settings();
+    settings.started = at(0);
+    let mut bench = Bench::with(settings);
+    let made = |id, ms| Request { timestamp: Some(ms), not_after: None, ..request(id, "set", 0) };
+    let wall = Receipt { wall: Some(Wall { now_ms: 10_100, error_ms: 20 }), ..receipt() };
+    // The wall clock stood at 10,000 ms when the process began, give or take 20.
+    assert_eq!(bench.send_with(100, made(1, 10_019), wall), ["reply 1 resync"]);
+    assert_eq!(bench.send_with(100, made(2, 10_020), wall), ["reply 2 resync"]);
+    assert_eq!(bench.send_with(100, made(3, 10_021), wall), ["start 3 set"]);
+}
+
+#[test]
+fn a_copy_of_a_conflicting_request_meets_the_same_however_late() {
+    let mut settings = settings();
+    settings.limits.remember = Duration::from_secs(1);
+    let mut bench = Bench::with(settings);
+    bench.send(0, request(1, "set", 100));
+    bench.end(10, 1, ok());
+    assert_eq!(bench.send(20, request(1, "other", 5_000)), ["reply 1 conflict"]);
+    assert_eq!(bench.send(4_000, request(1, "other", 5_000)), ["reply 1 conflict"]);
+}
+
+#[test]
+fn an_answer_that_came_late_is_remembered_from_then_on() {
+    let mut settings = settings();
+    settings.limits.remember = Duration::from_secs(1);
+    let mut bench = Bench::with(settings);
+    bench.send(0, request(1, "set", 100));
+    // The process stood still, and answers only now.
+    assert_eq!(bench.time(5_000), ["cancel", "reply 1 timeout"]);
+    let again = |until| Request { attempt: 2, ..request(1, "set", until) };
+    assert_eq!(bench.send(5_999, again(8_000)), ["reply 1 timeout", "record 1 Repeated timeout"]);
+    bench.end(6_000, 1, ok());
+    assert_eq!(bench.send(6_000, again(8_000)), ["start 1 set"]);
 }

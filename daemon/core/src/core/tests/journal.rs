@@ -1,0 +1,124 @@
+//! Calls that are written down before they start.
+
+use super::*;
+
+fn journaling() -> Settings {
+    let mut settings = settings();
+    settings.journal = true;
+    settings.methods.get_mut("wide").unwrap().idempotent = true;
+    settings
+}
+
+impl Bench {
+    fn journaled(&mut self, ms: u64, id: u128, kept: bool) -> Vec<String> {
+        let key = self.keys[&id];
+        self.handle(ms, Event::Journaled { key, kept })
+    }
+
+    /// The gateway starts again, with the journal as it is.
+    fn restarted(self) -> Self {
+        let settings = Settings { incarnation: Uuid::from_u128(0x2222), ..journaling() };
+        Self { core: Core::new(settings, self.journal.clone()), ..self }
+    }
+}
+
+/// A first attempt to the gateway after its restart.
+fn fresh(id: u128, name: &str, until: u64) -> Request {
+    let at = at(until).as_micros();
+    Request { not_after: Some(NotAfter { incarnation: Uuid::from_u128(0x2222), at }), ..request(id, name, 0) }
+}
+
+#[test]
+fn a_call_starts_when_the_journal_has_it() {
+    let mut bench = Bench::with(journaling());
+    assert_eq!(bench.send(0, request(1, "set", 1_000)), ["journal 1 started"]);
+    assert_eq!(bench.send(1, request(2, "set", 1_000)), [""; 0], "the lane is taken");
+    assert_eq!(bench.journaled(5, 1, true), ["start 1 set"]);
+    assert_eq!(bench.journaled(6, 1, true), [""; 0]);
+    assert_eq!(bench.end(10, 1, ok()), ["reply 1 ok", "journal 1 ok", "journal 2 started"]);
+    assert_eq!(bench.send(10, request(3, "wide", 1_000)), ["start 3 wide"], "idempotent");
+    assert_eq!(bench.end(11, 3, ok()), ["reply 3 ok"]);
+}
+
+#[test]
+fn a_journal_that_cannot_be_written_starts_nothing() {
+    let mut bench = Bench::with(journaling());
+    bench.send(0, request(1, "set", 1_000));
+    assert_eq!(bench.journaled(5, 1, false), ["reply 1 unavailable", "journal 1 not started"]);
+    assert_eq!(bench.send(6, request(2, "set", 1_000)), ["journal 2 started"], "the lane is free");
+}
+
+#[test]
+fn a_slow_journal_makes_nothing_late() {
+    let mut bench = Bench::with(journaling());
+    bench.send(0, request(1, "set", 100));
+    assert_eq!(bench.journaled(100, 1, true), ["reply 1 expired", "journal 1 not started"]);
+    assert_eq!(bench.core.calls(), 0);
+    bench.send(200, request(2, "set", 1_000));
+    let locked = Event::Lockout(Some("x".into()));
+    assert_eq!(bench.handle(201, locked), ["reply 2 locked", "journal 2 not started"]);
+    assert_eq!(bench.journaled(202, 2, true), [""; 0]);
+    bench.handle(203, Event::Lockout(None));
+    bench.send(204, request(3, "set", 1_000));
+    assert_eq!(bench.handle(205, Event::Stop), ["reply 3 unavailable", "journal 3 not started"]);
+}
+
+#[test]
+fn what_an_earlier_incarnation_started_is_not_started_again() {
+    let mut bench = Bench::with(journaling());
+    for id in [1, 2] {
+        bench.send(0, request(id, "set", 1_000));
+        bench.journaled(1, id, true);
+        if id == 1 {
+            bench.end(2, 1, ok());
+        }
+    }
+    let mut bench = bench.restarted();
+    assert_eq!(bench.send(10, fresh(1, "set", 2_000)), ["reply 1 ok", "record 1 Repeated ok"]);
+    assert_eq!(bench.send(10, fresh(2, "set", 2_000)), ["reply 2 timeout", "record 2 Repeated timeout"]);
+    assert_eq!(bench.send(10, request(2, "set", 2_000)), ["reply 2 timeout", "record 2 Repeated timeout"]);
+    let other = Request { request: RawValue::from_string("2".into()).unwrap(), ..fresh(1, "set", 2_000) };
+    assert_eq!(bench.send(10, other), ["reply 1 conflict"]);
+    assert_eq!(bench.send(10, fresh(3, "set", 2_000)), ["journal 3 started"]);
+}
+
+#[test]
+fn what_was_not_started_may_be_after_a_restart() {
+    let mut bench = Bench::with(journaling());
+    bench.send(0, request(1, "set", 1_000));
+    bench.journaled(5, 1, false);
+    let mut bench = bench.restarted();
+    assert_eq!(bench.send(10, fresh(1, "set", 2_000)), ["journal 1 started"]);
+}
+
+#[test]
+fn the_journal_outlasts_the_memory() {
+    let mut bench = Bench::with(journaling());
+    bench.send(0, request(1, "set", 1_000));
+    bench.journaled(1, 1, true);
+    bench.end(2, 1, ok());
+    let later = Request { attempt: 2, ..request(1, "set", 100_000) };
+    assert_eq!(bench.send(99_000, later), ["reply 1 ok", "record 1 Repeated ok"]);
+}
+
+#[test]
+fn the_oldest_are_forgotten() {
+    let mut settings = journaling();
+    settings.limits.journaled = 2;
+    let mut bench = Bench::with(settings.clone());
+    for id in 1..=3 {
+        bench.send(0, request(id, "set", 1_000));
+        bench.journaled(1, id, true);
+        bench.end(2, id, ok());
+    }
+    settings.incarnation = Uuid::from_u128(0x2222);
+    let mut bench = Bench::with(Settings { ..settings });
+    for line in [1_u128, 2, 3]
+        .map(|id| JournalLine::Started { id: Uuid::from_u128(id), mark: Mark::of(&request(id, "set", 0)) })
+    {
+        bench.core.journal.read(line);
+    }
+    assert_eq!(bench.send(10, fresh(3, "set", 2_000)), ["reply 3 timeout", "record 3 Repeated timeout"]);
+    assert_eq!(bench.send(10, fresh(2, "set", 2_000)), ["reply 2 timeout", "record 2 Repeated timeout"]);
+    assert_eq!(bench.send(10, fresh(1, "set", 2_000)), ["journal 1 started"]);
+}
