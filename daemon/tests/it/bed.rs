@@ -120,13 +120,14 @@ impl Bed {
     fn configure(&self, device: &Path) {
         let Identity { ca, certificate, key } = self.ca.client(TARGET);
         let text = format!(
-            "target = \"{TARGET}\"\nclock = \"untrusted\"\n\
+            "target = \"{TARGET}\"\nclock = \"untrusted\"\nstate_dir = \"{}\"\n\
              [link]\nendpoint = \"localhost:{}\"\nca = \"{}\"\ncertificate = \"{}\"\nkey = \"{}\"\n\
              silence = \"2s\"\n\
              [access]\ndefault = [\"cloud-*\"]\n\
              [compat]\nclients = [\"cloud-old\"]\n\
              [ports.panel]\ndevice = \"{}\"\n\
              [log]\nformat = \"json\"\n",
+            self.folder.path().join("state").display(),
             self.broker.port(),
             ca.display(),
             certificate.display(),
@@ -153,7 +154,13 @@ impl Bed {
 
     /// The program itself, connected.
     pub(crate) async fn gateway(&self) -> Process {
-        let process = nowd(&["run", "--config", self.config().to_str().unwrap()]);
+        self.gateway_with(&[]).await
+    }
+
+    /// The same with more arguments.
+    pub(crate) async fn gateway_with(&self, more: &[&str]) -> Process {
+        let config = self.config();
+        let process = nowd(&[&["run", "--config", config.to_str().unwrap()], more].concat());
         process.wait_for_line(PATIENCE, "the link is up").await;
         process
     }

@@ -11,4 +11,6 @@ mod clocks;
 mod configuration;
 mod crates;
 mod life;
+mod lockout;
 mod presence;
+mod repeats;

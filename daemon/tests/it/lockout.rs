@@ -1,0 +1,70 @@
+//! `nowd lock` and `nowd unlock`, as the person at the machine uses them.
+
+use std::path::Path;
+
+use nowd_testkit::within;
+use tokio::task::JoinSet;
+
+use crate::bed::{Bed, PATIENCE, comes_back, nowd, request, words};
+
+/// Exit code and what was printed.
+async fn shell(args: &[&str], config: &Path) -> (i32, String) {
+    let mut process = nowd(&[args, &["--config", config.to_str().unwrap()]].concat());
+    let code = process.exit(PATIENCE).await.code().unwrap();
+    (code, process.lines().join("\n"))
+}
+
+#[tokio::test]
+async fn nothing_starts_while_locked_not_even_after_a_restart() {
+    let mut bed = Bed::new().await;
+    let mut gateway = bed.gateway().await;
+    let config = bed.config();
+    let cloud = bed.cloud().await;
+    comes_back(&cloud).await;
+    let locked = shell(&["lock", "--reason", "a hand in the gate"], &config).await;
+    assert_eq!(locked, (0, "locked: the gateway starts nothing, and no call runs".into()));
+    let answer = cloud.invoke(request("window.set", r#"{"percent":10}"#)).await;
+    assert_eq!(words(&answer), "locked not_executed null");
+    assert!(answer.error.unwrap().message.ends_with("a hand in the gate"));
+    gateway.kill();
+    drop(gateway);
+    let _gateway = bed.gateway().await;
+    within(PATIENCE, "the gateway", async {
+        while words(&cloud.invoke(request("echo", "1")).await) != "locked not_executed null" {}
+    })
+    .await;
+    assert_eq!(shell(&["unlock"], &config).await, (0, "unlocked".into()));
+    assert_eq!(words(&cloud.invoke(request("echo", "1")).await), "ok executed 1");
+    assert_eq!(shell(&["unlock"], &config).await, (0, "it was not locked".into()));
+}
+
+#[tokio::test]
+async fn who_locks_is_told_of_what_still_runs() {
+    let mut bed = Bed::new().await;
+    let gateway = bed.gateway().await;
+    let config = bed.config();
+    let cloud = bed.cloud().await;
+    comes_back(&cloud).await;
+    let mut running = JoinSet::new();
+    for method in ["long", "one"] {
+        let cloud = cloud.clone();
+        running.spawn(async move { words(&cloud.invoke(request(method, "1")).await) });
+    }
+    comes_back(&bed.cloud().await).await;
+    let (code, text) = shell(&["lock", "--reason", "x", "--wait", "0s"], &config).await;
+    assert_eq!(code, 75, "{text}");
+    assert!(text.starts_with("nowd: locked, but calls that were started before still run: "), "{text}");
+    let (code, _) = shell(&["lock", "--reason", "x", "--wait", "60s"], &config).await;
+    assert_eq!(code, 0, "both have ended");
+    while let Some(answer) = running.join_next().await {
+        assert_eq!(answer.unwrap(), "ok executed 1", "what ran could end");
+    }
+    drop(gateway);
+    let (code, text) = shell(&["lock", "--reason", "x"], &config).await;
+    assert!(code == 75 && text.contains("no gateway has answered"), "{text}");
+    let (code, text) = shell(&["lock", "--reason", " \n"], &config).await;
+    assert!(code == 64 && text.contains("say in one line"), "{text}");
+    let nowhere = ["lock", "--reason", "x", "--set", "state_dir=/dev/null/state"];
+    let (code, text) = shell(&nowhere, &config).await;
+    assert!(code == 74 && text.contains("NOT locked"), "{text}");
+}
