@@ -60,7 +60,7 @@ impl std::fmt::Debug for Gateway {
 impl Gateway {
     /// A gateway that has not started yet. To be called inside a tokio runtime.
     pub fn new(setup: Setup) -> std::io::Result<Self> {
-        let Setup { settings, plugins, registry, link, clock } = setup;
+        let Setup { settings, plugins, registry, link, probe, clock } = setup;
         let incarnation = settings.incarnation;
         let facts = Facts { target: settings.target.clone(), incarnation, methods: methods_hash(&registry) };
         let stall = Stall::new(!settings.compat.prefixes.is_empty());
@@ -69,7 +69,7 @@ impl Gateway {
             host: Host::default(),
             registry,
             plugins,
-            uplink: Uplink::new(link, facts),
+            uplink: Uplink::new(link, facts, probe),
             clock,
             stall,
             records: Records::start()?,

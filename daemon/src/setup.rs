@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use nowd_core::{Compat, Lane, Limits, Method, Pattern, Settings};
 use nowd_link::{DatePolicy, Tls, TlsError, TlsFiles};
@@ -33,6 +34,8 @@ pub struct Setup {
     pub(crate) registry: Registry,
     /// How to reach the broker.
     pub(crate) link: nowd_link::Options,
+    /// How long nothing may come through the request subscription before it is probed.
+    pub(crate) probe: Duration,
     /// The wall clock.
     pub(crate) clock: WallClock,
 }
@@ -104,7 +107,7 @@ impl Setup {
         let link = link(&config.link, &target, &clock)?;
         check_compat(config)?;
         let settings = settings(config, target, &registry);
-        Ok(Self { settings, plugins, registry, link, clock })
+        Ok(Self { settings, plugins, registry, link, probe: config.link.probe, clock })
     }
 
     /// The gateway's name.
@@ -163,7 +166,7 @@ fn link(config: &LinkConfig, target: &Level, clock: &WallClock) -> Result<nowd_l
     options.allow_plain = config.allow_plain;
     options.keep_alive = config.keep_alive;
     options.user_timeout = config.silence;
-    let between = |key: &'static str, found: std::time::Duration, least: u64, most: u64| {
+    let between = |key: &'static str, found: Duration, least: u64, most: u64| {
         if (least..=most).contains(&found.as_secs()) {
             Ok(())
         } else {
@@ -172,6 +175,7 @@ fn link(config: &LinkConfig, target: &Level, clock: &WallClock) -> Result<nowd_l
     };
     between("link.keep_alive", config.keep_alive, 5, 1_200)?;
     between("link.silence", config.silence, 1, 60)?;
+    between("link.probe", config.probe, 1, 1_200)?;
     Ok(options)
 }
 

@@ -12,3 +12,4 @@ mod configuration;
 mod crates;
 mod life;
 mod presence;
+mod probe;
