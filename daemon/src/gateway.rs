@@ -155,6 +155,10 @@ impl Gateway {
     fn check_stall(&mut self) -> bool {
         let Some(gap) = self.stall.check(BootInstant::now()) else { return false };
         let gap_ms = u64::try_from(gap.as_millis()).unwrap_or(u64::MAX);
+        if !self.stall.is_on() {
+            warn!(gap_ms, "the process stood still");
+            return true;
+        }
         warn!(
             gap_ms,
             "the process stood still; requests of compatibility callers from that time are dropped"
