@@ -61,7 +61,7 @@ async fn a_log_that_nobody_reads_holds_up_nothing() {
     let mut pipe = OpenOptions::new().read(true).write(true).open(&fifo).unwrap();
     std::thread::spawn(move || while pipe.write_all(&[b'x'; 4_096]).is_ok() {});
     let mut command = Command::new("sh");
-    command.args(["-c", r#"exec "$0" run --config "$1" --set log.level=debug 2>"$2""#]);
+    command.args(["-c", r#"exec "$0" run --config "$1" --set log.level=trace 2>"$2""#]);
     command.arg(env!("CARGO_BIN_EXE_nowd")).arg(bed.config()).arg(&fifo);
     let mut gateway = Process::start(command);
     let cloud = bed.cloud().await;
