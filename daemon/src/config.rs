@@ -73,6 +73,9 @@ pub struct LinkConfig {
     /// How long the broker may leave something unanswered before the connection counts as dead.
     #[serde(deserialize_with = "duration::deserialize")]
     pub silence: Duration,
+    /// How long no message may come through the request subscription before it is probed, 1 s to 20 min.
+    #[serde(deserialize_with = "duration::deserialize")]
+    pub probe: Duration,
 }
 
 /// `[access]`
@@ -160,6 +163,7 @@ impl Default for LinkConfig {
             allow_plain: false,
             keep_alive: Duration::from_secs(30),
             silence: Duration::from_secs(10),
+            probe: Duration::from_secs(60),
         }
     }
 }

@@ -76,7 +76,7 @@ impl std::fmt::Debug for Gateway {
 impl Gateway {
     /// A gateway that has not started yet. To be called inside a tokio runtime.
     pub fn new(setup: Setup) -> Result<Self, StartError> {
-        let Setup { mut settings, plugins, registry, link, clock, state_dir } = setup;
+        let Setup { mut settings, plugins, registry, link, probe, clock, state_dir } = setup;
         let (journal, past) = if settings.journal {
             let (journal, past) = Journal::open(&state_dir)?;
             info!(lines = past.len(), "the journal of {} is open", state_dir.display());
@@ -94,7 +94,7 @@ impl Gateway {
             host: Host::default(),
             registry,
             plugins,
-            uplink: Uplink::new(link, facts),
+            uplink: Uplink::new(link, facts, probe),
             clock,
             stall,
             records: Records::start().map_err(StartError::Thread)?,
@@ -205,6 +205,10 @@ impl Gateway {
     fn check_stall(&mut self) -> bool {
         let Some(gap) = self.stall.check(BootInstant::now()) else { return false };
         let gap_ms = u64::try_from(gap.as_millis()).unwrap_or(u64::MAX);
+        if !self.stall.is_on() {
+            warn!(gap_ms, "the process stood still");
+            return true;
+        }
         warn!(
             gap_ms,
             "the process stood still; requests of compatibility callers from that time are dropped"

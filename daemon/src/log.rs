@@ -1,11 +1,17 @@
 //! Logs: to journald when started by systemd, as text or JSON to standard error otherwise.
 //!
-//! Standard error may be a pipe that nobody reads: lines go there through a bounded queue, and are dropped when it is
-//! full. journald is written to directly.
+//! Either may stand still: a pipe that nobody reads, a journald that hangs. So lines go there through a bounded queue
+//! and a thread of its own. What does not fit is dropped, counted, and told when there is room again. Nobody who logs
+//! ever waits.
 
-use std::io::{IsTerminal, stderr};
+use std::io::{self, IsTerminal, Write, stderr};
+use std::path::Path;
+use std::sync::mpsc::sync_channel;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
-use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
+use tracing::warn;
+use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -13,18 +19,27 @@ use tracing_subscriber::{Layer, Registry, fmt};
 
 use crate::config::{ConfigError, LogConfig, LogFormat};
 
+mod journal;
+
+use journal::{Journal, Socket};
+
 /// How many lines may wait to be written.
 const QUEUE: usize = 4_096;
 
-/// Starts logging for the process. Does nothing if the process already logs. What is given back writes what is left
-/// when it is dropped.
-pub(crate) fn start(config: &LogConfig) -> Result<WorkerGuard, ConfigError> {
+/// How long the end of the process waits for lines that are still to be written.
+const FAREWELL: Duration = Duration::from_millis(100);
+
+/// Writes what is left when it is dropped, if that can be done soon.
+#[derive(Debug)]
+pub(crate) struct Lines(Option<WorkerGuard>);
+
+/// Starts logging for the process. Does nothing if the process already logs.
+pub(crate) fn start(config: &LogConfig) -> Result<Lines, ConfigError> {
     let targets = check(config)?;
-    let (lines, guard) =
-        NonBlockingBuilder::default().lossy(true).buffered_lines_limit(QUEUE).finish(stderr());
+    let (layer, lines) = layer(config.format);
     // A process that already logs keeps doing so its own way.
-    drop(tracing_subscriber::registry().with(layer(config.format, lines).with_filter(targets)).try_init());
-    Ok(guard)
+    drop(tracing_subscriber::registry().with(layer.with_filter(targets)).try_init());
+    Ok(lines)
 }
 
 /// Which parts log what.
@@ -42,15 +57,73 @@ pub(crate) fn check(config: &LogConfig) -> Result<Targets, ConfigError> {
     config.level.parse().map_err(|_| error())
 }
 
-fn layer(format: LogFormat, lines: NonBlocking) -> Box<dyn Layer<Registry> + Send + Sync> {
-    let text = |lines| fmt::layer().with_writer(lines).with_ansi(stderr().is_terminal()).boxed();
-    match format {
-        LogFormat::Json => fmt::layer().json().flatten_event(true).with_writer(lines).boxed(),
-        LogFormat::Text => text(lines),
-        LogFormat::Auto => {
-            // systemd sets it for what it connects to the journal.
-            let journal = std::env::var_os("JOURNAL_STREAM").and_then(|_| tracing_journald::layer().ok());
-            journal.map_or_else(|| text(lines), Layer::boxed)
+fn layer(format: LogFormat) -> (Box<dyn Layer<Registry> + Send + Sync>, Lines) {
+    // systemd sets it for what it connects to the journal.
+    if format == LogFormat::Auto
+        && std::env::var_os("JOURNAL_STREAM").is_some()
+        && let Ok(socket) = Socket::open(Path::new(journal::SOCKET))
+    {
+        let (datagrams, lines) = queue(socket);
+        return (Journal::new(datagrams).boxed(), lines);
+    }
+    let (writer, lines) = queue(stderr());
+    let layer = fmt::layer().with_writer(writer);
+    let layer = match format {
+        LogFormat::Json => layer.json().flatten_event(true).boxed(),
+        LogFormat::Text | LogFormat::Auto => layer.with_ansi(stderr().is_terminal()).boxed(),
+    };
+    (layer, lines)
+}
+
+/// A queue before `output`, whose near end never waits.
+fn queue(output: impl Write + Send + 'static) -> (NonBlocking, Lines) {
+    let lost = Arc::new(OnceLock::new());
+    let output = Telling { output, lost: Arc::clone(&lost), told: 0 };
+    let (lines, guard) = NonBlockingBuilder::default().lossy(true).buffered_lines_limit(QUEUE).finish(output);
+    // Set once, and nobody else has it.
+    drop(lost.set(lines.error_counter()));
+    (lines, Lines(Some(guard)))
+}
+
+/// Tells what was lost, as a line of its own, after a line that got through.
+struct Telling<W> {
+    output: W,
+    lost: Arc<OnceLock<ErrorCounter>>,
+    told: usize,
+}
+
+impl<W: Write> Write for Telling<W> {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let written = self.output.write(line)?;
+        let lost = self.lost.get().map_or(0, ErrorCounter::dropped_lines);
+        if lost > self.told {
+            self.told = lost;
+            // Goes through the queue like any other, and would only be counted if that is full.
+            warn!(
+                lost,
+                "lines of the log were lost so far, because they came faster than they could be written"
+            );
+        }
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.output.flush()
+    }
+}
+
+impl Drop for Lines {
+    fn drop(&mut self) {
+        let guard = self.0.take();
+        let (done, ended) = sync_channel::<()>(0);
+        // The guard waits longer for a log that is wedged than a process that was told to stop may take.
+        let waiting = std::thread::Builder::new().spawn(move || {
+            drop(guard);
+            drop(done);
+        });
+        if waiting.is_ok() {
+            // Nothing is ever sent: the thread's end is heard.
+            ended.recv_timeout(FAREWELL).ok();
         }
     }
 }

@@ -1,7 +1,7 @@
 //! One structured record per call, written off the path of the calls.
 //!
-//! A log that blocks (a wedged journald, a full pipe) must not delay a command, so records go to a thread of their own
-//! through a bounded queue. When it is full they are dropped and counted.
+//! Putting a record into words must not delay a command, so records go to a thread of their own through a bounded queue.
+//! When it is full they are dropped and counted. (That the log itself never waits is seen to in `log`.)
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,7 +15,7 @@ use tracing::{info, warn};
 const QUEUE: usize = 1_024;
 
 /// How long the end of the process waits for records that are still to be written.
-const FAREWELL: Duration = Duration::from_millis(200);
+const FAREWELL: Duration = Duration::from_millis(100);
 
 /// What is written about calls.
 #[derive(Debug)]

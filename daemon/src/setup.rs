@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use nowd_core::{Compat, Instant, Lane, Limits, Method, Pattern, Settings};
 use nowd_link::{DatePolicy, Tls, TlsError, TlsFiles};
@@ -34,6 +35,8 @@ pub struct Setup {
     pub(crate) registry: Registry,
     /// How to reach the broker.
     pub(crate) link: nowd_link::Options,
+    /// How long nothing may come through the request subscription before it is probed.
+    pub(crate) probe: Duration,
     /// The wall clock.
     pub(crate) clock: WallClock,
     /// The folder for what must survive a restart.
@@ -112,7 +115,7 @@ impl Setup {
             let message = "must be an absolute path, such as /var/lib/nowd".into();
             return Err(ConfigError::Value { key: "state_dir", message }.into());
         }
-        Ok(Self { settings, plugins, registry, link, clock, state_dir })
+        Ok(Self { settings, plugins, registry, link, probe: config.link.probe, clock, state_dir })
     }
 
     /// The gateway's name.
@@ -171,7 +174,7 @@ fn link(config: &LinkConfig, target: &Level, clock: &WallClock) -> Result<nowd_l
     options.allow_plain = config.allow_plain;
     options.keep_alive = config.keep_alive;
     options.user_timeout = config.silence;
-    let between = |key: &'static str, found: std::time::Duration, least: u64, most: u64| {
+    let between = |key: &'static str, found: Duration, least: u64, most: u64| {
         if (least..=most).contains(&found.as_secs()) {
             Ok(())
         } else {
@@ -180,6 +183,7 @@ fn link(config: &LinkConfig, target: &Level, clock: &WallClock) -> Result<nowd_l
     };
     between("link.keep_alive", config.keep_alive, 5, 1_200)?;
     between("link.silence", config.silence, 1, 60)?;
+    between("link.probe", config.probe, 1, 1_200)?;
     Ok(options)
 }
 

@@ -15,6 +15,10 @@ use tokio::time::Sleep;
 use tracing::{error, info, warn};
 use uuid::Uuid;
 
+use probe::{Acked, Due, Loopback, Probes};
+
+mod probe;
+
 /// A connection that lasted this long was a good one: the next attempt comes soon.
 const LASTED: Duration = Duration::from_secs(10);
 
@@ -26,6 +30,7 @@ pub(crate) struct Uplink {
     options: Options,
     facts: Facts,
     backoff: Backoff,
+    probes: Probes,
     state: State,
 }
 
@@ -42,7 +47,7 @@ pub(crate) struct Facts {
 pub(crate) enum UplinkEvent {
     /// A message that is not about presence.
     Message(Message),
-    /// What was sent before has come back: nothing that came earlier is still under way. See [`Uplink::probe`].
+    /// The probe has come back: nothing that came earlier is still under way. See [`Uplink::probe`].
     ProbeReturned,
     /// The connection has ended. The next one starts clean: nothing old can come on it.
     Down,
@@ -66,20 +71,17 @@ struct Up {
     session: Session,
     subscription: Option<Ticket>,
     ready: bool,
-    /// Whether our own presence comes back to us.
-    watched: bool,
     /// When the presence is to be published again.
     correction: Option<Pin<Box<Sleep>>>,
-    /// How often we have said that we are online, and how often that has come back: in order, as `QoS` 1 is.
-    announced: u64,
-    echoed: u64,
-    /// The announcement whose echo is awaited.
-    probe: Option<u64>,
+    loopback: Loopback,
 }
 
 impl Uplink {
-    pub(crate) fn new(options: Options, facts: Facts) -> Self {
-        let mut uplink = Self { options, facts, backoff: Backoff::new(), state: wait(Duration::ZERO) };
+    /// The link of `facts`, which probes its subscription when nothing has come through it for `probe`.
+    pub(crate) fn new(options: Options, facts: Facts, probe: Duration) -> Self {
+        let probes = Probes::new(&facts.target, probe, options.user_timeout);
+        let mut uplink =
+            Self { options, facts, backoff: Backoff::new(), probes, state: wait(Duration::ZERO) };
         uplink.state = uplink.open();
         uplink
     }
@@ -117,11 +119,22 @@ impl Uplink {
                             }
                         }
                         UpEvent::Link(Err(e)) => {
+                            self.probes.ended(&up.loopback, &e);
                             self.down(&e, lasted);
                             return UplinkEvent::Down;
                         }
-                        UpEvent::Correct => {
-                            self.announce(true);
+                        UpEvent::Correct => self.announce(true),
+                        UpEvent::Probe => {
+                            if up.loopback.due(&mut self.probes, &up.sender) == Due::Lost {
+                                let silence_ms = self.options.user_timeout.as_millis();
+                                warn!(
+                                    "the broker has lost the subscription to {}: a message of this gateway to itself did \
+                                     not come back within {silence_ms} ms; connecting anew",
+                                    RequestTopic::filter(&self.facts.target)
+                                );
+                                self.state = wait(Duration::ZERO);
+                                return UplinkEvent::Down;
+                            }
                         }
                     }
                 }
@@ -129,16 +142,13 @@ impl Uplink {
         }
     }
 
-    /// Publishes the presence again; when it comes back, everything that the broker had sent before has come in.
+    /// Sends a message to itself; when it comes back, everything that the broker had sent before has come in.
     ///
-    /// Says whether to wait for that. Without a connection nothing can be under way; one on which our presence does
-    /// not come back is given up, and the next one starts clean.
+    /// Says whether to wait for that. Without a connection nothing can be under way; one that cannot be probed is given
+    /// up, and the next one starts clean.
     pub(crate) fn probe(&mut self) -> bool {
         let State::Up(up) = &mut self.state else { return false };
-        if up.ready && up.watched && self.announce(true) {
-            if let State::Up(up) = &mut self.state {
-                up.probe = Some(up.announced);
-            }
+        if up.ready && up.loopback.send(&self.probes, &up.sender, true) {
             return true;
         }
         warn!("the link is opened anew, because what it may hold is too old");
@@ -147,7 +157,7 @@ impl Uplink {
     }
 
     /// Says offline, and goodbye.
-    pub(crate) async fn close(mut self) {
+    pub(crate) async fn close(self) {
         self.announce(false);
         if let State::Up(up) = self.state {
             up.connection.close().await;
@@ -192,26 +202,45 @@ impl Uplink {
 
     fn heard(&mut self, event: Event) -> Option<UplinkEvent> {
         match event {
-            Event::Message(message) if message.topic == self.presence_topic() => self.heard_presence(message),
-            Event::Message(message) => Some(UplinkEvent::Message(message)),
+            Event::Message(message) if message.topic == self.presence_topic() => {
+                self.heard_presence(message);
+                None
+            }
+            Event::Message(message) => self.heard_message(message),
             Event::Subscribed { ticket, results } => {
                 self.subscribed(ticket, results);
                 None
             }
-            Event::Acked { result: Err(reason), .. } => {
-                warn!("the broker refused a message of this gateway: {reason}; check the policy");
-                self.refused()
-            }
-            Event::Acked { .. } | Event::Unsubscribed { .. } | _ => None,
+            Event::Acked { ticket, result } => self.acked(ticket, &result),
+            Event::Unsubscribed { .. } | _ => None,
         }
     }
 
-    /// A message was refused; if it was the probe, it will not come back.
-    fn refused(&mut self) -> Option<UplinkEvent> {
+    fn heard_message(&mut self, message: Message) -> Option<UplinkEvent> {
         let State::Up(up) = &mut self.state else { return None };
-        up.probe?;
-        self.state = wait(Duration::ZERO);
-        Some(UplinkEvent::Down)
+        let Some(awaited) = up.loopback.heard(&message.topic, &mut self.probes) else {
+            return Some(UplinkEvent::Message(message));
+        };
+        acknowledge(message, "a probe");
+        awaited.then_some(UplinkEvent::ProbeReturned)
+    }
+
+    fn acked(&mut self, ticket: Ticket, result: &Result<(), String>) -> Option<UplinkEvent> {
+        let State::Up(up) = &mut self.state else { return None };
+        match up.loopback.acked(ticket, result, &mut self.probes) {
+            Acked::Refused { awaited: true } => {
+                // Nothing will say that what came before it is in; a new connection starts clean.
+                self.state = wait(Duration::ZERO);
+                return Some(UplinkEvent::Down);
+            }
+            Acked::Refused { awaited: false } | Acked::Taken => {}
+            Acked::NotOurs => {
+                if let Err(reason) = result {
+                    warn!("the broker refused a message of this gateway: {reason}; check the policy");
+                }
+            }
+        }
+        None
     }
 
     fn subscribed(&mut self, ticket: Ticket, results: Vec<(String, Result<Qos, String>)>) {
@@ -228,45 +257,32 @@ impl Uplink {
                 self.state = wait(delay);
                 return;
             }
-            up.watched = false;
         }
         up.ready = true;
+        up.loopback.granted(&self.probes);
         info!(session = %up.session.id, "the link is up: {} is online", self.facts.target);
         self.announce(true);
     }
 
     /// Our own presence, as others see it. After a takeover the broker may publish the old connection's will after we
     /// have said that we are online, and would say offline for ever.
-    fn heard_presence(&mut self, message: Message) -> Option<UplinkEvent> {
-        if let Some(ack) = message.ack
-            && let Err(e) = ack.send()
-        {
-            warn!("a presence was not acknowledged: {e}");
-        }
-        let State::Up(up) = &mut self.state else { return None };
+    fn heard_presence(&mut self, message: Message) {
+        let State::Up(up) = &mut self.state else { return };
         // A retained one is from before the subscription; ours has overwritten it or is about to.
-        if message.retain || !up.ready {
-            return None;
-        }
-        let right = Presence::parse(&message.payload).is_ok_and(|p| p.online && p.session == up.session.id);
+        let right = message.retain
+            || !up.ready
+            || Presence::parse(&message.payload).is_ok_and(|p| p.online && p.session == up.session.id);
         if !right {
             warn!(
                 "the presence of this gateway was wrong, which the will of an earlier connection explains; putting it right"
             );
             up.correction.get_or_insert_with(|| Box::pin(tokio::time::sleep(PRESENCE_PAUSE)));
-            return None;
         }
-        up.echoed += 1;
-        if up.probe.is_none_or(|probe| up.echoed < probe) {
-            return None;
-        }
-        up.probe = None;
-        Some(UplinkEvent::ProbeReturned)
+        acknowledge(message, "a presence");
     }
 
-    /// Says whether it is on its way.
-    fn announce(&mut self, online: bool) -> bool {
-        let State::Up(up) = &self.state else { return false };
+    fn announce(&self, online: bool) {
+        let State::Up(up) = &self.state else { return };
         let publish = Publish {
             topic: self.presence_topic(),
             payload: self.presence(&up.session, online).payload().into(),
@@ -274,14 +290,9 @@ impl Uplink {
             retain: true,
             ..Publish::default()
         };
-        let sent = up.sender.publish(publish);
-        if let Err(e) = &sent {
+        if let Err(e) = up.sender.publish(publish) {
             warn!("the presence was not published: {e}");
         }
-        if let (State::Up(up), true) = (&mut self.state, online && sent.is_ok()) {
-            up.announced += 1;
-        }
-        sent.is_ok()
     }
 
     fn presence(&self, session: &Session, online: bool) -> Presence {
@@ -303,6 +314,7 @@ impl Uplink {
 enum UpEvent {
     Link(Result<Event, LinkError>),
     Correct,
+    Probe,
 }
 
 impl Up {
@@ -314,25 +326,37 @@ impl Up {
             session,
             subscription: None,
             ready: false,
-            watched: true,
             correction: None,
-            announced: 0,
-            echoed: 0,
-            probe: None,
+            loopback: Loopback::default(),
         }
     }
 
     async fn next(&mut self) -> UpEvent {
-        let Some(correction) = &mut self.correction else {
-            return UpEvent::Link(self.connection.next().await);
-        };
         tokio::select! {
-            event = self.connection.next() => UpEvent::Link(event),
-            () = correction => {
+            biased;
+            () = due(self.correction.as_mut()) => {
                 self.correction = None;
                 UpEvent::Correct
             }
+            // Before the alarm: what has come in may be what it is about.
+            event = self.connection.next() => UpEvent::Link(event),
+            () = self.loopback.alarm() => UpEvent::Probe,
         }
+    }
+}
+
+async fn due(sleep: Option<&mut Pin<Box<Sleep>>>) {
+    match sleep {
+        Some(sleep) => sleep.await,
+        None => std::future::pending().await,
+    }
+}
+
+fn acknowledge(message: Message, what: &str) {
+    if let Some(ack) = message.ack
+        && let Err(e) = ack.send()
+    {
+        warn!("{what} was not acknowledged: {e}");
     }
 }
 

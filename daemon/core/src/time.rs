@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// Microseconds of the gateway's `CLOCK_BOOTTIME`.
+/// Microseconds of the gateway's steady clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Instant(u64);
 

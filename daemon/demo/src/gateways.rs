@@ -10,7 +10,7 @@ use nowd::{ConfigSource, Gateway, Setup, WallClock};
 use nowd_plugin::CancellationToken;
 
 /// A running gateway.
-pub(crate) type Running = JoinHandle<std::io::Result<()>>;
+pub(crate) type Running = JoinHandle<anyhow::Result<()>>;
 
 /// `vehicle-1`, with a window on D-Bus and an alarm panel at a serial port.
 pub(crate) fn near(folder: &Path, broker: SocketAddr, bus: &str, panel: &Path) -> anyhow::Result<PathBuf> {

@@ -14,7 +14,7 @@ pub struct Presence {
     pub session: Uuid,
     /// The start of the gateway's process.
     pub incarnation: Uuid,
-    /// When the session began: the gateway's `CLOCK_BOOTTIME`, in microseconds.
+    /// When the session began: the gateway's steady clock, in microseconds.
     pub since: u64,
     /// The gateway's version.
     #[serde(default)]

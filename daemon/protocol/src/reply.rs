@@ -85,7 +85,7 @@ pub struct Timing {
 pub struct GatewayStamp {
     /// The start of the gateway's process.
     pub incarnation: Uuid,
-    /// Its `CLOCK_BOOTTIME` when it replied, in microseconds.
+    /// Its steady clock when it replied, in microseconds.
     pub now: u64,
     /// The same clock when the incarnation began, in microseconds: what was sent before may have reached an earlier one.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -46,7 +46,7 @@ pub struct Request {
 pub struct NotAfter {
     /// The start of the process whose clock it is.
     pub incarnation: Uuid,
-    /// That process's `CLOCK_BOOTTIME`, in microseconds.
+    /// That process's steady clock, in microseconds.
     pub at: u64,
 }
 

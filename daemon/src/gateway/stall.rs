@@ -1,60 +1,63 @@
-//! Notices that the process stood still, for the sake of callers that send no deadline.
+//! Notices that the process stood still: frozen, suspended, or held up by something of its own.
 //!
-//! Messages that came in the meantime lie in buffers and look fresh. So after a gap they are held for stale until a
-//! message of our own, sent after the gap, has come back: everything before it is old. Callers that do send a deadline
-//! are judged by it, and need none of this: then there is no heartbeat and nothing to wake up for.
+//! Callers that send a deadline are judged by it, and only want to see in the log why they were told `expired`. For
+//! those that send none, messages that came in the meantime lie in buffers and look fresh. So after a gap they are held
+//! for stale until a message of our own, sent after the gap, has come back: everything before it is old. Where there
+//! are such callers the clock is looked at more often.
 
 use std::time::Duration;
 
 use nowd_plugin::BootInstant;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
-/// The longest time between two looks at the clock that is not a gap.
-const LONGEST_GAP: Duration = Duration::from_millis(250);
+/// How often the clock is looked at, and the longest time between two looks that is not a gap.
+struct Pace {
+    heartbeat: Duration,
+    longest: Duration,
+}
 
-const HEARTBEAT: Duration = Duration::from_millis(100);
+/// Where nobody needs more than a line in the log: one wake-up a second.
+const SLOW: Pace = Pace { heartbeat: Duration::from_secs(1), longest: Duration::from_millis(1_250) };
+
+/// Where callers send no deadlines.
+const FAST: Pace = Pace { heartbeat: Duration::from_millis(100), longest: Duration::from_millis(250) };
 
 #[derive(Debug)]
 pub(super) struct Stall {
-    heartbeat: Option<Interval>,
+    heartbeat: Interval,
+    longest: Duration,
+    /// Whether some callers send no deadline.
+    needed: bool,
     last: BootInstant,
     on: bool,
 }
 
 impl Stall {
-    /// Watches only if somebody needs it.
+    /// `needed`: some callers send no deadline.
     pub(super) fn new(needed: bool) -> Self {
-        let heartbeat = needed.then(|| {
-            let mut heartbeat = interval(HEARTBEAT);
-            heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-            heartbeat
-        });
-        Self { heartbeat, last: BootInstant::now(), on: false }
+        let Pace { heartbeat, longest } = if needed { FAST } else { SLOW };
+        let mut heartbeat = interval(heartbeat);
+        heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self { heartbeat, longest, needed, last: BootInstant::now(), on: false }
     }
 
-    /// Waits for the next heartbeat; for ever if nobody needs one.
+    /// Waits for the next heartbeat.
     pub(super) async fn beat(&mut self) {
-        match &mut self.heartbeat {
-            Some(heartbeat) => {
-                heartbeat.tick().await;
-            }
-            None => std::future::pending().await,
-        }
+        self.heartbeat.tick().await;
     }
 
     /// To be called at every beat and before every message: the length of a gap that has just ended.
     pub(super) fn check(&mut self, now: BootInstant) -> Option<Duration> {
-        self.heartbeat.as_ref()?;
         let gap = now.saturating_since(self.last);
         self.last = now;
-        if gap <= LONGEST_GAP {
+        if gap <= self.longest {
             return None;
         }
-        self.on = true;
+        self.on = self.needed;
         Some(gap)
     }
 
-    /// Whether messages may be older than they look.
+    /// Whether messages may be older than they look, for callers that send no deadline.
     pub(super) const fn is_on(&self) -> bool {
         self.on
     }
@@ -84,9 +87,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nobody_needs_it() {
+    async fn nobody_needs_more_than_its_length() {
         let mut stall = Stall::new(false);
-        assert_eq!(stall.check(stall.last.saturating_add(Duration::from_secs(9))), None);
+        let start = stall.last;
+        let after = |ms| start.saturating_add(Duration::from_millis(ms));
+        assert_eq!(stall.check(after(1_250)), None);
+        assert_eq!(stall.check(after(3_000)), Some(Duration::from_millis(1_750)));
         assert!(!stall.is_on());
     }
 }

@@ -32,7 +32,7 @@ pub enum Access {
     #[default]
     Everything,
     /// As the shipped IoT policies: a gateway, known by its client id, reads under its own name and its presence, and
-    /// publishes only to `+/+/{own}/+/ack` and its presence.
+    /// publishes only to `+/+/{own}/+/ack`, its presence, and itself: `{own}/nowd.probe/{own}/+`.
     GatewaysByClientId,
     /// The same for gateways known by their certificate's common name; those named here may do everything.
     GatewaysByCertificate {
@@ -185,6 +185,7 @@ fn rules(access: &Access) -> Option<String> {
     let gateway = |own: &str| {
         format!(
             "pattern write +/+/{own}/+/ack\n\
+             pattern write {own}/nowd.probe/{own}/+\n\
              pattern readwrite nowd/presence/{own}\n\
              pattern read {own}/#\n"
         )

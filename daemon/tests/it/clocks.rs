@@ -7,7 +7,7 @@ use nowd_testkit::{wait_for, within};
 use tokio::task::LocalSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::bed::{Bed, PATIENCE, comes_back, request, within_ms, words};
+use crate::bed::{Bed, PATIENCE, comes_back, nowd, request, within_ms, words};
 
 /// The gateway as a library, so that its wall clock can be whatever the test says; the machine's is never set.
 async fn with_clock(trust: ClockTrust, reading: WallReading, first_attempts: u32) {
@@ -89,6 +89,64 @@ async fn a_frozen_gateway_does_not_run_late_what_it_finds_when_it_goes_on() {
     let executed = || gateway.lines().iter().filter(in_time).count();
     wait_for(PATIENCE, "the records of the two calls that were in time", || executed() >= 2).await;
     assert_eq!(executed(), 2, "only these");
+}
+
+#[tokio::test]
+async fn a_freeze_is_told_also_where_every_caller_sends_its_deadline() {
+    let bed = Bed::new().await;
+    let config = bed.config();
+    let gateway = nowd(&["run", "--config", config.to_str().unwrap(), "--set", "compat.clients="]);
+    gateway.wait_for_line(PATIENCE, "the link is up").await;
+    gateway.pause();
+    tokio::time::sleep(Duration::from_millis(1_600)).await;
+    gateway.resume();
+    // A busy machine may make gaps of its own: the longest is ours.
+    let longest = || {
+        let gap =
+            |line: &String| line.split_once(r#""gap_ms":"#)?.1.split([',', '}']).next()?.parse::<u64>().ok();
+        gateway.lines().iter().filter_map(gap).max().unwrap_or_default()
+    };
+    wait_for(PATIENCE, "the length of the gap", || longest() >= 1_600).await;
+    gateway.wait_for_line(PATIENCE, r#""message":"the process stood still""#).await;
+}
+
+/// What lay through the first freeze is not taken for fresh because of what came between the two.
+#[tokio::test]
+async fn two_freezes_in_a_row_run_nothing_late() {
+    let mut bed = Bed::new().await;
+    let gateway = bed.gateway().await;
+    let cloud = bed.cloud().await;
+    comes_back(&cloud).await;
+    assert_eq!(words(&cloud.invoke(request("window.set", r#"{"percent":10}"#)).await), "ok executed 10");
+    let observer = bed.observer().await;
+    let say = |id: &str| {
+        let topic = format!("gw-1/window.set/cloud-old/{id}");
+        observer.say(&topic, format!(r#"{{"id":"{id}","request":{{"percent":90}}}}"#));
+    };
+    let said = |id: &str| observer.topics().iter().any(|topic| topic.ends_with(id));
+    let mut ids = Vec::new();
+    for _ in 0..10 {
+        let id = nowd_protocol::Uuid::new_v4().to_string();
+        gateway.pause();
+        say(&id);
+        // The broker has it, so it lies in the gateway's buffers.
+        wait_for(PATIENCE, "the request at the broker", || said(&id)).await;
+        ids.push(id);
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        gateway.resume();
+        // Somewhere between nothing and the whole of what a gateway does after a freeze.
+        tokio::time::sleep(Duration::from_micros(300 * u64::try_from(ids.len()).unwrap())).await;
+        gateway.pause();
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        gateway.resume();
+    }
+    let expired = |id: &String| {
+        gateway.lines().iter().any(|line| line.contains(id) && line.contains(r#""status":"expired""#))
+    };
+    wait_for(PATIENCE, "all to be dropped", || ids.iter().all(expired)).await;
+    let still = cloud.invoke(request("window.set", r#"{"percent":10}"#)).await;
+    assert_eq!(words(&still), "ok executed 10");
+    assert!(observer.replies().iter().all(|topic| !topic.starts_with("cloud-old/")), "something was run");
 }
 
 #[tokio::test]

@@ -13,4 +13,5 @@ mod crates;
 mod life;
 mod lockout;
 mod presence;
+mod probe;
 mod repeats;

@@ -4,7 +4,7 @@
 //! plugin's own) hosts it. This crate never depends on the wire: a plugin must not know that MQTT exists.
 //!
 //! The rules a plugin lives by:
-//! - [`Call::deadline`] is one instant of `CLOCK_BOOTTIME`. It is checked with [`Deadline::check`] directly before
+//! - [`Call::deadline`] is one instant of the steady clock. It is checked with [`Deadline::check`] directly before
 //!   the write to bus or port, and a call that is too late is answered with [`Completion::Expired`].
 //! - A [`Completion`] says what is known about the physical world, never more.
 //! - [`Plugin::invoke`] ends when the *resource* is free again, not when the deadline passes: the host answers the

@@ -111,7 +111,7 @@ impl Template {
     pub fn value(&self, call: &Call) -> Value {
         match self.0.as_slice() {
             [Part::Param(name)] => param(call, name).cloned().unwrap_or(Value::Null),
-            [Part::NotAfter] => call.deadline.at().as_micros().into(),
+            [Part::NotAfter] => call.deadline.boottime_micros().into(),
             _ => Value::String(self.text(call)),
         }
     }
@@ -129,7 +129,7 @@ impl Template {
                     None => {}
                 },
                 Part::CallId => text.push_str(&call.id.to_string()),
-                Part::NotAfter => text.push_str(&call.deadline.at().as_micros().to_string()),
+                Part::NotAfter => text.push_str(&call.deadline.boottime_micros().to_string()),
             }
         }
         text
@@ -155,6 +155,7 @@ fn call_field(field: &str) -> Result<(Part, usize), TemplateError> {
 mod tests {
     use std::time::Duration;
 
+    use rustix::time::{ClockId, clock_gettime};
     use serde_json::json;
     use uuid::Uuid;
 
@@ -174,7 +175,6 @@ mod tests {
             ("$name", "left", json!("left")),
             ("$on", "true", json!(true)),
             ("a$$b$$$ch.", "a$b$3.", json!("a$b$3.")),
-            ("$call.not_after", "42", json!(42)),
             (
                 "<$call.id>",
                 "<00000000-0000-0000-0000-000000000000>",
@@ -185,6 +185,20 @@ mod tests {
             let parsed = Template::parse(template).unwrap();
             assert_eq!(parsed.text(&call()), text, "{template}");
             assert_eq!(parsed.value(&call()), value, "{template}");
+        }
+    }
+
+    /// The kernel's clock, which the other side can read: the steady one is nobody else's.
+    #[test]
+    fn not_after_is_a_number_of_the_kernels_clock() {
+        let now = || u64::try_from(clock_gettime(ClockId::Boottime).tv_sec).unwrap();
+        let (budget, before) = (Duration::from_secs(1_000), now());
+        let call = Call::new(Uuid::nil(), "m", Value::Null, Deadline::after(budget));
+        let value = Template::parse("$call.not_after").unwrap().value(&call).as_u64().unwrap();
+        let text = Template::parse("T$call.not_after").unwrap().text(&call);
+        for micros in [value, text.strip_prefix('T').unwrap().parse().unwrap()] {
+            let seconds = micros / 1_000_000;
+            assert!(seconds >= before + 999 && seconds <= now() + 1_000, "{micros}");
         }
     }
 

@@ -18,6 +18,7 @@ mod transaction;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use nowd_plugin::map::MapSource;
 use nowd_plugin::{BoxFuture, Call, CallError, CancellationToken, Completion, Method, Plugin};
@@ -30,6 +31,9 @@ use load::SerialMethod;
 pub use map::MOST_STEPS;
 use port::Port;
 pub use reader::LONGEST_LINE;
+
+/// How long a port rests whose task ended by mistake.
+const RESTART_PAUSE: Duration = Duration::from_secs(1);
 
 /// The serial maps of a gateway and the ports they use.
 #[derive(Debug)]
@@ -61,13 +65,9 @@ impl Plugin for SerialPlugin {
         Box::pin(async move {
             let mut tasks = JoinSet::new();
             for port in self.ports.values() {
-                tasks.spawn(Arc::clone(port).run(stop.clone()));
+                tasks.spawn(keep_running(Arc::clone(port), stop.clone()));
             }
-            while let Some(ended) = tasks.join_next().await {
-                if let Err(e) = ended {
-                    tracing::error!(error = %e, "the task of a serial port ended; its calls are unavailable from now on");
-                }
-            }
+            while tasks.join_next().await.is_some() {}
             stop.cancelled().await;
         })
     }
@@ -83,6 +83,21 @@ impl Plugin for SerialPlugin {
                 Err(e) => Completion::InvalidRequest(CallError::new("invalid_request", e.to_string())),
             }
         })
+    }
+}
+
+/// Runs a port until `stop`. A bug that ends its task costs the call that ran, and no other.
+async fn keep_running(port: Arc<Port>, stop: CancellationToken) {
+    loop {
+        let mut task = JoinSet::new();
+        task.spawn(Arc::clone(&port).run(stop.clone()));
+        let Some(Err(e)) = task.join_next().await else { return };
+        tracing::error!(error = %e, "the task of {port} ended by mistake; it is opened again");
+        port.failed();
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(RESTART_PAUSE) => {}
+        }
     }
 }
 

@@ -31,8 +31,8 @@ pub(crate) struct Port {
     gone: Mutex<Option<String>>,
     /// The lane before it lets one call through at a time; a second one waits in `reserve`.
     sender: mpsc::Sender<Transaction>,
-    /// Taken by `run`, whose end closes it.
-    inbox: Mutex<Option<mpsc::Receiver<Transaction>>>,
+    /// Held by `run`. It outlives a `run` that ended by mistake, so that the next can go on.
+    inbox: tokio::sync::Mutex<mpsc::Receiver<Transaction>>,
 }
 
 impl Port {
@@ -43,7 +43,7 @@ impl Port {
             config: config.clone(),
             gone: Mutex::new(Some("it has not been opened yet".into())),
             sender,
-            inbox: Mutex::new(Some(inbox)),
+            inbox: tokio::sync::Mutex::new(inbox),
         }
     }
 
@@ -65,15 +65,27 @@ impl Port {
                 return call.deadline.check().err().map_or_else(|| self.cancelled(), Completion::Expired);
             }
         }
+        // Its task ended in mid-call: nobody knows whether anything was written.
         ended.await.unwrap_or_else(|_| {
-            let message = format!("the task of {self} ended in mid-call");
-            Completion::Timeout(CallError::new("port_stopped", message))
+            let message = format!("the task of {self} ended in mid-call, which is a bug");
+            Completion::Internal(CallError::new("port_stopped", message))
         })
+    }
+
+    /// The task that ran it has ended by mistake: until the next one has opened the port, calls are refused.
+    pub(crate) fn failed(&self) {
+        self.set_gone(Some("its task ended by mistake, which is a bug; it will be opened again"));
+        // One that waited for the call that ran was never begun.
+        if let Ok(mut inbox) = self.inbox.try_lock() {
+            while let Ok(transaction) = inbox.try_recv() {
+                self.refuse(transaction);
+            }
+        }
     }
 
     /// Opens the port and serves calls until `stop`.
     pub(crate) async fn run(self: Arc<Self>, stop: CancellationToken) {
-        let Some(mut inbox) = self.inbox.lock().unwrap_or_else(PoisonError::into_inner).take() else {
+        let Ok(mut inbox) = self.inbox.try_lock() else {
             tracing::error!(port = self.name, "the port is already being run");
             return;
         };

@@ -11,6 +11,8 @@ use uuid::Uuid;
 
 use super::*;
 
+mod panics;
+
 const MAP: &str = r#"
 [serial]
 port = "relay"
@@ -377,4 +379,20 @@ async fn a_driver_without_rs485_is_told() {
     rig.wait("ring", |c| matches!(c, Completion::Unavailable(e) if e.message.contains("RS-485 transceiver")))
         .await;
     assert!(Path::new(&device.path()).exists());
+}
+
+/// What the device said after its call had ended, and after the line was given back, is nobody's answer.
+#[tokio::test]
+async fn an_answer_after_its_calls_end_is_not_taken_for_the_next_calls() {
+    let mut device = Device::new();
+    let silence = Duration::from_millis(50);
+    let rig = Rig::start(PortConfig { silence: Some(silence), ..PortConfig::new(device.path()) }).await;
+    for late in ["OK late\r\n", "OK la", "te\r\n", "NO\r\nERR 3\r\nOK late late\r\n"] {
+        let given_up = call("state", json!({"ch": "1"}), SHORT);
+        let (completion, ()) = tokio::join!(rig.plugin.invoke(&given_up), device.expect("STATE 1\r\n"));
+        assert!(matches!(&completion, Completion::Timeout(e) if e.code == "timeout"), "{completion:?}");
+        device.say(late).await;
+        // The next call comes at once: reading what is there before it writes brings in what is still on its way.
+        rig.works(&mut device).await;
+    }
 }

@@ -1,0 +1,137 @@
+//! Events as journald takes them: one datagram each, of fields with their lengths.
+//!
+//! The datagrams go to a writer that must not wait, as the queue of `tracing-appender` does not; the socket is at its
+//! other end, on a thread of its own. So a journald that stands still holds up that thread and nothing else. Spans are
+//! not written.
+
+use std::fmt::{self, Write as _};
+use std::io::{self, Write};
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::Layer;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::Context;
+
+/// Where journald listens.
+pub(super) const SOCKET: &str = "/run/systemd/journal/socket";
+
+/// Writes events into `W`, a datagram at a time.
+#[derive(Debug)]
+pub(super) struct Journal<W> {
+    datagrams: W,
+    /// What the journal knows the program by.
+    identifier: String,
+}
+
+impl<W> Journal<W> {
+    /// `datagrams` must take each whole and never wait.
+    pub(super) fn new(datagrams: W) -> Self {
+        let program = std::env::args_os().next().unwrap_or_default();
+        let name = Path::new(&program).file_name().unwrap_or_default();
+        Self { datagrams, identifier: name.to_string_lossy().into_owned() }
+    }
+}
+
+impl<S, W> Layer<S> for Journal<W>
+where
+    S: Subscriber,
+    W: for<'a> MakeWriter<'a> + 'static,
+{
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let metadata = event.metadata();
+        let mut datagram = Datagram(Vec::with_capacity(512));
+        datagram.put("PRIORITY", priority(*metadata.level()));
+        datagram.put("SYSLOG_IDENTIFIER", &self.identifier);
+        datagram.put("TARGET", metadata.target());
+        if let (Some(file), Some(line)) = (metadata.file(), metadata.line()) {
+            datagram.put("CODE_FILE", file);
+            datagram.put("CODE_LINE", &line.to_string());
+        }
+        event.record(&mut datagram);
+        // There is nowhere to say that the log does not work.
+        self.datagrams.make_writer().write_all(&datagram.0).ok();
+    }
+}
+
+/// The levels of syslog, without the four that are not for programs like this one.
+fn priority(level: Level) -> &'static str {
+    match level {
+        Level::ERROR => "3",
+        Level::WARN => "4",
+        Level::INFO => "5",
+        Level::DEBUG => "6",
+        Level::TRACE => "7",
+    }
+}
+
+/// Fields as they go over the socket: name, newline, length (64 bits, little endian), value, newline.
+struct Datagram(Vec<u8>);
+
+impl Datagram {
+    fn put(&mut self, name: &str, value: &str) {
+        let length = u64::try_from(value.len()).unwrap_or(u64::MAX);
+        self.0.extend_from_slice(name.as_bytes());
+        self.0.push(b'\n');
+        self.0.extend_from_slice(&length.to_le_bytes());
+        self.0.extend_from_slice(value.as_bytes());
+        self.0.push(b'\n');
+    }
+
+    /// journald takes capital letters, digits and underscores; the prefix keeps our names away from its own.
+    fn field(&mut self, field: &Field, value: &str) {
+        if field.name() == "message" {
+            return self.put("MESSAGE", value);
+        }
+        let letter = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' };
+        let name: String = "F_".chars().chain(field.name().chars().map(letter)).collect();
+        self.put(&name, value);
+    }
+}
+
+impl Visit for Datagram {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.field(field, value);
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        let mut text = String::new();
+        // A value that cannot be shown is shown as far as it can.
+        write!(text, "{value:?}").ok();
+        self.field(field, &text);
+    }
+}
+
+/// The far end: each write is one datagram, and waits until journald takes it.
+#[derive(Debug)]
+pub(super) struct Socket {
+    socket: UnixDatagram,
+    path: PathBuf,
+}
+
+impl Socket {
+    /// Says if nobody listens at `path`.
+    pub(super) fn open(path: &Path) -> io::Result<Self> {
+        let socket = UnixDatagram::unbound()?;
+        // Without fields it is dropped there.
+        socket.send_to(&[], path)?;
+        Ok(Self { socket, path: path.to_owned() })
+    }
+}
+
+impl Write for Socket {
+    fn write(&mut self, datagram: &[u8]) -> io::Result<usize> {
+        // By its path each time: a journald that was started again is found. One too large to be sent is dropped.
+        self.socket.send_to(datagram, &self.path)?;
+        Ok(datagram.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,250 @@
+//! The loop-back probe: a message of the gateway to itself, through its own request subscription.
+//!
+//! When it comes back, the subscription works, and everything that the broker had sent before has come in. It is sent
+//! when nothing else has come through the subscription for a while, and after the process stood still. It never reaches
+//! the core, which would drop it as a loop.
+
+use std::pin::Pin;
+use std::time::Duration;
+
+use nowd_link::{Disconnect, LinkError, Publish, Qos, Sender, Ticket};
+use nowd_plugin::BootInstant;
+use nowd_protocol::Level;
+use tokio::time::Sleep;
+use tracing::{error, warn};
+use uuid::Uuid;
+
+/// The method's name in the topic of a probe; no method can have it.
+const METHOD: &str = "nowd.probe";
+
+/// The longest time between two probes that the broker swallows, as long as `link.probe` is not longer.
+const LONGEST_PAUSE: Duration = Duration::from_secs(20 * 60);
+
+/// The silence of the broker is counted in quarters, not read from a clock: a process that stood still has not waited.
+const QUARTERS: u32 = 4;
+
+/// So many connections in a row that end instead of acknowledging a probe are the broker's way of refusing it.
+const MOST_CUT: u32 = 2;
+
+/// What the policy must allow, for people.
+fn needed(target: &Level) -> String {
+    format!("let the broker's policy allow this gateway to publish to {target}/{METHOD}/{target}/+")
+}
+
+/// What this process knows of its probes, over all connections.
+#[derive(Debug)]
+pub(super) struct Probes {
+    target: Level,
+    /// How long nothing may come through the subscription before a probe is sent.
+    every: Duration,
+    /// How long a probe may be under way.
+    silence: Duration,
+    /// The broker does not take them.
+    off: bool,
+    /// How many in a row did not come back.
+    lost: u32,
+    /// How many connections in a row ended instead of acknowledging one.
+    cut: u32,
+}
+
+/// What one connection knows of its probe. It begins when the subscription is granted.
+#[derive(Debug, Default)]
+pub(super) struct Loopback {
+    /// When something last came through the subscription.
+    heard: Option<BootInstant>,
+    sent: Option<Sent>,
+    alarm: Option<Pin<Box<Sleep>>>,
+}
+
+#[derive(Debug)]
+struct Sent {
+    topic: String,
+    ticket: Ticket,
+    acked: bool,
+    /// How many quarters of the silence have passed without anything through the subscription.
+    quarters: u32,
+    /// Somebody waits to hear that what came before it is in.
+    awaited: bool,
+}
+
+/// What is to be done when the alarm has gone off.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Due {
+    Nothing,
+    /// The subscription is lost: a new connection is needed.
+    Lost,
+}
+
+/// What a PUBACK means.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Acked {
+    /// It was for another message.
+    NotOurs,
+    Taken,
+    /// The broker refused the probe. Whoever awaits it waits in vain.
+    Refused {
+        awaited: bool,
+    },
+}
+
+impl Probes {
+    pub(super) fn new(target: &Level, every: Duration, silence: Duration) -> Self {
+        let mut probes = Self { target: target.clone(), every, silence, off: false, lost: 0, cut: 0 };
+        if probes.topic().len() > nowd_link::LONGEST_TOPIC {
+            warn!(
+                "the target {target} is too long for a message to itself: a lost subscription will not be found"
+            );
+            probes.off = true;
+        }
+        probes
+    }
+
+    fn topic(&self) -> String {
+        format!("{0}/{METHOD}/{0}/{1}", self.target, Uuid::new_v4())
+    }
+
+    /// After probes that did not come back they are rarer, so that a broker that swallows them costs few connections.
+    fn pause(&self) -> Duration {
+        let longer = self.every.saturating_mul(1_u32.checked_shl(self.lost).unwrap_or(u32::MAX));
+        longer.min(LONGEST_PAUSE).max(self.every)
+    }
+
+    fn give_up(&mut self, why: &str) {
+        self.off = true;
+        error!("{why}; {}; until the next start a lost subscription will not be found", needed(&self.target));
+    }
+
+    /// The connection has ended by `error`.
+    pub(super) fn ended(&mut self, loopback: &Loopback, error: &LinkError) {
+        if loopback.sent.as_ref().is_none_or(|sent| sent.acked) || self.off || !closed_by_broker(error) {
+            return;
+        }
+        self.cut += 1;
+        if self.cut >= MOST_CUT {
+            self.give_up(
+                "the broker ends the connection instead of taking a message of this gateway to itself",
+            );
+        }
+    }
+}
+
+impl Loopback {
+    /// The subscription is granted.
+    pub(super) fn granted(&mut self, probes: &Probes) {
+        self.heard = Some(BootInstant::now());
+        self.rest(probes);
+    }
+
+    /// Waits until there is something to do; for ever where there is nothing.
+    pub(super) async fn alarm(&mut self) {
+        match &mut self.alarm {
+            Some(alarm) => alarm.await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// To be called when the alarm has gone off.
+    pub(super) fn due(&mut self, probes: &mut Probes, sender: &Sender) -> Due {
+        let quarter = probes.silence / QUARTERS;
+        if let Some(sent) = &mut self.sent {
+            sent.quarters += 1;
+            if sent.quarters <= QUARTERS {
+                self.set(quarter);
+                return Due::Nothing;
+            }
+            probes.lost = probes.lost.saturating_add(1);
+            return Due::Lost;
+        }
+        let quiet = self.heard.map_or(Duration::ZERO, |heard| BootInstant::now().saturating_since(heard));
+        let left = probes.pause().saturating_sub(quiet);
+        if !left.is_zero() {
+            self.set(left);
+        } else if !self.send(probes, sender, false) {
+            // The queue is full: soon again.
+            self.set(quarter);
+        }
+        Due::Nothing
+    }
+
+    /// Sends a probe, which takes the place of one that is under way. Says whether it is on its way.
+    pub(super) fn send(&mut self, probes: &Probes, sender: &Sender, awaited: bool) -> bool {
+        if probes.off {
+            self.alarm = None;
+            return false;
+        }
+        let topic = probes.topic();
+        let publish = Publish { topic: topic.clone(), qos: Qos::AtLeastOnce, ..Publish::default() };
+        let Ok(ticket) = sender.publish(publish) else { return false };
+        self.sent = Some(Sent { topic, ticket, acked: false, quarters: 0, awaited });
+        self.set(probes.silence / QUARTERS);
+        true
+    }
+
+    /// Something came through the subscription. Says whether it was a probe, and if so whether somebody awaits it.
+    pub(super) fn heard(&mut self, topic: &str, probes: &mut Probes) -> Option<bool> {
+        self.heard = Some(BootInstant::now());
+        if let Some(sent) = &mut self.sent {
+            sent.quarters = 0;
+            if sent.topic == topic {
+                let awaited = sent.awaited;
+                self.sent = None;
+                probes.lost = 0;
+                self.rest(probes);
+                return Some(awaited);
+            }
+        }
+        // One whose place was taken by another.
+        let rest = topic.strip_prefix(probes.target.as_str())?.strip_prefix('/')?.strip_prefix(METHOD)?;
+        rest.starts_with('/').then_some(false)
+    }
+
+    /// The broker has answered a message.
+    pub(super) fn acked(
+        &mut self,
+        ticket: Ticket,
+        result: &Result<(), String>,
+        probes: &mut Probes,
+    ) -> Acked {
+        let Some(sent) = self.sent.as_mut().filter(|sent| sent.ticket == ticket) else {
+            return Acked::NotOurs;
+        };
+        match result {
+            Ok(()) => {
+                sent.acked = true;
+                probes.cut = 0;
+                Acked::Taken
+            }
+            Err(reason) => {
+                let awaited = sent.awaited;
+                probes.give_up(&format!("the broker refused a message of this gateway to itself: {reason}"));
+                *self = Self::default();
+                Acked::Refused { awaited }
+            }
+        }
+    }
+
+    fn rest(&mut self, probes: &Probes) {
+        if probes.off {
+            self.alarm = None;
+        } else {
+            self.set(probes.pause());
+        }
+    }
+
+    fn set(&mut self, after: Duration) {
+        self.alarm = Some(Box::pin(tokio::time::sleep(after)));
+    }
+}
+
+/// Whether the broker has ended the connection, as far as can be seen. One that fell silent did not.
+fn closed_by_broker(error: &LinkError) -> bool {
+    use std::io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+    if let LinkError::Lost { source } = error {
+        let ended = |e: &std::io::Error| matches!(e.kind(), BrokenPipe | ConnectionReset | UnexpectedEof);
+        return source.as_ref().is_none_or(ended);
+    }
+    matches!(error, LinkError::Disconnected { reason } if !matches!(reason, Disconnect::TakenOver | Disconnect::Busy))
+}
+
+#[cfg(test)]
+mod tests;
