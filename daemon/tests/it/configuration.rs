@@ -15,13 +15,13 @@ async fn mistakes() {
     let table = [
         ("", "", "", "", "ok: target gw-1"),
         ("target = \"gw-1\"\n", "", "", "", "`target` is not set; set `target = "),
-        ("[link]", "[lnik]", "", "", "nowd.toml:3: unknown field `lnik`"),
+        ("[link]", "[lnik]", "", "", "nowd.toml:4: unknown field `lnik`"),
         (
             "silence = \"2s\"",
             "silence = 2",
             "",
             "",
-            "nowd.toml:8: invalid type: integer `2`, expected a string",
+            "nowd.toml:9: invalid type: integer `2`, expected a string",
         ),
         (key.as_str(), "\"/nowhere/key.pem\"", "", "", "/nowhere/key.pem"),
         (
