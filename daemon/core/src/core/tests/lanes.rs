@@ -198,3 +198,51 @@ fn calls_that_run_when_the_process_ends_are_answered() {
     assert_eq!(bench.core.unanswered(), 0);
     assert_eq!(bench.end(3_100, 1, ok()), ["record 1 Late ok"]);
 }
+
+#[test]
+fn a_call_that_could_only_be_late_is_not_started_when_its_turn_comes() {
+    let mut bench = Bench::new();
+    bench.send(0, request(1, "set", 2_000));
+    bench.send(0, request(2, "patient", 1_000));
+    bench.send(0, request(3, "set", 1_000));
+    // Ended and given up at one instant: what has `min_budget` left, and no more, is not started.
+    assert_eq!(bench.end(700, 1, ok()), ["reply 1 ok", "reply 2 expired", "start 3 set"]);
+}
+
+#[test]
+fn where_the_time_went_is_told() {
+    let mut bench = Bench::new();
+    bench.send(0, request(1, "set", 1_000));
+    bench.send(10, request(2, "set", 1_000));
+    bench.end(30, 1, ok());
+    let event = Event::Ended { key: bench.keys[&2], ended: ok() };
+    let actions = bench.core.handle(at(70), event);
+    let Action::Reply(reply) = &actions[0] else { panic!("{actions:?}") };
+    assert_eq!(reply.timing, Timing { queue: 20_000, plugin: 40_000, total: 60_000 });
+    let actions = {
+        bench.send(100, request(3, "set", 1_000));
+        bench.send(100, request(4, "set", 200));
+        bench.core.handle(at(250), Event::Time)
+    };
+    let Action::Reply(reply) = &actions[0] else { panic!("{actions:?}") };
+    assert_eq!(
+        (reply.status, reply.timing),
+        (Status::Expired, Timing { queue: 150_000, plugin: 0, total: 150_000 })
+    );
+}
+
+#[test]
+fn what_runs_is_counted_answered_or_not() {
+    let mut bench = Bench::new();
+    assert_eq!(bench.core.running(), 0);
+    bench.send(0, request(1, "safe", 100));
+    bench.send(0, request(2, "set", 1_000));
+    bench.send(0, request(3, "wide", 1_000));
+    assert_eq!((bench.core.running(), bench.core.unanswered(), bench.core.calls()), (2, 2, 3));
+    bench.time(100); // the first has overrun, and its safe action runs
+    assert_eq!((bench.core.running(), bench.core.unanswered(), bench.core.calls()), (3, 2, 4));
+    bench.end(110, 0x5afe, ok());
+    bench.end(110, 3, ok());
+    bench.end(110, 1, ok());
+    assert_eq!((bench.core.running(), bench.core.unanswered(), bench.core.calls()), (1, 1, 1));
+}
