@@ -110,34 +110,32 @@ impl Uplink {
                     }
                     Err(e) => self.down(&e, Duration::ZERO),
                 },
-                State::Up(up) => {
-                    let lasted = BootInstant::now().saturating_since(up.session.since);
-                    match up.next().await {
-                        UpEvent::Link(Ok(event)) => {
-                            if let Some(event) = self.heard(event) {
-                                return event;
-                            }
-                        }
-                        UpEvent::Link(Err(e)) => {
-                            self.probes.ended(&up.loopback, &e);
-                            self.down(&e, lasted);
-                            return UplinkEvent::Down;
-                        }
-                        UpEvent::Correct => self.announce(true),
-                        UpEvent::Probe => {
-                            if up.loopback.due(&mut self.probes, &up.sender) == Due::Lost {
-                                let silence_ms = self.options.user_timeout.as_millis();
-                                warn!(
-                                    "the broker has lost the subscription to {}: a message of this gateway to itself did \
-                                     not come back within {silence_ms} ms; connecting anew",
-                                    RequestTopic::filter(&self.facts.target)
-                                );
-                                self.state = wait(Duration::ZERO);
-                                return UplinkEvent::Down;
-                            }
+                State::Up(up) => match up.next().await {
+                    UpEvent::Link(Ok(event)) => {
+                        if let Some(event) = self.heard(event) {
+                            return event;
                         }
                     }
-                }
+                    UpEvent::Link(Err(e)) => {
+                        self.probes.ended(&up.loopback, &e);
+                        let lasted = BootInstant::now().saturating_since(up.session.since);
+                        self.down(&e, lasted);
+                        return UplinkEvent::Down;
+                    }
+                    UpEvent::Correct => self.announce(true),
+                    UpEvent::Probe => {
+                        if up.loopback.due(&mut self.probes, &up.sender) == Due::Lost {
+                            let silence_ms = self.options.user_timeout.as_millis();
+                            warn!(
+                                "the broker has lost the subscription to {}: a message of this gateway to itself did \
+                                     not come back within {silence_ms} ms; connecting anew",
+                                RequestTopic::filter(&self.facts.target)
+                            );
+                            self.state = wait(Duration::ZERO);
+                            return UplinkEvent::Down;
+                        }
+                    }
+                },
             }
         }
     }
