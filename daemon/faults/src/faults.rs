@@ -1,6 +1,12 @@
 //! The table of faults: what is broken, how often, and what is judged then. One file for each group.
 
+mod actuator;
+mod clocks;
+mod crowd;
 mod freeze;
+mod link;
+mod repeats;
+mod restart;
 
 use std::pin::Pin;
 
@@ -47,4 +53,12 @@ impl Fault {
 }
 
 /// All faults, by groups.
-pub(crate) const ALL: &[&[Fault]] = &[freeze::FAULTS];
+pub(crate) const ALL: &[&[Fault]] = &[
+    freeze::FAULTS,
+    restart::FAULTS,
+    link::FAULTS,
+    clocks::FAULTS,
+    repeats::FAULTS,
+    actuator::FAULTS,
+    crowd::FAULTS,
+];

@@ -1,0 +1,78 @@
+//! Processes that end in the midst of calls and start again: the broker with all that it has saved, the daemon without
+//! any memory, while requests of its earlier life come in again.
+
+use super::Fault;
+use crate::load::Way;
+use crate::stage::Stage;
+
+/// Calls that take their time among others, so that some run when the daemon ends.
+const MIXED: &[Way] = &[("checked", "slow"), ("checked", "now"), ("plain", "now"), ("serial", "now")];
+
+pub(super) const FAULTS: &[Fault] = &[
+    Fault::new("broker-restarted", "the broker ends as asked and starts again with what it saved", |stage| {
+        Box::pin(broker(stage, true))
+    }),
+    Fault::new("broker-killed", "the broker is killed and starts again with what it saved", |stage| {
+        Box::pin(broker(stage, false))
+    }),
+    Fault {
+        ways: MIXED,
+        ..Fault::new("daemon-stopped", "the daemon is asked to stop in mid-call, and starts again", |stage| {
+            Box::pin(daemon(stage, true, false))
+        })
+    },
+    Fault {
+        ways: MIXED,
+        ..Fault::new("daemon-killed", "the daemon is killed in mid-call, and starts again", |stage| {
+            Box::pin(daemon(stage, false, false))
+        })
+    },
+    Fault {
+        ways: MIXED,
+        ..Fault::new(
+            "daemon-killed-and-repeats",
+            "the same, and another publisher repeats all requests when the daemon is back",
+            |stage| Box::pin(daemon(stage, false, true)),
+        )
+    },
+];
+
+const PAUSE: u64 = 400;
+/// After a link was lost that often its pauses are long, and there is nothing new to see.
+const MOST_RESTARTS: usize = 4;
+
+async fn broker(stage: &mut Stage, gently: bool) -> anyhow::Result<()> {
+    stage.at_most(MOST_RESTARTS);
+    while stage.goes_on() {
+        stage.wait(PAUSE).await;
+        stage.strike();
+        stage.bed.restart_broker(gently).await?;
+        stage.mended();
+    }
+    Ok(())
+}
+
+async fn daemon(stage: &mut Stage, gently: bool, repeated: bool) -> anyhow::Result<()> {
+    stage.at_most(3 * MOST_RESTARTS);
+    while stage.goes_on() {
+        let from = stage.raw.heard();
+        stage.wait(PAUSE).await;
+        stage.strike();
+        if gently {
+            stage.bed.daemon.terminate();
+            stage.wait(PAUSE).await;
+        }
+        let earlier = stage.raw.incarnation(None).await?;
+        stage.bed.restart_daemon().await?;
+        if repeated {
+            stage.raw.incarnation(Some(earlier)).await?;
+            let requests = stage.raw.requests(from);
+            for request in &requests {
+                stage.raw.say(&request.topic, request.payload.clone());
+            }
+            stage.note(format!("{} requests repeated after a restart", requests.len()));
+        }
+        stage.mended();
+    }
+    Ok(())
+}
