@@ -18,6 +18,8 @@ use crate::clock::WallFile;
 pub(crate) const TARGET: &str = "gw-1";
 /// How long a part may take to start. Says nothing about speed.
 const STARTS_WITHIN: Duration = Duration::from_secs(60);
+/// How long the broker is away.
+const DOWN: Duration = Duration::from_millis(200);
 /// How often a port that somebody else took is given up for another.
 const ATTEMPTS: usize = 10;
 
@@ -40,11 +42,13 @@ pub(crate) struct Bed {
     pub(crate) other_link: Proxy,
     pub(crate) http_port: u16,
     pub(crate) clock: WallFile,
+    /// What daemons that have ended said about calls.
+    earlier: Vec<String>,
 }
 
 impl Bed {
-    /// Everything, connected. `clock` is the daemon's trust in its clock.
-    pub(crate) async fn start(clock: &str) -> anyhow::Result<Self> {
+    /// Everything, connected. `clock` is the daemon's trust in its clock, `more` the end of its configuration.
+    pub(crate) async fn start(clock: &str, more: &str) -> anyhow::Result<Self> {
         require("mosquitto");
         require("dbus-daemon");
         let folder = tempfile::Builder::new().prefix("nowd-faults-").tempdir()?;
@@ -57,7 +61,7 @@ impl Bed {
         let actuator = start_actuator(folder.path()).await?;
         let wall = WallFile(folder.path().join("clock"));
         wall.set(0, Duration::from_millis(10))?;
-        config::write_daemon(folder.path(), clock, daemon_link.port(), &ca.client(TARGET))?;
+        config::write_daemon(folder.path(), (clock, more), daemon_link.port(), &ca.client(TARGET))?;
         let daemon = start_daemon(folder.path(), &wall).await?;
         let Identity { ca: authority, certificate, key } = ca.client("cloud");
         let port = cloud_link.port().to_string();
@@ -81,6 +85,7 @@ impl Bed {
             other_link,
             http_port,
             clock,
+            earlier: Vec::new(),
         })
     }
 
@@ -101,8 +106,17 @@ impl Bed {
     /// Starts the daemon again after it was killed.
     pub(crate) async fn restart_daemon(&mut self) -> anyhow::Result<()> {
         self.daemon.kill();
+        let lines = self.daemon.lines().into_iter();
+        self.earlier
+            .extend(lines.filter(|line| line.contains("attempt")).map(|line| format!("(earlier) {line}")));
         self.daemon = start_daemon(self.folder.path(), &self.clock).await?;
         Ok(())
+    }
+
+    /// Starts another daemon of the same name beside the one that runs, which is given back.
+    pub(crate) async fn second_daemon(&mut self) -> anyhow::Result<Process> {
+        let second = start_daemon(self.folder.path(), &self.clock).await?;
+        Ok(std::mem::replace(&mut self.daemon, second))
     }
 
     /// Starts the actuators again after they died.
@@ -112,7 +126,7 @@ impl Bed {
         Ok(())
     }
 
-    /// Ends the broker, and starts it again on the same ports with what it has saved.
+    /// Ends the broker, and soon starts it again on the same ports with what it has saved.
     pub(crate) async fn restart_broker(&mut self, gently: bool) -> anyhow::Result<()> {
         if gently {
             self.broker.terminate();
@@ -120,6 +134,7 @@ impl Bed {
         } else {
             self.broker.kill();
         }
+        tokio::time::sleep(DOWN).await;
         for _ in 0..ATTEMPTS {
             if let Some(broker) = start_broker(self.folder.path()).await? {
                 self.broker = broker;
@@ -132,7 +147,8 @@ impl Bed {
 
     /// What the daemon said about this call.
     pub(crate) fn said_of(&self, id: &str) -> Vec<String> {
-        self.daemon.lines().into_iter().filter(|line| line.contains(id)).collect()
+        let lines = self.earlier.iter().cloned().chain(self.daemon.lines());
+        lines.filter(|line| line.contains(id)).collect()
     }
 }
 

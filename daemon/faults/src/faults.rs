@@ -25,6 +25,8 @@ pub(crate) struct Fault {
     pub(crate) about: &'static str,
     /// The daemon's trust in its wall clock.
     pub(crate) clock: &'static str,
+    /// What else stands in its configuration.
+    pub(crate) more: &'static str,
     /// What the load asks for.
     pub(crate) ways: &'static [Way],
     pub(crate) judged: Judged,
@@ -43,6 +45,7 @@ impl Fault {
             name,
             about,
             clock: "untrusted",
+            more: "",
             ways: GOOD,
             judged: Judged::All,
             must_strike: true,

@@ -58,13 +58,12 @@ impl Http {
     /// One call.
     pub(crate) async fn call(&self, method: &str, timeout_ms: u64, body: &str) -> anyhow::Result<Exchange> {
         let idle = self.idle.lock().ok().and_then(|mut idle| idle.pop());
-        let mut line = match idle {
-            Some(line) => line,
-            None => {
-                let stream = TcpStream::connect(self.address).await.context("the cloud side is not there")?;
-                stream.set_nodelay(true)?;
-                BufReader::new(stream)
-            }
+        let mut line = if let Some(line) = idle {
+            line
+        } else {
+            let stream = TcpStream::connect(self.address).await.context("the cloud side is not there")?;
+            stream.set_nodelay(true)?;
+            BufReader::new(stream)
         };
         let request = format!(
             "POST /things/{TARGET}/methods/{method}?timeout={timeout_ms} HTTP/1.1\r\nhost: localhost\r\n\

@@ -51,7 +51,7 @@ enum Part {
 #[derive(Debug, Clone, Args)]
 struct Suite {
     /// Calls over HTTP in each fault
-    #[arg(long, value_name = "N", default_value_t = 40, value_parser = clap::value_parser!(u32).range(10..=1_000_000))]
+    #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u32).range(10..=1_000_000))]
     calls: u32,
     /// Only faults whose name contains this; may be given several times
     #[arg(long, value_name = "NAME")]

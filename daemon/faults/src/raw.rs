@@ -19,10 +19,12 @@ use crate::load::Way;
 
 /// Its return address.
 const CLIENT: &str = "raw-1";
+/// Its return address as a compatibility caller, where the daemon is configured for those.
+pub(crate) const COMPAT_CLIENT: &str = "raw-old-1";
 /// A new connection is tried this soon.
 const AGAIN: Duration = Duration::from_millis(50);
 
-/// A request as it went over the broker.
+/// A message as it went over the broker.
 #[derive(Debug, Clone)]
 pub(crate) struct Request {
     pub(crate) topic: String,
@@ -34,6 +36,8 @@ pub(crate) struct Request {
 #[derive(Debug, Default)]
 struct Heard {
     requests: Vec<Request>,
+    /// Answers to calls of the cloud side.
+    replies: Vec<Request>,
     /// Answers to calls of our own.
     answers: HashMap<String, Vec<Answer>>,
     incarnation: Option<Uuid>,
@@ -101,6 +105,11 @@ impl Raw {
         lock(&self.heard).requests.get(from..).unwrap_or_default().to_vec()
     }
 
+    /// The gateway's answers to the cloud side, heard from this one on.
+    pub(crate) fn replies(&self, from: usize) -> Vec<Request> {
+        lock(&self.heard).replies.get(from..).unwrap_or_default().to_vec()
+    }
+
     /// Waits until the gateway's presence says which incarnation runs, other than `but`.
     pub(crate) async fn incarnation(&self, but: Option<Uuid>) -> anyhow::Result<Uuid> {
         for _ in 0..6_000 {
@@ -110,24 +119,6 @@ impl Raw {
             sleep(Duration::from_millis(10)).await;
         }
         anyhow::bail!("the gateway's presence was not heard")
-    }
-
-    /// A call with a timestamp, and with `not_after` if an incarnation is given.
-    pub(crate) fn own(&self, number: u64, (method, how): Way, timeout_ms: u64, runs: Option<Uuid>) -> Own {
-        let id = Uuid::new_v4().to_string();
-        let begun = clock::now();
-        let deadline = begun + timeout_ms * 1_000;
-        let mut payload = serde_json::Map::new();
-        payload.insert("id".into(), id.as_str().into());
-        payload.insert("timestamp".into(), (clock::wall() / 1_000).into());
-        payload.insert("timeout".into(), timeout_ms.into());
-        payload.insert("request".into(), serde_json::json!({ "number": number, "how": how }));
-        if let Some(incarnation) = runs {
-            // Both ends share the machine's clock here.
-            let not_after = serde_json::json!({ "incarnation": incarnation.to_string(), "at": deadline });
-            payload.insert("not_after".into(), not_after);
-        }
-        Own { number, topic: format!("{TARGET}/{method}/{CLIENT}/{id}"), id, payload, begun, deadline }
     }
 
     /// What became of a call of our own.
@@ -146,15 +137,39 @@ impl Raw {
 }
 
 impl Own {
-    pub(crate) fn bytes(&self) -> Vec<u8> {
-        serde_json::Value::Object(self.payload.clone()).to_string().into_bytes()
+    /// A call with a timestamp, and with `not_after` if an incarnation is given.
+    pub(crate) fn new(number: u64, (method, how): Way, timeout_ms: u64, runs: Option<Uuid>) -> Self {
+        let id = Uuid::new_v4().to_string();
+        // Before the other clock, so that what lies between them is not counted as late.
+        let timestamp = clock::wall() / 1_000;
+        let begun = clock::now();
+        let deadline = begun + timeout_ms * 1_000;
+        let mut payload = serde_json::Map::new();
+        payload.insert("id".into(), id.as_str().into());
+        payload.insert("timestamp".into(), timestamp.into());
+        payload.insert("timeout".into(), timeout_ms.into());
+        payload.insert("request".into(), serde_json::json!({ "number": number, "how": how }));
+        if let Some(incarnation) = runs {
+            // Both ends share the machine's clock here.
+            let not_after = serde_json::json!({ "incarnation": incarnation.to_string(), "at": deadline });
+            payload.insert("not_after".into(), not_after);
+        }
+        Self { number, topic: format!("{TARGET}/{method}/{CLIENT}/{id}"), id, payload, begun, deadline }
     }
 
-    /// The same bytes but for the attempt's number.
-    pub(crate) fn attempt(&self, number: u32) -> Vec<u8> {
-        let mut other = self.clone();
-        other.payload.insert("attempt".into(), number.into());
-        other.bytes()
+    /// A call in the form of the public sample, which states no deadline and must not be served at all: it is sent while
+    /// the daemon stands still.
+    pub(crate) fn stale(number: u64, (method, how): Way) -> Self {
+        let own = Self::new(number, (method, how), 1, None);
+        let mut payload = own.payload;
+        payload.remove("timestamp");
+        payload.remove("timeout");
+        let topic = format!("{TARGET}/{method}/{COMPAT_CLIENT}/{}", own.id);
+        Self { topic, payload, deadline: own.begun, ..own }
+    }
+
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        serde_json::Value::Object(self.payload.clone()).to_string().into_bytes()
     }
 }
 
@@ -194,6 +209,10 @@ impl Heard {
                 self.incarnation = Some(presence.incarnation);
             }
             return;
+        }
+        if topic.starts_with("cloud-") && topic.ends_with("/ack") {
+            let (topic, payload) = (topic.to_owned(), payload.to_vec());
+            return self.replies.push(Request { topic, payload, at: clock::now() });
         }
         let own = topic.strip_prefix(CLIENT).and_then(|rest| rest.strip_prefix('/'));
         if let (Some(_), Ok(reply)) = (own, Reply::parse(payload)) {

@@ -84,7 +84,7 @@ async fn all(suite: &Suite, faults: &[&'static Fault]) -> anyhow::Result<bool> {
 }
 
 async fn one(fault: &'static Fault, count: u32) -> anyhow::Result<Row> {
-    let bed = Bed::start(fault.clock).await?;
+    let bed = Bed::start(fault.clock, fault.more).await?;
     let raw = Raw::connect(bed.client("raw-1")?).await?;
     let caller = Caller::new(Http::new(bed.http_port));
     let mut before = serves(&caller).await?;

@@ -100,7 +100,7 @@ params.how = { type = "string" }
 
 pub(super) fn write_daemon(
     folder: &Path,
-    clock: &str,
+    (clock, more): (&str, &str),
     broker: u16,
     identity: &Identity,
 ) -> anyhow::Result<()> {
@@ -109,7 +109,7 @@ pub(super) fn write_daemon(
         "target = \"{TARGET}\"\nclock = \"{clock}\"\n\
          [link]\nendpoint = \"localhost:{broker}\"\nca = \"{}\"\ncertificate = \"{}\"\nkey = \"{}\"\n\
          [access]\ndefault = [\"cloud-*\", \"raw-*\"]\n\
-         [ports.line]\ndevice = \"{}\"\nbaud = 115200\n",
+         [ports.line]\ndevice = \"{}\"\nbaud = 115200\n{more}",
         ca.display(),
         certificate.display(),
         key.display(),

@@ -23,9 +23,7 @@ pub(super) const FAULTS: &[Fault] = &[
     trusted("clock-within-error", "a trusted clock is wrong by less than it admits to", |stage| {
         Box::pin(wrong(stage, &[-80, 80], ERROR))
     }),
-    trusted("clock-ahead", "a trusted clock is hours ahead", |stage| {
-        Box::pin(wrong(stage, &[3 * HOUR], 10))
-    }),
+    trusted("clock-ahead", "a trusted clock is hours ahead", |stage| Box::pin(wrong(stage, &[3 * HOUR], 10))),
     trusted("clock-behind", "a trusted clock is hours behind", |stage| {
         Box::pin(wrong(stage, &[-3 * HOUR], 10))
     }),
@@ -37,9 +35,11 @@ pub(super) const FAULTS: &[Fault] = &[
     }),
     Fault {
         judged: Judged::Nothing,
-        ..trusted("clock-lies", "NOT PROMISED: a trusted clock is 400 ms behind and admits to 10 ms", |stage| {
-            Box::pin(wrong(stage, &[-400], 10))
-        })
+        ..trusted(
+            "clock-lies",
+            "NOT PROMISED: a trusted clock is 400 ms behind and admits to 10 ms",
+            |stage| Box::pin(wrong(stage, &[-400], 10)),
+        )
     },
 ];
 
@@ -90,7 +90,7 @@ async fn wrong(stage: &mut Stage, by_ms: &[i64], error_ms: i64) -> anyhow::Resul
 /// One call by timestamp for each budget.
 fn ask(stage: &Stage, own: &mut Vec<Own>) {
     for budget in BUDGETS {
-        let call = stage.raw.own(stage.caller.number(), ("checked", "now"), budget, None);
+        let call = Own::new(stage.caller.number(), ("checked", "now"), budget, None);
         if stage.raw.say(&call.topic, call.bytes()) {
             own.push(call);
         }

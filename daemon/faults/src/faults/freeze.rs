@@ -2,7 +2,8 @@
 
 use super::Fault;
 use crate::judge::Judged;
-use crate::load::Way;
+use crate::load::{GOOD, Way};
+use crate::raw::Own;
 use crate::stage::Stage;
 
 /// Calls that take their time, so that they are found in their midst.
@@ -16,6 +17,14 @@ pub(super) const FAULTS: &[Fault] = &[
         ..Fault::new("daemon-frozen-in-calls", "the daemon stands still while calls run", |stage| {
             Box::pin(daemon(stage))
         })
+    },
+    Fault {
+        more: "[compat]\nclients = [\"raw-old\"]\n",
+        ..Fault::new(
+            "daemon-frozen-for-compat",
+            "the daemon stands still while callers that state no deadline ask",
+            |stage| Box::pin(compat(stage)),
+        )
     },
     Fault {
         judged: Judged::NotUnchecked,
@@ -56,6 +65,30 @@ async fn daemon(stage: &mut Stage) -> anyhow::Result<()> {
         stage.bed.daemon.resume();
         stage.mended();
     }
+    Ok(())
+}
+
+async fn compat(stage: &mut Stage) -> anyhow::Result<()> {
+    let mut own = Vec::new();
+    while stage.goes_on() {
+        stage.wait(PAUSE).await;
+        stage.strike();
+        stage.bed.daemon.pause();
+        // What was said just before may be heard just before.
+        stage.wait(50).await;
+        for way in GOOD {
+            let stale = Own::stale(stage.caller.number(), *way);
+            stage.raw.say(&stale.topic, stale.bytes());
+            own.push(stale);
+        }
+        stage.wait(FREEZE).await;
+        stage.bed.daemon.resume();
+        stage.mended();
+    }
+    stage.wait(PAUSE).await;
+    let calls: Vec<_> = own.iter().map(|own| stage.raw.call(own, 1)).collect();
+    stage.note(format!("{} calls without deadlines while the daemon stood still", calls.len()));
+    stage.calls.extend(calls);
     Ok(())
 }
 

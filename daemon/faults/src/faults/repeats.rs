@@ -8,7 +8,6 @@ use nowd_testkit::Way;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::ConnectProperties;
 use rumqttc::v5::{AsyncClient, MqttOptions};
-use serde_json::Value;
 use tokio::task::JoinSet;
 
 use super::Fault;
@@ -21,7 +20,7 @@ pub(super) const FAULTS: &[Fault] = &[
         clock: "trusted",
         ..Fault::new(
             "requests-copied",
-            "each request comes again: at once, soon, after its deadline, as other attempts",
+            "requests and answers come again: at once, soon, after deadlines, as other attempts",
             |stage| Box::pin(copied(stage)),
         )
     },
@@ -44,12 +43,13 @@ async fn copied(stage: &mut Stage) -> anyhow::Result<()> {
     let mut own = Vec::new();
     let mut due: VecDeque<(u64, Request)> = VecDeque::new();
     let (mut from, mut seen, mut copies) = (stage.raw.heard(), HashSet::new(), 0);
+    let mut replies_from = stage.raw.replies(0).len();
     stage.strike();
     while !stage.load.is_over() || !due.is_empty() {
         // One call by timestamp, and one by the daemon's clock, beside those of the load.
         if !stage.load.is_over() {
             for incarnation in [None, Some(runs)] {
-                let call = stage.raw.own(stage.caller.number(), ("checked", "slow"), 500, incarnation);
+                let call = Own::new(stage.caller.number(), ("checked", "slow"), 500, incarnation);
                 stage.raw.say(&call.topic, call.bytes());
                 own.push(call);
             }
@@ -62,6 +62,13 @@ async fn copied(stage: &mut Stage) -> anyhow::Result<()> {
                 for (after, raise) in COPIES {
                     due.push_back((request.at + after * 1_000, raised(&request, raise)));
                 }
+            }
+        }
+        let replies = stage.raw.replies(replies_from);
+        replies_from += replies.len();
+        for reply in replies {
+            if seen.insert(reply.topic.clone()) {
+                due.extend([0, 90, 350].map(|after| (reply.at + after * 1_000, reply.clone())));
             }
         }
         let now = clock::now();
@@ -77,7 +84,7 @@ async fn copied(stage: &mut Stage) -> anyhow::Result<()> {
         stage.wait(10).await;
     }
     stage.mended();
-    stage.note(format!("{copies} copies of {} requests", seen.len()));
+    stage.note(format!("{copies} copies of {} requests and answers", seen.len()));
     stage.wait(500).await;
     let calls = own.iter().map(|own| stage.raw.call(own, 1)).collect::<Vec<_>>();
     stage.calls.extend(calls);
@@ -86,22 +93,26 @@ async fn copied(stage: &mut Stage) -> anyhow::Result<()> {
 
 /// The same bytes but for the attempt.
 fn raised(request: &Request, by: u64) -> Request {
-    let Ok(Value::Object(mut payload)) = serde_json::from_slice(&request.payload) else {
-        return request.clone();
+    const KEY: &str = "\"attempt\":";
+    let text = String::from_utf8_lossy(&request.payload);
+    let payload = match text.split_once(KEY) {
+        _ if by == 0 => return request.clone(),
+        Some((before, after)) => {
+            let end = after.find(|c: char| !c.is_ascii_digit()).unwrap_or(after.len());
+            let (number, rest) = after.split_at(end);
+            format!("{before}{KEY}{}{rest}", number.parse().unwrap_or(1) + by)
+        }
+        None => text.replacen('{', &format!("{{{KEY}{},", 1 + by), 1),
     };
-    if by == 0 {
-        return request.clone();
-    }
-    let attempt = payload.get("attempt").and_then(Value::as_u64).unwrap_or(1);
-    payload.insert("attempt".into(), (attempt + by).into());
-    Request { payload: Value::Object(payload).to_string().into_bytes(), ..request.clone() }
+    Request { payload: payload.into_bytes(), ..request.clone() }
 }
 
 async fn resent(stage: &mut Stage) -> anyhow::Result<()> {
     let runs = stage.raw.incarnation(None).await?;
     let mut options = MqttOptions::new("raw-lasting", "127.0.0.1", stage.bed.other_link.port());
     options.set_keep_alive(Duration::from_secs(30)).set_clean_start(false);
-    options.set_connect_properties(ConnectProperties { session_expiry_interval: Some(600), ..no_properties() });
+    options
+        .set_connect_properties(ConnectProperties { session_expiry_interval: Some(600), ..no_properties() });
     let (client, mut events) = AsyncClient::new(options, 512);
     let mut tasks = JoinSet::new();
     tasks.spawn(async move {
@@ -149,7 +160,7 @@ async fn publish(
 ) -> anyhow::Result<()> {
     for budget in [300, 600, 1_500] {
         for incarnation in [None, Some(runs)] {
-            let call = stage.raw.own(stage.caller.number(), ("checked", "now"), budget, incarnation);
+            let call = Own::new(stage.caller.number(), ("checked", "now"), budget, incarnation);
             client.publish(call.topic.as_str(), QoS::AtLeastOnce, false, call.bytes()).await?;
             own.push(call);
         }

@@ -2,11 +2,14 @@
 //! any memory, while requests of its earlier life come in again.
 
 use super::Fault;
+use crate::judge::Judged;
 use crate::load::Way;
+use crate::raw::Own;
 use crate::stage::Stage;
 
 /// Calls that take their time among others, so that some run when the daemon ends.
-const MIXED: &[Way] = &[("checked", "slow"), ("checked", "now"), ("plain", "now"), ("serial", "now")];
+const MIXED: &[Way] =
+    &[("checked", "slow"), ("checked", "slow"), ("plain", "now"), ("checked", "slow"), ("serial", "now")];
 
 pub(super) const FAULTS: &[Fault] = &[
     Fault::new("broker-restarted", "the broker ends as asked and starts again with what it saved", |stage| {
@@ -33,6 +36,30 @@ pub(super) const FAULTS: &[Fault] = &[
             "daemon-killed-and-repeats",
             "the same, and another publisher repeats all requests when the daemon is back",
             |stage| Box::pin(daemon(stage, false, true)),
+        )
+    },
+    Fault {
+        ways: MIXED,
+        clock: "trusted",
+        judged: Judged::Nothing,
+        ..Fault::new(
+            "repeats-by-timestamp",
+            "NOT PROMISED: the same with calls that carry only a timestamp, where the clock is trusted",
+            |stage| Box::pin(by_timestamp(stage)),
+        )
+    },
+    Fault {
+        ways: MIXED,
+        ..Fault::new("daemon-twice", "a second daemon of the same name runs for a while", |stage| {
+            Box::pin(twice(stage, false))
+        })
+    },
+    Fault {
+        ways: MIXED,
+        ..Fault::new(
+            "daemon-frozen-and-replaced",
+            "the daemon stands still, another takes its place, and then it goes on",
+            |stage| Box::pin(twice(stage, true)),
         )
     },
 ];
@@ -72,6 +99,54 @@ async fn daemon(stage: &mut Stage, gently: bool, repeated: bool) -> anyhow::Resu
             }
             stage.note(format!("{} requests repeated after a restart", requests.len()));
         }
+        stage.mended();
+    }
+    Ok(())
+}
+
+async fn by_timestamp(stage: &mut Stage) -> anyhow::Result<()> {
+    let mut own = Vec::new();
+    stage.at_most(3 * MOST_RESTARTS);
+    while stage.goes_on() {
+        let earlier = stage.raw.incarnation(None).await?;
+        let mut now = Vec::new();
+        for _ in 0..10 {
+            let call = Own::new(stage.caller.number(), ("checked", "now"), 1_500, None);
+            stage.raw.say(&call.topic, call.bytes());
+            now.push(call);
+            stage.wait(30).await;
+        }
+        stage.strike();
+        stage.bed.restart_daemon().await?;
+        stage.raw.incarnation(Some(earlier)).await?;
+        for call in &now {
+            stage.raw.say(&call.topic, call.bytes());
+        }
+        stage.mended();
+        own.extend(now);
+    }
+    stage.wait(PAUSE).await;
+    let calls: Vec<_> = own.iter().map(|own| stage.raw.call(own, 2)).collect();
+    stage.calls.extend(calls);
+    Ok(())
+}
+
+async fn twice(stage: &mut Stage, frozen: bool) -> anyhow::Result<()> {
+    stage.at_most(MOST_RESTARTS);
+    while stage.goes_on() {
+        stage.wait(PAUSE).await;
+        stage.strike();
+        if frozen {
+            stage.bed.daemon.pause();
+            stage.wait(PAUSE / 2).await;
+        }
+        let mut first = stage.bed.second_daemon().await?;
+        if frozen {
+            first.resume();
+        }
+        // Each takes the other's connection away.
+        stage.wait(2 * PAUSE).await;
+        first.kill();
         stage.mended();
     }
     Ok(())

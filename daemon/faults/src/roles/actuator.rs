@@ -14,6 +14,7 @@ use clap::Args;
 use nowd_testkit::Pty;
 use rustix::process::{Signal, getpid, kill_process};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::task::JoinSet;
 use zbus::{DBusError, interface};
 
 use crate::act::{Act, Book};
@@ -83,7 +84,7 @@ impl Arm {
         if at >= not_after {
             return Err(ArmError::TooLate("its deadline has passed; nothing was done".into()));
         }
-        self.act(Act { at, number, id, not_after, way: "checked".into() })?;
+        self.act(&Act { at, number, id, not_after, way: "checked".into() })?;
         after(&how).await;
         Ok(())
     }
@@ -91,15 +92,15 @@ impl Arm {
     /// Acts.
     async fn plain(&self, number: u64, id: String, not_after: u64, how: String) -> Result<(), ArmError> {
         before(&how).await;
-        self.act(Act { at: clock::now(), number, id, not_after, way: "plain".into() })?;
+        self.act(&Act { at: clock::now(), number, id, not_after, way: "plain".into() })?;
         after(&how).await;
         Ok(())
     }
 }
 
 impl Arm {
-    fn act(&self, act: Act) -> Result<(), ArmError> {
-        self.book.write(&act).map_err(|error| ArmError::Broken(format!("{error:#}")))
+    fn act(&self, act: &Act) -> Result<(), ArmError> {
+        self.book.write(act).map_err(|error| ArmError::Broken(format!("{error:#}")))
     }
 }
 
@@ -129,8 +130,15 @@ fn die() {
 async fn device(mut line: Pty, book: &Book) -> anyhow::Result<()> {
     let mut read = Vec::new();
     let mut chunk = [0; 256];
+    let mut late: JoinSet<Vec<u8>> = JoinSet::new();
     loop {
-        let len = line.read(&mut chunk).await?;
+        let len = tokio::select! {
+            Some(Ok(answer)) = late.join_next() => {
+                line.write_all(&answer).await?;
+                continue;
+            }
+            len = line.read(&mut chunk) => len?,
+        };
         for byte in chunk.get(..len).unwrap_or_default() {
             if *byte != b'\n' {
                 if read.len() < LONGEST_LINE {
@@ -139,19 +147,19 @@ async fn device(mut line: Pty, book: &Book) -> anyhow::Result<()> {
                 continue;
             }
             let text = String::from_utf8_lossy(&std::mem::take(&mut read)).into_owned();
-            if let Some((mut act, how)) = frame(&text) {
-                before(&how).await;
-                act.at = clock::now();
-                book.write(&act)?;
-                // A device that hangs still hears the next frame: it is its answer that never comes.
-                if how == "hang" {
-                    continue;
-                }
-                after(&how).await;
-                line.write_all(format!("OK {}\r\n", act.number).as_bytes()).await?;
-            } else {
+            let Some((mut act, how)) = frame(&text) else {
                 line.write_all(b"ERR\r\n").await?;
-            }
+                continue;
+            };
+            before(&how).await;
+            act.at = clock::now();
+            book.write(&act)?;
+            let answer = format!("OK {}\r\n", act.number).into_bytes();
+            // The device hears the next frame in any case: it is only its answer that comes late, or never.
+            late.spawn(async move {
+                after(&how).await;
+                answer
+            });
         }
     }
 }
