@@ -73,6 +73,8 @@ pub(crate) struct Tally {
     pub(crate) closest: Option<u64>,
     /// Calls that have no answer and should.
     pub(crate) unanswered: usize,
+    /// How many calls were answered with each status.
+    pub(crate) statuses: BTreeMap<String, usize>,
     /// What is wrong, in words: the call's number and the sentence.
     pub(crate) wrong: Vec<(u64, String)>,
 }
@@ -153,6 +155,9 @@ impl Tally {
         }
         if call.answers.is_empty() && call.answer_needed {
             self.unanswered += 1;
+        }
+        for answer in &call.answers {
+            *self.statuses.entry(answer.status.clone()).or_default() += 1;
         }
         let told = || {
             let answers = call.answers.iter();

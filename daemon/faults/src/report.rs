@@ -115,6 +115,7 @@ pub(crate) fn json(rows: &[Row]) -> anyhow::Result<()> {
             "executed": tally.executed,
             "not_executed": tally.not_executed,
             "unknown": tally.unknown,
+            "statuses": tally.statuses,
             "closest_us": tally.closest,
             "late": tally.late,
             "double": tally.double,

@@ -87,7 +87,8 @@ async fn one(fault: &'static Fault, count: u32) -> anyhow::Result<Row> {
     let bed = Bed::start(fault.clock, fault.more).await?;
     let raw = Raw::connect(bed.client("raw-1")?).await?;
     let caller = Caller::new(Http::new(bed.http_port));
-    let mut before = serves(&caller).await?;
+    let mut before = Vec::new();
+    serves(&caller, &mut before).await?;
     let load = caller.load(count, fault.ways);
     let mut stage = Stage::new(bed, caller, raw, load);
     (fault.script)(&mut stage).await?;
@@ -97,7 +98,9 @@ async fn one(fault: &'static Fault, count: u32) -> anyhow::Result<Row> {
     calls.extend(during);
     let executed = calls.iter().filter(|call| is_executed(call)).count();
     calls.append(&mut before);
-    calls.extend(serves(&caller).await?);
+    if let Err(error) = serves(&caller, &mut calls).await {
+        failures.push(format!("{error:#}"));
+    }
     tokio::time::sleep(SURFACES_WITHIN).await;
     let acts = act::read(&bed.book())?;
     let mut tally = judge(&calls, &acts, fault.judged);
@@ -116,16 +119,15 @@ async fn one(fault: &'static Fault, count: u32) -> anyhow::Result<Row> {
 }
 
 /// Makes calls by each way until each has served one: the system works, and what waited before them has been dealt with.
-async fn serves(caller: &Caller) -> anyhow::Result<Vec<Call>> {
+async fn serves(caller: &Caller, calls: &mut Vec<Call>) -> anyhow::Result<()> {
     let given_up = clock::now() + clock::micros(RECOVERS_WITHIN);
-    let mut calls = Vec::new();
     for way in GOOD {
-        while !serves_by(caller, *way, &mut calls).await? {
+        while !serves_by(caller, *way, calls).await? {
             ensure!(clock::now() < given_up, "{} is not served any more: it did not come back", way.0);
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
-    Ok(calls)
+    Ok(())
 }
 
 async fn serves_by(caller: &Caller, way: Way, calls: &mut Vec<Call>) -> anyhow::Result<bool> {

@@ -31,7 +31,7 @@ pub(super) const FAULTS: &[Fault] = &[
         Box::pin(wrong(stage, &[3 * HOUR, 0, -3 * HOUR, 0], 10))
     }),
     Fault::new("clock-untrusted-stepped", "a clock that is not trusted is set during calls", |stage| {
-        Box::pin(wrong(stage, &[-400, 0, -3 * HOUR, 400], 10))
+        Box::pin(wrong(stage, &[-400, 3 * HOUR, 0, -3 * HOUR, 400], 10))
     }),
     Fault {
         judged: Judged::Nothing,

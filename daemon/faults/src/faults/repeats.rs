@@ -132,6 +132,9 @@ async fn resent(stage: &mut Stage) -> anyhow::Result<()> {
             stage.bed.other_link.hold(way);
             publish(stage, &client, &mut own, runs).await?;
             stage.wait(150).await;
+            if way == Way::Down {
+                arrived(stage, &own).await?;
+            }
             stage.bed.other_link.refuse();
             stage.wait(350).await;
             stage.bed.other_link.pass();
@@ -149,6 +152,18 @@ async fn resent(stage: &mut Stage) -> anyhow::Result<()> {
     let calls: Vec<_> = own.iter().map(|own| stage.raw.call(own, 1)).collect();
     stage.calls.extend(calls);
     Ok(())
+}
+
+/// Waits until the last of these has reached the broker.
+async fn arrived(stage: &Stage, own: &[Own]) -> anyhow::Result<()> {
+    let last = own.last().map(|own| own.topic.clone());
+    for _ in 0..1_000 {
+        if stage.raw.requests(0).iter().any(|request| Some(&request.topic) == last.as_ref()) {
+            return Ok(());
+        }
+        stage.wait(10).await;
+    }
+    anyhow::bail!("what the lasting session publishes does not arrive")
 }
 
 /// A few calls, every other by timestamp.

@@ -101,6 +101,7 @@ fn the_row() {
         unknown: 2,
         closest: Some(1_000_000),
         unanswered: 1,
+        statuses: [("executed", 1), ("not_executed", 1), ("unknown", 1)].map(|(s, n)| (s.into(), n)).into(),
         ..Tally::default()
     };
     assert_eq!(tally, expected);
