@@ -106,9 +106,7 @@ impl Bed {
     /// Starts the daemon again after it was killed.
     pub(crate) async fn restart_daemon(&mut self) -> anyhow::Result<()> {
         self.daemon.kill();
-        let lines = self.daemon.lines().into_iter();
-        self.earlier
-            .extend(lines.filter(|line| line.contains("attempt")).map(|line| format!("(earlier) {line}")));
+        self.earlier.extend(self.daemon.lines());
         self.daemon = start_daemon(self.folder.path(), &self.clock).await?;
         Ok(())
     }
@@ -145,10 +143,16 @@ impl Bed {
         anyhow::bail!("mosquitto does not start again");
     }
 
-    /// What the daemon said about this call.
+    /// What the daemons wrote down about this call: when, of which attempt, what became of it.
     pub(crate) fn said_of(&self, id: &str) -> Vec<String> {
-        let lines = self.earlier.iter().cloned().chain(self.daemon.lines());
-        lines.filter(|line| line.contains(id)).collect()
+        let brief = |line: &String| {
+            let line: serde_json::Value = serde_json::from_str(line).ok()?;
+            let word = |key: &str| line.get(key).map(ToString::to_string).unwrap_or_default();
+            let (when, attempt, status) = (word("timestamp"), word("attempt"), word("status"));
+            (word("id").trim_matches('"') == id)
+                .then(|| format!("  the daemon, at {when}: {}, attempt {attempt}: {status}", word("message")))
+        };
+        self.earlier.iter().chain(&self.daemon.lines()).filter_map(brief).collect()
     }
 }
 

@@ -88,7 +88,7 @@ pub(crate) fn table(rows: &[Row], took_us: u64) {
         for failure in &row.failures {
             println!("{}: FAILED: {failure}", row.fault.name);
         }
-        for (number, what) in row.tally.wrong.iter().take(3 * MOST_WRONG) {
+        for (number, what) in row.tally.wrong.iter().take(5 * MOST_WRONG) {
             println!("{}: call {number} {what}", row.fault.name);
         }
     }

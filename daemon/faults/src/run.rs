@@ -24,6 +24,8 @@ use crate::{act, clock};
 const RECOVERS_WITHIN: Duration = Duration::from_secs(100);
 /// The budget of calls that must come through in the end, in milliseconds.
 const AMPLE: u64 = 3_000;
+/// How much of what the daemon said about a call that went wrong is told.
+const MOST_SAID: usize = 4;
 /// What is still under way after all lanes have served a call has this long to surface.
 const SURFACES_WITHIN: Duration = Duration::from_millis(300);
 
@@ -149,7 +151,7 @@ fn add_evidence(tally: &mut Tally, calls: &[Call], bed: &Bed) {
         .iter()
         .take(report::MOST_WRONG)
         .flat_map(|(number, _)| ids(*number).map(move |answer| (*number, answer.id.clone())))
-        .flat_map(|(number, id)| bed.said_of(&id).into_iter().map(move |line| (number, line)))
+        .flat_map(|(number, id)| bed.said_of(&id).into_iter().take(MOST_SAID).map(move |line| (number, line)))
         .collect();
     tally.wrong.extend(said);
 }
