@@ -18,7 +18,7 @@ use crate::clock::WallFile;
 pub(crate) const TARGET: &str = "gw-1";
 /// How long a part may take to start. Says nothing about speed.
 const STARTS_WITHIN: Duration = Duration::from_secs(60);
-/// How long the broker is away.
+/// How long a broker or bus is away.
 const DOWN: Duration = Duration::from_millis(200);
 /// How often a port that somebody else took is given up for another.
 const ATTEMPTS: usize = 10;
@@ -122,6 +122,15 @@ impl Bed {
         self.actuator.kill();
         self.actuator = start_actuator(self.folder.path()).await?;
         Ok(())
+    }
+
+    /// Kills the bus with all its connections, and starts it and the actuators again.
+    pub(crate) async fn restart_bus(&mut self) -> anyhow::Result<()> {
+        self.bus.kill();
+        std::fs::remove_file(config::bus_socket(self.folder.path())).context("the old socket stays")?;
+        tokio::time::sleep(DOWN).await;
+        self.bus = start_bus(self.folder.path()).await?;
+        self.restart_actuator().await
     }
 
     /// Ends the broker, and soon starts it again on the same ports with what it has saved.

@@ -56,6 +56,13 @@ impl Stage {
         more
     }
 
+    /// How long to break things in this round, in milliseconds: longer than most budgets of the load, and in later rounds
+    /// also shorter, and longer than all.
+    pub(crate) fn length(&self) -> u64 {
+        const LENGTHS: [u64; 4] = [800, 250, 1_600, 2_500];
+        LENGTHS.iter().copied().cycle().nth(self.rounds.saturating_sub(1)).unwrap_or(800)
+    }
+
     /// For faults after which a link takes longer to come back the more often it was lost.
     pub(crate) fn at_most(&mut self, rounds: usize) {
         self.most_rounds = rounds;

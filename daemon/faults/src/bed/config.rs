@@ -63,7 +63,7 @@ pub(super) fn write_broker(folder: &Path, ports: &Ports, server: &Identity) -> a
     std::fs::write(broker_file(folder), text).context("the broker's configuration cannot be written")
 }
 
-fn bus_socket(folder: &Path) -> PathBuf {
+pub(super) fn bus_socket(folder: &Path) -> PathBuf {
     folder.join("bus")
 }
 
@@ -118,7 +118,7 @@ pub(super) fn write_daemon(
     std::fs::write(daemon_file(folder), text)?;
     let maps = folder.join("methods.d");
     std::fs::create_dir(&maps)?;
-    // A service that stands many calls at once, one that takes them in turn, and a line.
+    // A service that stands many calls at once, one that stands a few, and a line that takes them in turn.
     let service = |method: &str, member: &str, lane: &str| {
         format!(
             "[dbus]\nbus = \"{}\"\ndestination = \"com.example.Arm\"\npath = \"/com/example/arm\"\n\
@@ -131,7 +131,7 @@ pub(super) fn write_daemon(
     };
     let checked = service("checked", "Checked", "name = \"checked\"\nconcurrency = 32\ndepth = 64");
     std::fs::write(maps.join("checked.toml"), checked)?;
-    std::fs::write(maps.join("plain.toml"), service("plain", "Plain", "name = \"plain\""))?;
+    std::fs::write(maps.join("plain.toml"), service("plain", "Plain", "name = \"plain\"\nconcurrency = 8"))?;
     let serial = format!(
         "[serial]\nport = \"line\"\nframing = {{ line = \"\\r\\n\" }}\n[methods.\"serial\"]\n\
          send = \"ACT $number $call.id $call.not_after $how\"\nreply = '^OK (?<number>\\d+)$'\n{PARAMS}"

@@ -15,6 +15,9 @@ pub(super) const FAULTS: &[Fault] = &[
     Fault::new("flood", "another client sends requests in a row that are all refused or dropped", |stage| {
         Box::pin(flood(stage))
     }),
+    Fault::new("burst", "far more calls at once than the lanes can serve in time", |stage| {
+        Box::pin(burst(stage))
+    }),
     Fault {
         ways: &[CHECKED],
         alone: true,
@@ -26,6 +29,9 @@ pub(super) const FAULTS: &[Fault] = &[
 
 /// How many refused requests come to one good one; 10,000 in the long form.
 const FLOOD: usize = 10;
+/// How many calls come at once, and how often.
+const BURST: u64 = 60;
+const MOST_BURSTS: usize = 10;
 /// Good calls of which the times are compared.
 const COMPARED: usize = 30;
 /// With a hanging port beside them, good calls may take this many times as long, and [`SLACK`] more.
@@ -50,6 +56,26 @@ async fn flood(stage: &mut Stage) -> anyhow::Result<()> {
     }
     stage.mended();
     stage.note(format!("{said} requests that are refused or dropped"));
+    Ok(())
+}
+
+async fn burst(stage: &mut Stage) -> anyhow::Result<()> {
+    stage.at_most(MOST_BURSTS);
+    let mut burst = JoinSet::new();
+    while stage.goes_on() {
+        stage.wait(100).await;
+        stage.strike();
+        for turn in 0..BURST {
+            let way = if turn % 2 == 0 { ("serial", "busy") } else { ("plain", "busy") };
+            let (caller, budget) = (stage.caller.clone(), 200 + turn * 20);
+            burst.spawn(async move { caller.call(way, budget).await });
+        }
+        stage.wait(1_000).await;
+        stage.mended();
+    }
+    while let Some(call) = burst.join_next().await {
+        stage.calls.push(call??);
+    }
     Ok(())
 }
 

@@ -44,8 +44,6 @@ pub(super) const FAULTS: &[Fault] = &[
     }),
 ];
 
-/// Longer than most budgets of the load.
-const FREEZE: u64 = 800;
 /// In between.
 const PAUSE: u64 = 300;
 
@@ -61,7 +59,7 @@ async fn daemon(stage: &mut Stage) -> anyhow::Result<()> {
         stage.wait(PAUSE).await;
         stage.strike();
         stage.bed.daemon.pause();
-        stage.wait(FREEZE).await;
+        stage.wait(stage.length()).await;
         stage.bed.daemon.resume();
         stage.mended();
     }
@@ -81,7 +79,7 @@ async fn compat(stage: &mut Stage) -> anyhow::Result<()> {
             stage.raw.say(&stale.topic, stale.bytes());
             own.push(stale);
         }
-        stage.wait(FREEZE).await;
+        stage.wait(stage.length()).await;
         stage.bed.daemon.resume();
         stage.mended();
     }
@@ -97,7 +95,7 @@ async fn actuator(stage: &mut Stage) -> anyhow::Result<()> {
         stage.wait(PAUSE).await;
         stage.strike();
         stage.bed.actuator.pause();
-        stage.wait(FREEZE).await;
+        stage.wait(stage.length()).await;
         stage.bed.actuator.resume();
         stage.mended();
     }
@@ -109,7 +107,7 @@ async fn bus(stage: &mut Stage) -> anyhow::Result<()> {
         stage.wait(PAUSE).await;
         stage.strike();
         stage.bed.bus.pause();
-        stage.wait(FREEZE).await;
+        stage.wait(stage.length()).await;
         stage.bed.bus.resume();
         stage.mended();
     }
@@ -121,7 +119,7 @@ async fn broker(stage: &mut Stage) -> anyhow::Result<()> {
         stage.wait(PAUSE).await;
         stage.strike();
         stage.bed.broker.pause();
-        stage.wait(FREEZE).await;
+        stage.wait(stage.length()).await;
         stage.bed.broker.resume();
         stage.mended();
     }
@@ -133,7 +131,7 @@ async fn cloud(stage: &mut Stage) -> anyhow::Result<()> {
         stage.wait(PAUSE).await;
         stage.strike();
         stage.bed.cloud.pause();
-        stage.wait(FREEZE).await;
+        stage.wait(stage.length()).await;
         stage.bed.cloud.resume();
         stage.mended();
     }

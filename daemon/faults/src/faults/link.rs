@@ -37,7 +37,7 @@ pub(super) const FAULTS: &[Fault] = &[
     }),
 ];
 
-/// Longer than most budgets of the load, and shorter than what ends a link.
+/// Longer than most budgets of the load.
 const HOLD: u64 = 800;
 /// In between.
 const PAUSE: u64 = 300;
@@ -82,7 +82,7 @@ async fn held(stage: &mut Stage, link: fn(&Stage) -> &Proxy, way: Way) -> anyhow
         stage.wait(PAUSE).await;
         stage.strike();
         link(stage).hold(way);
-        stage.wait(HOLD).await;
+        stage.wait(stage.length()).await;
         link(stage).pass();
         stage.mended();
     }

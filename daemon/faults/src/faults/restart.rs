@@ -18,6 +18,9 @@ pub(super) const FAULTS: &[Fault] = &[
     Fault::new("broker-killed", "the broker is killed and starts again with what it saved", |stage| {
         Box::pin(broker(stage, false))
     }),
+    Fault::new("bus-killed", "the D-Bus daemon is killed with all connections, and starts again", |stage| {
+        Box::pin(bus(stage))
+    }),
     Fault {
         ways: MIXED,
         ..Fault::new("daemon-stopped", "the daemon is asked to stop in mid-call, and starts again", |stage| {
@@ -74,6 +77,17 @@ async fn broker(stage: &mut Stage, gently: bool) -> anyhow::Result<()> {
         stage.wait(PAUSE).await;
         stage.strike();
         stage.bed.restart_broker(gently).await?;
+        stage.mended();
+    }
+    Ok(())
+}
+
+async fn bus(stage: &mut Stage) -> anyhow::Result<()> {
+    stage.at_most(MOST_RESTARTS);
+    while stage.goes_on() {
+        stage.wait(PAUSE).await;
+        stage.strike();
+        stage.bed.restart_bus().await?;
         stage.mended();
     }
     Ok(())

@@ -1,9 +1,9 @@
 //! The actuators: a service on D-Bus and a device on a serial line, which write down what they do.
 //!
 //! `Checked` looks at the deadline directly before it acts, as a plugin does; `Plain` and the serial device do not, as
-//! services and devices that know nothing of nowd. `how` says how an actuator behaves: `now`; `slow` and `late` take
-//! their time before they act, or before they answer; `hang` acts and never answers; `die-first` and `die-after` end the
-//! process before or after acting.
+//! services and devices that know nothing of nowd. `how` says how an actuator behaves: `now`; `slow` takes its time before
+//! it acts; `busy`, `late` and `hang` act, and answer after a moment, when nobody waits any more, or never; `die-first` and
+//! `die-after` end the process before or after acting.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -114,6 +114,7 @@ async fn before(how: &str) {
 
 async fn after(how: &str) {
     match how {
+        "busy" => tokio::time::sleep(SLOW).await,
         "late" => tokio::time::sleep(LATE).await,
         "hang" => std::future::pending().await,
         "die-after" => die(),
