@@ -47,7 +47,7 @@ pub(super) fn write_broker(folder: &Path, ports: &Ports, server: &Identity) -> a
     let text = format!(
         "per_listener_settings true\nuser root\n\
          persistence true\npersistence_location {}/\nautosave_interval 1\n\
-         log_dest stderr\nlog_type information\nlog_type warning\nlog_type error\n\
+         log_dest stderr\nlog_type information\nlog_type notice\nlog_type warning\nlog_type error\n\
          set_tcp_nodelay true\n\
          listener {} 127.0.0.1\ncafile {}\ncertfile {}\nkeyfile {}\nrequire_certificate true\n\
          use_identity_as_username true\nallow_anonymous false\nacl_file {}\n\

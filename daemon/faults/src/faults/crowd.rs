@@ -56,6 +56,9 @@ async fn flood(stage: &mut Stage) -> anyhow::Result<()> {
     }
     stage.mended();
     stage.note(format!("{said} requests that are refused or dropped"));
+    if stage.bed.broker.lines().iter().any(|line| line.contains("messages are being dropped")) {
+        stage.note("the broker's queue for the daemon was full, and it dropped messages, good ones too");
+    }
     Ok(())
 }
 
