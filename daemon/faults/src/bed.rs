@@ -182,13 +182,7 @@ async fn start_broker(folder: &Path) -> anyhow::Result<Option<Process>> {
         if Path::new("/usr/sbin/mosquitto").is_file() { "/usr/sbin/mosquitto" } else { "mosquitto" };
     let file = config::broker_file(folder).display().to_string();
     let mut broker = role(&["exec", &parent(), program, "-c", &file])?;
-    let mut ended = false;
-    let runs = |broker: &Process| broker.lines().iter().any(|line| line.contains(" running"));
-    wait_for(STARTS_WITHIN, "mosquitto to start", || {
-        ended = broker.try_exit().is_some();
-        ended || runs(&broker)
-    })
-    .await;
+    let ended = until(&mut broker, " running").await;
     Ok((!ended).then_some(broker))
 }
 
@@ -204,9 +198,15 @@ async fn start_bus(folder: &Path) -> anyhow::Result<Process> {
 async fn start_actuator(folder: &Path) -> anyhow::Result<Process> {
     let (port, book) = (config::port_file(folder), folder.join("book"));
     let (port, book) = (port.display().to_string(), book.display().to_string());
-    let actuator = role(&["actuator", &parent(), &config::bus_address(folder), &port, &book])?;
-    actuator.wait_for_line(STARTS_WITHIN, "ready").await;
-    Ok(actuator)
+    for _ in 0..ATTEMPTS {
+        let mut actuator = role(&["actuator", &parent(), &config::bus_address(folder), &port, &book])?;
+        // A call that was waiting for it may be one that it dies of.
+        let ended = until(&mut actuator, "ready").await;
+        if !ended {
+            return Ok(actuator);
+        }
+    }
+    anyhow::bail!("the actuators do not start")
 }
 
 async fn start_daemon(folder: &Path, clock: &WallFile) -> anyhow::Result<Process> {
@@ -214,6 +214,17 @@ async fn start_daemon(folder: &Path, clock: &WallFile) -> anyhow::Result<Process
     let daemon = role(&["daemon", &parent(), &config, &clock.0.display().to_string()])?;
     daemon.wait_for_line(STARTS_WITHIN, "the link is up").await;
     Ok(daemon)
+}
+
+/// Waits until a process says this, or ends; says whether it has ended.
+async fn until(process: &mut Process, text: &str) -> bool {
+    let mut ended = false;
+    wait_for(STARTS_WITHIN, &format!("{text:?}, or the end of the process"), || {
+        ended = process.try_exit().is_some();
+        ended || process.lines().iter().any(|line| line.contains(text))
+    })
+    .await;
+    ended
 }
 
 fn parent() -> String {

@@ -28,28 +28,37 @@ pub(crate) fn wall() -> u64 {
 #[derive(Debug, Clone)]
 pub(crate) struct WallFile(pub(crate) PathBuf);
 
+/// Of so many readings one is slow, where the file says so.
+const SLOW_ONE_OF: u64 = 5;
+
 impl WallFile {
     /// Sets the clock: wrong by `wrong_ms`, claiming an error of `max_error`. Takes effect with the next reading.
     pub(crate) fn set(&self, wrong_ms: i64, max_error: Duration) -> anyhow::Result<()> {
+        self.set_slow(wrong_ms, max_error, 0)
+    }
+
+    /// The same, and now and then the process stands still for `slow_ms` just after it has read the clock.
+    pub(crate) fn set_slow(&self, wrong_ms: i64, max_error: Duration, slow_ms: u64) -> anyhow::Result<()> {
         // Renamed into place, so that it is never read half-written.
         let new = self.0.with_extension("new");
-        std::fs::write(&new, format!("{wrong_ms} {}", micros(max_error)))
+        std::fs::write(&new, format!("{wrong_ms} {} {slow_ms}", micros(max_error)))
             .and_then(|()| std::fs::rename(&new, &self.0))
             .with_context(|| format!("cannot write {}", self.0.display()))
     }
 
-    /// What the clock shows.
-    pub(crate) fn read(&self) -> WallReading {
-        let (wrong_ms, max_error) = parse(&self.0).unwrap_or_default();
-        WallReading {
-            now_ms: (wall() / 1_000).saturating_add_signed(wrong_ms),
-            max_error: Some(Duration::from_micros(max_error)),
+    /// What the clock shows. `reading` counts the readings.
+    pub(crate) fn read(&self, reading: u64) -> WallReading {
+        let (wrong_ms, max_error, slow_ms) = parse(&self.0).unwrap_or_default();
+        let now_ms = (wall() / 1_000).saturating_add_signed(wrong_ms);
+        if slow_ms > 0 && reading % SLOW_ONE_OF == 0 {
+            std::thread::sleep(Duration::from_millis(slow_ms));
         }
+        WallReading { now_ms, max_error: Some(Duration::from_micros(max_error)) }
     }
 }
 
-fn parse(file: &Path) -> Option<(i64, u64)> {
+fn parse(file: &Path) -> Option<(i64, u64, u64)> {
     let text = std::fs::read_to_string(file).ok()?;
-    let (wrong, error) = text.split_once(' ')?;
-    Some((wrong.parse().ok()?, error.parse().ok()?))
+    let mut words = text.split(' ');
+    Some((words.next()?.parse().ok()?, words.next()?.parse().ok()?, words.next()?.parse().ok()?))
 }

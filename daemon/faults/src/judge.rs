@@ -7,8 +7,8 @@
 //! so is one that was handed a later deadline (`$call.not_after`), whenever it was done.
 //!
 //! **Actuators that do not look at the deadline** act when they are asked, and nowd's promise ends where the bus or the
-//! line takes the bytes. What they need to hear and to act is allowed for by [`DELIVERY`]; they are not judged where the
-//! suite itself freezes them, or the bus before them.
+//! line takes the bytes. What they need to hear and to act is allowed for by [`DELIVERY`], and on a busy machine by some of its
+//! longest stalls; they are not judged where the suite itself freezes them, or the bus before them.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -16,8 +16,10 @@ use nowd_protocol::Outcome;
 
 use crate::act::Act;
 
-/// How long a bus, a line and a busy machine may take until an actuator that was asked in time has acted: microseconds.
+/// How long a bus or a line may take until an actuator that was asked in time has acted: microseconds.
 const DELIVERY: u64 = 250_000;
+/// Daemon, bus and actuator may each stall once on the way of one call, and the actuator's answer once more.
+const STALLS: u64 = 4;
 /// The way that looks at the deadline by itself, directly before it acts.
 const CHECKED: &str = "checked";
 
@@ -73,6 +75,8 @@ pub(crate) struct Tally {
     pub(crate) closest: Option<u64>,
     /// Calls that have no answer and should.
     pub(crate) unanswered: usize,
+    /// The longest stall of the machine, in microseconds.
+    pub(crate) stall: u64,
     /// How many calls were answered with each status.
     pub(crate) statuses: BTreeMap<String, usize>,
     /// What is wrong, in words: the call's number and the sentence.
@@ -80,8 +84,10 @@ pub(crate) struct Tally {
 }
 
 /// Judges a fault.
-pub(crate) fn judge(calls: &[Call], acts: &[Act], judged: Judged) -> Tally {
-    let mut tally = Tally { calls: calls.len(), acts: acts.len(), ..Tally::default() };
+///
+/// `stall` is the longest time for which the machine kept a process waiting meanwhile, in microseconds.
+pub(crate) fn judge(calls: &[Call], acts: &[Act], judged: Judged, stall: u64) -> Tally {
+    let mut tally = Tally { calls: calls.len(), acts: acts.len(), stall, ..Tally::default() };
     let known: HashMap<u64, &Call> = calls.iter().map(|call| (call.number, call)).collect();
     let mut done: BTreeMap<u64, Vec<&Act>> = BTreeMap::new();
     for act in acts {
@@ -133,7 +139,7 @@ impl Tally {
         let allowed = match (act.way.as_str(), judged) {
             (CHECKED, _) => 0,
             (_, Judged::NotUnchecked) => return,
-            (_, Judged::All | Judged::Nothing) => DELIVERY,
+            (_, Judged::All | Judged::Nothing) => DELIVERY + STALLS * self.stall,
         };
         // The deadline that was handed over is no later than the caller's.
         if act.at >= act.not_after.saturating_add(allowed) {

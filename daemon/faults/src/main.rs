@@ -16,6 +16,7 @@ mod faults;
 mod http;
 mod judge;
 mod load;
+mod metronome;
 mod raw;
 mod report;
 mod roles;

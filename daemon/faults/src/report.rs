@@ -94,6 +94,8 @@ pub(crate) fn table(rows: &[Row], took_us: u64) {
     }
     let failed = rows.iter().filter(|row| !row.is_well()).count();
     let seconds = took_us / 1_000_000;
+    let stall = rows.iter().map(|row| row.tally.stall).max().unwrap_or_default() / 1_000;
+    println!("the machine kept a process waiting for {stall} ms at most");
     if failed == 0 {
         println!("all is well: {} faults in {seconds} s", rows.len());
     } else {
@@ -117,6 +119,7 @@ pub(crate) fn json(rows: &[Row]) -> anyhow::Result<()> {
             "unknown": tally.unknown,
             "statuses": tally.statuses,
             "closest_us": tally.closest,
+            "machine_stalled_us": tally.stall,
             "late": tally.late,
             "double": tally.double,
             "contradictions": tally.contradictions,

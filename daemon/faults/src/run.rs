@@ -14,6 +14,7 @@ use crate::faults::{ALL, Fault};
 use crate::http::Http;
 use crate::judge::{Call, Tally, judge};
 use crate::load::{Caller, GOOD, Way};
+use crate::metronome::Metronome;
 use crate::raw::Raw;
 use crate::report::{self, Row};
 use crate::stage::{Stage, struck};
@@ -46,17 +47,19 @@ pub(crate) fn suite(suite: &Suite) -> anyhow::Result<bool> {
 
 async fn all(suite: &Suite, faults: &[&'static Fault]) -> anyhow::Result<bool> {
     let begun = clock::now();
+    let metronome = Metronome::start()?;
     let room = Arc::new(Semaphore::new(suite.jobs.into()));
     let mut tasks = JoinSet::new();
     for (index, fault) in faults.iter().enumerate() {
         let (fault, room, count, places) = (*fault, Arc::clone(&room), suite.calls, u32::from(suite.jobs));
+        let metronome = metronome.clone();
         tasks.spawn(async move {
             // A fault that compares times has the machine for itself.
             let places = if fault.alone { places } else { 1 };
             let _place = room.acquire_many(places).await;
             // In a task of its own, so that a part that does not come ends this fault and no other.
             let mut task = JoinSet::new();
-            task.spawn(one(fault, count));
+            task.spawn(async move { one(fault, count, &metronome).await });
             let row = match task.join_next().await {
                 Some(Ok(Ok(row))) => row,
                 Some(Ok(Err(error))) => Row::broken(fault, format!("{error:#}")),
@@ -85,7 +88,8 @@ async fn all(suite: &Suite, faults: &[&'static Fault]) -> anyhow::Result<bool> {
     Ok(rows.iter().all(Row::is_well))
 }
 
-async fn one(fault: &'static Fault, count: u32) -> anyhow::Result<Row> {
+async fn one(fault: &'static Fault, count: u32, metronome: &Metronome) -> anyhow::Result<Row> {
+    let started = clock::now();
     let bed = Bed::start(fault.clock, fault.more).await?;
     let raw = Raw::connect(bed.client("raw-1")?).await?;
     let caller = Caller::new(Http::new(bed.http_port));
@@ -105,7 +109,7 @@ async fn one(fault: &'static Fault, count: u32) -> anyhow::Result<Row> {
     }
     tokio::time::sleep(SURFACES_WITHIN).await;
     let acts = act::read(&bed.book())?;
-    let mut tally = judge(&calls, &acts, fault.judged);
+    let mut tally = judge(&calls, &acts, fault.judged, metronome.worst(started));
     add_evidence(&mut tally, &calls, &bed);
     drop(raw);
     if executed == 0 {

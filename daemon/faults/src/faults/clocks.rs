@@ -20,6 +20,11 @@ const ERROR: i64 = 100;
 
 pub(super) const FAULTS: &[Fault] = &[
     trusted("clock-right", "a trusted clock is right", |stage| Box::pin(wrong(stage, &[0], 10))),
+    trusted(
+        "clock-read-slowly",
+        "the daemon stands still for 60 ms after it has read a trusted clock",
+        |stage| Box::pin(read_slowly(stage)),
+    ),
     trusted("clock-within-error", "a trusted clock is wrong by less than it admits to", |stage| {
         Box::pin(wrong(stage, &[-80, 80], ERROR))
     }),
@@ -83,6 +88,23 @@ async fn wrong(stage: &mut Stage, by_ms: &[i64], error_ms: i64) -> anyhow::Resul
     let answered = |word: &str| calls.iter().filter(|c| c.answers.iter().any(|a| a.status == word)).count();
     let (ok, resync, expired) = (answered("ok"), answered("resync"), answered("expired"));
     stage.note(format!("{} calls by timestamp: {ok} ok, {resync} resync, {expired} expired", calls.len()));
+    stage.calls.extend(calls);
+    Ok(())
+}
+
+async fn read_slowly(stage: &mut Stage) -> anyhow::Result<()> {
+    let mut own = Vec::new();
+    let error = Duration::from_millis(10);
+    stage.bed.clock.set_slow(0, error, 60)?;
+    while stage.goes_on() {
+        stage.strike();
+        ask(stage, &mut own);
+        stage.wait(250).await;
+        stage.mended();
+    }
+    stage.bed.clock.set(0, error)?;
+    stage.wait(BUDGETS.iter().copied().max().unwrap_or_default()).await;
+    let calls: Vec<_> = own.iter().map(|own| stage.raw.call(own, 1)).collect();
     stage.calls.extend(calls);
     Ok(())
 }

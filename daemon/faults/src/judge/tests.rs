@@ -24,7 +24,7 @@ fn act(number: u64, way: &str, at: u64) -> Act {
 
 /// Late, double, contradictions.
 fn counts(calls: &[Call], acts: &[Act], judged: Judged) -> [usize; 3] {
-    let tally = judge(calls, acts, judged);
+    let tally = judge(calls, acts, judged, 0);
     assert_eq!(tally.is_clean(), tally.wrong.is_empty(), "{:?}", tally.wrong);
     [tally.late, tally.double, tally.contradictions]
 }
@@ -91,7 +91,7 @@ fn a_call_sent_to_two_incarnations_is_not_executed_only_when_both_say_so() {
 #[test]
 fn the_row() {
     let calls = [call(1, &[Executed]), call(2, &[NotExecuted]), call(3, &[Unknown]), call(4, &[])];
-    let tally = judge(&calls, &[act(1, CHECKED, 2_000_000), act(3, "plain", 3_100_000)], Judged::All);
+    let tally = judge(&calls, &[act(1, CHECKED, 2_000_000), act(3, "plain", 3_100_000)], Judged::All, 0);
     let expected = Tally {
         calls: 4,
         acts: 2,
