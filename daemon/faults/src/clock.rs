@@ -50,7 +50,7 @@ impl WallFile {
     pub(crate) fn read(&self, reading: u64) -> WallReading {
         let (wrong_ms, max_error, slow_ms) = parse(&self.0).unwrap_or_default();
         let now_ms = (wall() / 1_000).saturating_add_signed(wrong_ms);
-        if slow_ms > 0 && reading % SLOW_ONE_OF == 0 {
+        if slow_ms > 0 && reading.is_multiple_of(SLOW_ONE_OF) {
             std::thread::sleep(Duration::from_millis(slow_ms));
         }
         WallReading { now_ms, max_error: Some(Duration::from_micros(max_error)) }
