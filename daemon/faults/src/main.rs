@@ -33,7 +33,10 @@ use crate::roles::Role;
 #[derive(Debug, Parser)]
 #[command(
     name = "nowd-faults",
-    after_help = "Exit codes: 0 all is well, 1 a promise was broken or a fault was not exercised, 2 wrong arguments."
+    after_help = "Columns: calls made; those under way while things were broken (struck); actuations, and those before the \
+                  caller's deadline; answers executed, not executed, unknown; how close to its deadline the last \
+                  actuation came; and the three that must be 0.\n\n\
+                  Exit codes: 0 all is well, 1 a promise was broken or a fault was not exercised, 2 wrong arguments."
 )]
 struct Cli {
     #[command(subcommand)]
