@@ -1,4 +1,5 @@
-//! What tests need from the real world: a real mosquitto, a private D-Bus, ptys, a certificate authority, processes.
+//! What tests need from the real world: a real mosquitto, a private D-Bus, ptys, a certificate authority, processes,
+//! a network that misbehaves.
 //!
 //! For tests only, never a dependency of what is shipped. It panics where something is missing or does not come, with
 //! a message that says what; all that it starts is on loopback or in a temporary directory and ends with its handle.
@@ -13,6 +14,7 @@ mod bus;
 mod certificates;
 mod mosquitto;
 mod process;
+mod proxy;
 mod pty;
 mod wait;
 
@@ -20,5 +22,6 @@ pub use bus::Bus;
 pub use certificates::{Ca, Identity, KeyForm};
 pub use mosquitto::{Access, Listener, Mosquitto};
 pub use process::{Process, require};
+pub use proxy::{Proxy, Way};
 pub use pty::Pty;
 pub use wait::{wait_for, within};

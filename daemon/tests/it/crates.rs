@@ -31,6 +31,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "nowd-demo",
         &["nowd", "nowd-cloud", "nowd-link", "nowd-plugin", "nowd-plugin-simulator", "nowd-protocol"],
     ),
+    ("nowd-faults", &["nowd", "nowd-cloud", "nowd-link", "nowd-plugin", "nowd-protocol", "nowd-testkit"]),
     ("nowd-testkit", &[]),
 ];
 
