@@ -188,11 +188,11 @@ impl Gateway {
         match self.lockout.look() {
             Some(Change::Locked(reason)) => {
                 warn!("locked out on site: {reason}");
-                self.act(Event::Lockout(Some(reason)));
+                self.act(now(), Event::Lockout(Some(reason)));
             }
             Some(Change::Unlocked) => {
                 info!("not locked out any more");
-                self.act(Event::Lockout(None));
+                self.act(now(), Event::Lockout(None));
             }
             None => {}
         }
@@ -221,12 +221,15 @@ impl Gateway {
 
     fn message(&mut self, message: Message) {
         let Message { topic, payload, retain, ack, .. } = message;
+        self.look_for_lockout();
+        // Before the wall clock is read: whatever passes between the two makes the deadline earlier, never later.
+        let now = now();
         match Received::parse(&topic, &payload) {
             Ok(received) => {
                 let receipt =
                     Receipt { wall: self.clock.trusted(), stalled: self.stall.is_on(), retained: retain };
                 let params = self.params(&received);
-                self.decide(Event::Received { message: received, receipt, params });
+                self.act(now, Event::Received { message: received, receipt, params });
             }
             Err(dropped) => self.records.push(Line::Refused { topic, reason: dropped.to_string() }),
         }
@@ -254,12 +257,12 @@ impl Gateway {
     /// Nothing is decided without a look for somebody who wants nothing to move.
     fn decide(&mut self, event: Event<Arc<Value>>) {
         self.look_for_lockout();
-        self.act(event);
+        self.act(now(), event);
     }
 
-    fn act(&mut self, event: Event<Arc<Value>>) {
+    fn act(&mut self, now: Instant, event: Event<Arc<Value>>) {
         let mut refused = Vec::new();
-        for action in self.core.handle(now(), event) {
+        for action in self.core.handle(now, event) {
             match action {
                 Action::Journal { line, then } => {
                     let taken = self.journal.as_ref().is_some_and(|journal| journal.append(line, then));
@@ -273,7 +276,7 @@ impl Gateway {
             }
         }
         for key in refused {
-            self.act(Event::Journaled { key, kept: false });
+            self.act(now, Event::Journaled { key, kept: false });
         }
     }
 

@@ -6,11 +6,15 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
 use nowd::WallReading;
-use nowd_plugin::BootInstant;
+use rustix::time::{ClockId, clock_gettime};
 
 /// Microseconds of `CLOCK_BOOTTIME`.
 pub(crate) fn now() -> u64 {
-    BootInstant::now().as_micros()
+    let time = clock_gettime(ClockId::Boottime);
+    // The kernel counts from boot: neither part is ever negative.
+    let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
+    let nanoseconds = u64::try_from(time.tv_nsec).unwrap_or_default();
+    seconds.saturating_mul(1_000_000).saturating_add(nanoseconds / 1_000)
 }
 
 /// A duration in microseconds.

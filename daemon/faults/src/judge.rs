@@ -48,6 +48,9 @@ pub(crate) struct Call {
     pub(crate) answer_needed: bool,
 }
 
+/// A time daemon may slew the kernel's clock by one part in this many while a call is under way.
+const SLEWED_ONE_IN: u64 = 1_000;
+
 /// What is not judged in a fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Judged {
@@ -132,7 +135,9 @@ impl Tally {
             let left = call.deadline - act.at;
             self.closest = Some(self.closest.map_or(left, |closest| closest.min(left)));
         }
-        if act.not_after > call.deadline {
+        // The kernel's clock, in which it was handed over, may be slewed while the call is under way.
+        let slewed = call.deadline.saturating_sub(call.begun) / SLEWED_ONE_IN;
+        if act.not_after > call.deadline.saturating_add(slewed) {
             let by = act.not_after - call.deadline;
             return self.lates(call.number, format!("was given {by} us more than its caller gave it"));
         }
