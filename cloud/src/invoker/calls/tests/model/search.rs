@@ -13,6 +13,8 @@ pub(super) struct Seen {
     pub(super) transitions: usize,
     /// The most steps from the start.
     pub(super) depth: usize,
+    /// Whether that was all.
+    pub(super) whole: bool,
     /// Worlds in which nothing more can happen.
     pub(super) ends: usize,
     /// How the first call was answered in those.
@@ -21,7 +23,8 @@ pub(super) struct Seen {
     pub(super) wrong: Option<String>,
 }
 
-pub(super) fn search(config: &Config, most_states: usize) -> Seen {
+/// Goes no further than `most_steps` from the start.
+pub(super) fn search(config: &Config, most_steps: usize) -> Seen {
     let config = Rc::new(config.clone());
     let mut seen = Seen::default();
     // How each visited world came about: from which, and by which step.
@@ -30,7 +33,7 @@ pub(super) fn search(config: &Config, most_states: usize) -> Seen {
     let mut known = HashSet::from([start.key()]);
     let mut frontier = vec![(usize::MAX, start)];
     seen.states = 1;
-    while !frontier.is_empty() {
+    while !frontier.is_empty() && seen.depth < most_steps {
         let mut next = Vec::new();
         for (origin, world) in frontier {
             let steps = world.steps();
@@ -56,7 +59,6 @@ pub(super) fn search(config: &Config, most_states: usize) -> Seen {
                 }
                 if known.insert(after.key()) {
                     seen.states += 1;
-                    assert!(seen.states <= most_states, "more than {most_states} worlds in {config:?}");
                     origins.push((origin, step));
                     next.push((origins.len() - 1, after));
                 }
@@ -65,6 +67,7 @@ pub(super) fn search(config: &Config, most_states: usize) -> Seen {
         frontier = next;
         seen.depth += 1;
     }
+    seen.whole = frontier.is_empty();
     seen
 }
 

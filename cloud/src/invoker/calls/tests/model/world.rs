@@ -313,9 +313,10 @@ impl World {
                 if refused {
                     self.calls[call].refused();
                 }
-                let (status, outcome) = match refused {
-                    true => (Status::Refused, Outcome::NotExecuted),
-                    false => (Status::Ok, Outcome::Executed),
+                let (status, outcome) = if refused {
+                    (Status::Refused, Outcome::NotExecuted)
+                } else {
+                    (Status::Ok, Outcome::Executed)
                 };
                 self.gateway(Event::Ended {
                     key,
@@ -346,10 +347,12 @@ impl World {
         self.calls[n].submitted = Some(self.now);
         let id = self.calls[n].id;
         let side = self.calls[n].side;
+        let ahead = if side == 1 { self.config.second_ms } else { 0 };
+        let made = (WALL_MS + (START + self.now) / 1_000).saturating_add_signed(ahead);
         let topic = RequestTopic { client: client(side), ..topic("g", id.as_u128()) };
         let request = Request {
             topic,
-            timestamp: Some(WALL_MS + (START + self.now) / 1_000),
+            timestamp: Some(made),
             request: RawValue::from_string("{}".into()).unwrap(),
             timeout: None,
             not_after: None,
