@@ -20,7 +20,7 @@ pub const DRIFT_MARGIN_PPM: u64 = 200;
 const WORTH_ONE_IN: u64 = 10;
 
 /// The largest bound known for each target.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct ClockBounds {
     targets: Lru<Bound>,
     capacity: usize,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use nowd_protocol::Level;
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Lru<V> {
     slots: HashMap<Level, (u64, V)>,
     order: BTreeMap<u64, Level>,

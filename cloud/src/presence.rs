@@ -33,7 +33,7 @@ pub(crate) enum Look {
     Unknown,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Watch {
     probe: Uuid,
     standing: Option<Standing>,
@@ -41,7 +41,7 @@ struct Watch {
 }
 
 /// The presences that are subscribed to.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Watches {
     targets: Lru<Watch>,
     capacity: usize,

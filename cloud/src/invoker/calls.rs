@@ -74,7 +74,7 @@ pub(crate) struct NewCall {
 }
 
 /// All calls of one process.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Core {
     client: Level,
     most_calls: usize,

@@ -14,7 +14,7 @@ use crate::clock::BootInstant;
 /// How often one call is sent again after a `resync`.
 const MOST_RESYNCS: usize = 3;
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Call {
     /// Its place among the calls.
     pub(super) place: u64,

@@ -3,6 +3,7 @@ use nowd_link::Qos;
 use nowd_protocol::{ErrorBody, GatewayStamp, NotAfter, Outcome, RawValue, Received, ReplyStatus};
 
 mod again;
+mod model;
 mod promises;
 
 const SECOND: u64 = 1_000_000;

@@ -1,0 +1,647 @@
+//! The small world: what is in it, what can happen next, and what becomes of it. It judges nothing; [`super::laws`] does.
+
+use std::num::NonZeroU16;
+use std::rc::Rc;
+
+use nowd_core as gateway;
+use nowd_core::{Action, CallKey, Ended, Event, Instant, JournalLine, Receipt, ReplyBody, Wall};
+
+use super::digest::digest;
+use super::laws::Known;
+use super::*;
+
+/// The cloud sides' clock at the start, in microseconds.
+const START: u64 = 1_000 * SECOND;
+/// How far a gateway's clock is ahead.
+const AHEAD: u64 = 5_000 * SECOND;
+/// The wall clock when the cloud sides' clock is at 0, in milliseconds.
+const WALL_MS: u64 = 1_700_000_000_000;
+/// How wrong the gateway says its wall clock may be.
+const WALL_ERROR_MS: u64 = 10;
+
+/// A world at a moment. What changes seldom is shared with the worlds before.
+#[derive(Clone)]
+pub(super) struct World {
+    pub(super) config: Rc<Config>,
+    /// Microseconds since the start.
+    pub(super) now: u64,
+    sides: Vec<Rc<Side>>,
+    gateway: Rc<Gateway>,
+    /// Under way to the gateway, in no order.
+    requests: Vec<Rc<Sent>>,
+    /// Under way to the cloud sides, in no order.
+    replies: Vec<Rc<Heard>>,
+    pub(super) calls: Vec<Known>,
+    left: Left,
+    /// The first law that was broken.
+    pub(super) wrong: Option<String>,
+    /// What happened, where somebody wants to read it.
+    pub(super) story: Option<Vec<String>>,
+}
+
+/// How much of what is bounded may still happen.
+#[derive(Clone, Copy, Debug)]
+struct Left {
+    copies: u8,
+    restarts: u8,
+    drops: u8,
+    refusals: u8,
+    freezes: u8,
+}
+
+#[derive(Clone)]
+struct Side {
+    core: Core,
+    up: bool,
+    digest: u128,
+}
+
+#[derive(Clone)]
+struct Gateway {
+    core: gateway::Core<(usize, u32)>,
+    incarnation: u8,
+    started: u64,
+    /// What the device has: the core's name for it, and whose it is.
+    running: Vec<(CallKey, usize)>,
+    committing: Vec<CallKey>,
+    journal: Vec<JournalLine>,
+    /// How many lines of the journal survive whatever happens.
+    synced: usize,
+    digest: u128,
+}
+
+/// A request under way.
+struct Sent {
+    call: usize,
+    round: u32,
+    attempt: u32,
+    topic: String,
+    payload: String,
+    digest: u128,
+}
+
+/// A reply or a presence under way.
+struct Heard {
+    side: usize,
+    /// The call that it answers.
+    call: Option<usize>,
+    words: String,
+    topic: String,
+    payload: String,
+    digest: u128,
+}
+
+/// What can happen next. Numbers are places in the world's lists.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Step {
+    Submit(usize),
+    /// A request comes to the gateway; a copy may stay under way.
+    Request {
+        at: usize,
+        copy: bool,
+        trusted: bool,
+    },
+    /// The broker does not take a request.
+    Refuse(usize),
+    Reply {
+        at: usize,
+        copy: bool,
+    },
+    /// A cloud side's timer.
+    Tick(usize),
+    /// The gateway's timer.
+    Wake,
+    Down(usize),
+    Up(usize),
+    /// The gateway's process is killed and started again.
+    Restart {
+        unsynced_kept: bool,
+    },
+    Ended {
+        at: usize,
+        refused: bool,
+    },
+    Journaled(usize),
+    /// Time passes, until the next instant at which something may be decided otherwise.
+    Pass,
+}
+
+impl World {
+    pub(super) fn new(config: Rc<Config>, story: bool) -> Self {
+        let sides = if config.second == Second::Repeat { 2 } else { 1 };
+        let left = Left {
+            copies: config.copies,
+            restarts: config.restarts,
+            drops: config.drops,
+            refusals: config.refusals,
+            freezes: config.freezes,
+        };
+        let mut world = Self {
+            now: 0,
+            sides: (0..sides).map(|n| Rc::new(Side::new(n))).collect(),
+            gateway: Rc::new(Gateway::new(&config, 1, AHEAD + START - config.age, Vec::new())),
+            requests: Vec::new(),
+            replies: Vec::new(),
+            calls: vec![Known::new(1, 0)],
+            left,
+            wrong: None,
+            story: story.then(Vec::new),
+            config,
+        };
+        match world.config.second {
+            Second::None => {}
+            Second::Repeat => world.calls.push(Known::new(1, 1)),
+            Second::Other => world.calls.push(Known::new(2, 0)),
+        }
+        for n in 0..sides {
+            world.side(n, |core, now, desk| core.connected(now, desk));
+        }
+        let stamp = match world.config.bound {
+            Bound::None => None,
+            // Heard a quarter of a second before the process began: its clock is the same, it is not.
+            Bound::Dead => Some((0, START - world.config.age - SECOND / 4)),
+            Bound::Live => Some((1, START - world.config.age / 2)),
+        };
+        if let Some((incarnation, at)) = stamp {
+            let stamp = nowd_protocol::GatewayStamp {
+                incarnation: incarnation_id(incarnation),
+                now: at + AHEAD,
+                started: Some(0),
+                version: String::new(),
+            };
+            for n in 0..sides {
+                world.side(n, |core, _, _| {
+                    core.bounds.heard(&level("g"), &stamp, BootInstant::from_micros(at))
+                });
+            }
+        }
+        world.submit(0);
+        world
+    }
+
+    /// What tells worlds apart.
+    pub(super) fn key(&self) -> u128 {
+        let bag = |digests: &mut Vec<u128>| digests.sort_unstable();
+        let mut requests: Vec<u128> = self.requests.iter().map(|sent| sent.digest).collect();
+        let mut replies: Vec<u128> = self.replies.iter().map(|heard| heard.digest).collect();
+        bag(&mut requests);
+        bag(&mut replies);
+        let sides: Vec<u128> = self.sides.iter().map(|side| side.digest).collect();
+        digest(format_args!(
+            "{} {sides:?} {} {requests:?} {replies:?} {:?} {:?}",
+            self.now, self.gateway.digest, self.calls, self.left
+        ))
+    }
+
+    /// Everything that can happen next.
+    pub(super) fn steps(&self) -> Vec<Step> {
+        let mut steps = Vec::new();
+        if self.is_over() {
+            return steps;
+        }
+        for (n, call) in self.calls.iter().enumerate() {
+            if call.submitted.is_none() && self.now <= self.config.latest_submit {
+                steps.push(Step::Submit(n));
+            }
+        }
+        let mut seen = Vec::new();
+        for (at, sent) in self.requests.iter().enumerate() {
+            if seen.contains(&sent.digest) {
+                continue;
+            }
+            seen.push(sent.digest);
+            for copy in [false, true] {
+                for trusted in self.config.wall {
+                    if !copy || self.left.copies > 0 {
+                        steps.push(Step::Request { at, copy, trusted: *trusted });
+                    }
+                }
+            }
+            if self.left.refusals > 0 && self.sides[self.calls[sent.call].side].up {
+                steps.push(Step::Refuse(at));
+            }
+        }
+        seen.clear();
+        for (at, heard) in self.replies.iter().enumerate() {
+            if self.sides[heard.side].up && !seen.contains(&heard.digest) {
+                seen.push(heard.digest);
+                steps.push(Step::Reply { at, copy: false });
+                if self.left.copies > 0 {
+                    steps.push(Step::Reply { at, copy: true });
+                }
+            }
+        }
+        for (n, side) in self.sides.iter().enumerate() {
+            if self.is_due(side) {
+                steps.push(Step::Tick(n));
+            }
+            if side.up && self.left.drops > 0 {
+                steps.push(Step::Down(n));
+            } else if !side.up {
+                steps.push(Step::Up(n));
+            }
+        }
+        let wakes = self.gateway.core.wake_at().is_some_and(|at| at <= self.gateway_now());
+        if wakes {
+            steps.push(Step::Wake);
+        }
+        if self.left.restarts > 0 {
+            steps.push(Step::Restart { unsynced_kept: false });
+            if self.gateway.synced < self.gateway.journal.len() {
+                steps.push(Step::Restart { unsynced_kept: true });
+            }
+        }
+        for at in 0..self.gateway.running.len() {
+            steps.extend([Step::Ended { at, refused: false }, Step::Ended { at, refused: true }]);
+        }
+        steps.extend((0..self.gateway.committing.len()).map(Step::Journaled));
+        let overdue = wakes || self.sides.iter().any(|side| self.is_due(side));
+        if (!overdue || self.left.freezes > 0) && self.next_instant().is_some() {
+            steps.push(Step::Pass);
+        }
+        steps
+    }
+
+    /// Whether no law can be broken any more: every call is answered, and nothing is left that could be started.
+    fn is_over(&self) -> bool {
+        let gateway = &self.gateway;
+        self.calls.iter().all(|call| call.answer().is_some())
+            && self.requests.is_empty()
+            && gateway.committing.is_empty()
+            && gateway.core.calls() == gateway.core.running()
+    }
+
+    pub(super) fn take(&mut self, step: Step) {
+        if self.story.is_some() {
+            self.tell(format!("{}:", self.words(step)));
+        }
+        match step {
+            Step::Submit(n) => self.submit(n),
+            Step::Request { at, copy, trusted } => {
+                let sent = if copy { self.requests[at].clone() } else { self.requests.swap_remove(at) };
+                self.left.copies -= u8::from(copy);
+                self.deliver(&sent, trusted);
+            }
+            Step::Refuse(at) => {
+                let sent = self.requests.swap_remove(at);
+                self.left.refusals -= 1;
+                let about = About::Call(self.calls[sent.call].id, sent.attempt);
+                let side = self.calls[sent.call].side;
+                self.side(side, |core, now, desk| core.not_taken(now, about, "quota", desk));
+            }
+            Step::Reply { at, copy } => {
+                let heard = if copy { self.replies[at].clone() } else { self.replies.swap_remove(at) };
+                self.left.copies -= u8::from(copy);
+                self.side(heard.side, |core, now, desk| {
+                    core.message(now, &heard.topic, heard.payload.as_bytes(), false, desk);
+                });
+            }
+            Step::Tick(n) => self.side(n, |_, _, _| {}),
+            Step::Wake => self.gateway(Event::Time),
+            Step::Down(n) => {
+                self.left.drops -= 1;
+                Rc::make_mut(&mut self.sides[n]).up = false;
+                self.side(n, |core, _, _| core.disconnected());
+            }
+            Step::Up(n) => {
+                Rc::make_mut(&mut self.sides[n]).up = true;
+                self.side(n, |core, now, desk| core.connected(now, desk));
+            }
+            Step::Restart { unsynced_kept } => self.restart(unsynced_kept),
+            Step::Ended { at, refused } => {
+                let (key, call) = Rc::make_mut(&mut self.gateway).running.remove(at);
+                if refused {
+                    self.calls[call].refused();
+                }
+                let (status, outcome) = if refused {
+                    (Status::Refused, Outcome::NotExecuted)
+                } else {
+                    (Status::Ok, Outcome::Executed)
+                };
+                self.gateway(Event::Ended {
+                    key,
+                    ended: Ended { status, outcome, response: None, error: None },
+                });
+            }
+            Step::Journaled(at) => {
+                let gateway = Rc::make_mut(&mut self.gateway);
+                gateway.synced = gateway.journal.len();
+                let key = gateway.committing.remove(at);
+                self.gateway(Event::Journaled { key, kept: true });
+            }
+            Step::Pass => {
+                let overdue = self.sides.iter().any(|side| self.is_due(side))
+                    || self.gateway.core.wake_at().is_some_and(|at| at <= self.gateway_now());
+                self.left.freezes -= u8::from(overdue);
+                self.now = self.next_instant().unwrap_or(self.now);
+                if self.story.is_some() {
+                    self.tell(format!("  it is {} us", self.now));
+                }
+            }
+        }
+    }
+
+    fn submit(&mut self, n: usize) {
+        let received = BootInstant::from_micros(START + self.now);
+        let deadline = received.saturating_add(Duration::from_micros(BUDGET));
+        self.calls[n].submitted = Some(self.now);
+        let id = self.calls[n].id;
+        let side = self.calls[n].side;
+        let ahead = if side == 1 { self.config.second_ms } else { 0 };
+        let made = (WALL_MS + (START + self.now) / 1_000).saturating_add_signed(ahead);
+        let topic = RequestTopic { client: client(side), ..topic("g", id.as_u128()) };
+        let request = Request {
+            topic,
+            timestamp: Some(made),
+            request: RawValue::from_string("{}".into()).unwrap(),
+            timeout: None,
+            not_after: None,
+            attempt: 1,
+            caller: Some("me".into()),
+            traceparent: None,
+        };
+        self.side(side, |core, now, desk| {
+            core.submit(now, NewCall { request, form: Form::Native, received, deadline }, desk);
+        });
+    }
+
+    fn deliver(&mut self, sent: &Sent, trusted: bool) {
+        let wall = Wall {
+            now_ms: (WALL_MS + (START + self.now) / 1_000).saturating_add_signed(self.config.wall_off_ms),
+            error_ms: WALL_ERROR_MS,
+        };
+        let receipt = Receipt { wall: trusted.then_some(wall), stalled: false, retained: false };
+        let message = Received::parse(&sent.topic, sent.payload.as_bytes()).unwrap();
+        self.gateway(Event::Received { message, receipt, params: Ok((sent.call, sent.round)) });
+    }
+
+    fn restart(&mut self, unsynced_kept: bool) {
+        self.left.restarts -= 1;
+        let old = &self.gateway;
+        let kept = if unsynced_kept { old.journal.len() } else { old.synced };
+        let (past, incarnation) = (old.journal[..kept].to_vec(), old.incarnation + 1);
+        self.gateway = Rc::new(Gateway::new(&self.config, incarnation, self.gateway_now().as_micros(), past));
+        if self.config.presence {
+            for side in 0..self.sides.len() {
+                self.presence(side, false, incarnation - 1);
+                self.presence(side, true, incarnation);
+            }
+        }
+    }
+
+    /// Does something to a cloud side, as its loop does, and sees what comes of it.
+    fn side(&mut self, n: usize, act: impl FnOnce(&mut Core, BootInstant, &mut Desk)) {
+        let now = BootInstant::from_micros(START + self.now);
+        let mut desk = Desk::default();
+        let side = Rc::make_mut(&mut self.sides[n]);
+        act(&mut side.core, now, &mut desk);
+        side.core.tick(now, &mut desk);
+        let mut seen = 0;
+        while let Some((publish, about)) = desk.published.get(seen).cloned() {
+            seen += 1;
+            match about {
+                About::Call(_, attempt) => self.published(n, &publish, attempt),
+                // Where presence is in the model, the broker has it; where it is not, this side may not know.
+                About::Probe(_) if self.config.presence => self.presence(n, true, self.gateway.incarnation),
+                About::Probe(_) => {
+                    let side = Rc::make_mut(&mut self.sides[n]);
+                    side.core.not_subscribed(now, "nowd/presence/g", "NotAuthorized", &mut desk);
+                }
+            }
+        }
+        for answer in &desk.answers {
+            let (at, id) = (self.now, answer.id);
+            let call = self.calls.iter().position(|call| call.id == id && call.side == n).unwrap();
+            self.tell(format!("  call {call} is answered {} {:?}", answer.status.as_str(), answer.outcome));
+            self.answered(call, at, answer);
+            // It has no effect any more. That makes many worlds alike.
+            self.replies.retain(|heard| heard.call != Some(call));
+        }
+        self.ticked(n);
+        let side = Rc::make_mut(&mut self.sides[n]);
+        side.digest = digest_of(side, &self.calls, n, self.config.presence);
+    }
+
+    fn published(&mut self, n: usize, publish: &Publish, attempt: u32) {
+        let Ok(Received::Request(request)) = Received::parse(&publish.topic, &publish.payload) else {
+            panic!("{publish:?}")
+        };
+        let call = self.calls.iter().position(|call| call.id == request.topic.id && call.side == n).unwrap();
+        let payload = String::from_utf8(publish.payload.to_vec()).unwrap();
+        self.tell(format!(
+            "  call {call} is published, attempt {attempt}, not_after {:?}",
+            request
+                .not_after
+                .map(|n| (n.incarnation.as_u128(), n.at.cast_signed() - (START + AHEAD).cast_signed()))
+        ));
+        let round = self.publishing(call, attempt, &Request { attempt: 1, ..request }.payload());
+        let digest = digest(format_args!("{call} {round} {} {payload}", publish.topic));
+        let topic = publish.topic.clone();
+        self.requests.push(Rc::new(Sent { call, round, attempt, topic, payload, digest }));
+    }
+
+    fn presence(&mut self, side: usize, online: bool, incarnation: u8) {
+        let presence = Presence {
+            online,
+            session: Uuid::from_u128(u128::from(incarnation)),
+            incarnation: incarnation_id(incarnation),
+            since: 1,
+            version: String::new(),
+            methods: String::new(),
+        };
+        let words = format!("the presence of incarnation {incarnation}, online {online}");
+        self.under_way(side, None, words, "nowd/presence/g".into(), presence.payload());
+    }
+
+    fn under_way(&mut self, side: usize, call: Option<usize>, words: String, topic: String, payload: String) {
+        let digest = digest(format_args!("{side} {topic} {payload}"));
+        self.replies.push(Rc::new(Heard { side, call, words, topic, payload, digest }));
+    }
+
+    /// Tells the gateway's core something, and does what it wants done.
+    fn gateway(&mut self, event: Event<(usize, u32)>) {
+        let now = self.gateway_now();
+        let actions = Rc::make_mut(&mut self.gateway).core.handle(now, event);
+        for action in actions {
+            match action {
+                Action::Start(start) => {
+                    let (call, round) = start.params;
+                    self.tell(format!("  the device is asked to act for call {call}"));
+                    let deadline = start.deadline.as_micros().saturating_sub(START + AHEAD);
+                    self.started(call, round, deadline);
+                    Rc::make_mut(&mut self.gateway).running.push((start.key, call));
+                }
+                Action::Reply(reply) => self.replied(*reply),
+                Action::Journal { line, then } => {
+                    let gateway = Rc::make_mut(&mut self.gateway);
+                    gateway.journal.push(line);
+                    gateway.committing.extend(then);
+                }
+                Action::Cancel(_) | Action::Record(_) | Action::Dropped(_) => {}
+            }
+        }
+        let gateway = Rc::make_mut(&mut self.gateway);
+        gateway.digest = gateway.digest();
+    }
+
+    fn replied(&mut self, body: ReplyBody) {
+        let side = usize::from(body.topic.client == client(1));
+        let words = format!(
+            "attempt {} is answered {} by incarnation {}",
+            body.attempt,
+            body.status.as_str(),
+            self.gateway.incarnation
+        );
+        self.tell(format!("  {words}"));
+        let call = self.calls.iter().position(|call| call.id == body.topic.id && call.side == side).unwrap();
+        if self.calls[call].answer().is_some() {
+            return;
+        }
+        let reply = Reply {
+            id: body.topic.id,
+            response: RawValue::NULL.to_owned(),
+            status: ReplyStatus::Known(body.status),
+            outcome: body.outcome,
+            error: body.error,
+            // Nothing is decided by it, and without it more worlds are alike.
+            timing: None,
+            attempt: Some(body.attempt),
+            gateway: Some(GatewayStamp {
+                incarnation: incarnation_id(self.gateway.incarnation),
+                now: self.gateway_now().as_micros(),
+                started: Some(self.gateway.started),
+                version: String::new(),
+            }),
+        };
+        self.under_way(side, Some(call), words, ReplyTopic(body.topic).to_string(), reply.payload());
+    }
+
+    fn is_due(&self, side: &Side) -> bool {
+        let now = BootInstant::from_micros(START + self.now);
+        side.core.next_wake(now).is_some_and(|at| at <= now)
+    }
+
+    fn gateway_now(&self) -> Instant {
+        Instant::from_micros(START + self.now + AHEAD)
+    }
+
+    /// When something may be decided otherwise: an instant of the configuration, or somebody's timer.
+    fn next_instant(&self) -> Option<u64> {
+        let last = *self.config.instants.last()?;
+        let now = BootInstant::from_micros(START + self.now);
+        let sides = self.sides.iter().filter_map(|side| Some(side.core.next_wake(now)?.as_micros() - START));
+        let gateway = self.gateway.core.wake_at().map(|at| at.as_micros().saturating_sub(START + AHEAD));
+        let all = self.config.instants.iter().copied().chain(sides).chain(gateway);
+        all.filter(|at| *at > self.now && *at <= last).min()
+    }
+
+    pub(super) fn tell(&mut self, words: String) {
+        if let Some(story) = &mut self.story {
+            story.push(words);
+        }
+    }
+
+    fn words(&self, step: Step) -> String {
+        let and_again = |copy: bool| if copy { ", and a copy of it stays under way" } else { "" };
+        match step {
+            Step::Request { at, copy, trusted } => {
+                let sent = &self.requests[at];
+                let trusted = if trusted { " (wall clock trusted)" } else { "" };
+                format!(
+                    "attempt {} of call {} comes to incarnation {}{trusted}{}",
+                    sent.attempt,
+                    sent.call,
+                    self.gateway.incarnation,
+                    and_again(copy)
+                )
+            }
+            Step::Reply { at, copy } => {
+                let heard = &self.replies[at];
+                format!("cloud side {} hears: {}{}", heard.side, heard.words, and_again(copy))
+            }
+            Step::Submit(_)
+            | Step::Refuse(_)
+            | Step::Tick(_)
+            | Step::Wake
+            | Step::Down(_)
+            | Step::Up(_)
+            | Step::Restart { .. }
+            | Step::Ended { .. }
+            | Step::Journaled(_)
+            | Step::Pass => format!("{step:?}"),
+        }
+    }
+}
+
+impl Side {
+    fn new(n: usize) -> Self {
+        let counts = Arc::new(Counts::default());
+        Self { core: Core::new(client(n), 10, Uuid::from_u128(1 << 100), counts), up: true, digest: 0 }
+    }
+}
+
+/// Of all that a cloud side decides by.
+fn digest_of(side: &Side, calls: &[Known], n: usize, presence: bool) -> u128 {
+    let core = &side.core;
+    let calls: Vec<_> =
+        calls.iter().filter(|call| call.side == n).map(|call| core.calls.get(&call.id)).collect();
+    let lists = (&core.deadlines, &core.waiting, &core.again, &core.to_ask, core.blocked);
+    let look = (!presence).then(|| core.watches.clone().look(&level("g")));
+    let watches = presence.then_some(&core.watches);
+    digest(format_args!("{} {calls:?} {lists:?} {look:?} {watches:?} {:?}", side.up, core.bounds))
+}
+
+impl Gateway {
+    fn new(config: &Config, incarnation: u8, started: u64, past: Vec<JournalLine>) -> Self {
+        let method = gateway::Method {
+            lane: "lane".into(),
+            timeout: Duration::from_secs(1),
+            max_timeout: Duration::from_secs(5),
+            min_budget: Duration::ZERO,
+            stuck_after: Duration::from_secs(1),
+            allow: None,
+            stop: false,
+            internal: false,
+            idempotent: false,
+            on_timeout: None,
+            on_stop: None,
+        };
+        let settings = gateway::Settings {
+            target: level("g"),
+            incarnation: incarnation_id(incarnation),
+            started: Instant::from_micros(started),
+            methods: [("m".into(), method)].into(),
+            lanes: [("lane".into(), gateway::Lane { concurrency: NonZeroU16::MIN, depth: 1 })].into(),
+            access_default: vec![gateway::Pattern::new("*")],
+            compat: gateway::Compat { prefixes: Vec::new(), budget: Duration::from_secs(1) },
+            limits: gateway::Limits::default(),
+            journal: config.journal,
+            new_id: || Uuid::from_u128(0x5afe),
+        };
+        let mut gateway = Self {
+            core: gateway::Core::new(settings, past.clone()),
+            incarnation,
+            started,
+            running: Vec::new(),
+            committing: Vec::new(),
+            synced: past.len(),
+            journal: past,
+            digest: 0,
+        };
+        gateway.digest = gateway.digest();
+        gateway
+    }
+
+    fn digest(&self) -> u128 {
+        let Self { core, running, committing, journal, synced, .. } = self;
+        digest(format_args!("{core:?} {running:?} {committing:?} {journal:?} {synced}"))
+    }
+}
+
+fn client(side: usize) -> Level {
+    level(["c", "d"][side])
+}
+
+fn incarnation_id(n: u8) -> Uuid {
+    Uuid::from_u128(u128::from(n) + 10)
+}
