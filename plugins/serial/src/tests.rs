@@ -11,6 +11,8 @@ use uuid::Uuid;
 
 use super::*;
 
+mod corpus;
+
 const MAP: &str = r#"
 [serial]
 port = "relay"
