@@ -25,8 +25,10 @@ pub(crate) fn check(data: &[u8]) {
     }
 }
 
+/// Without control characters: a message repeats what a person has typed, and NUL cannot be typed.
 fn pair(text: &[u8]) -> Vec<(String, String)> {
-    let text = std::str::from_utf8(text).unwrap_or_default();
+    let text =
+        std::str::from_utf8(text).ok().filter(|text| !text.contains(char::is_control)).unwrap_or_default();
     text.split_once('=').map(|(key, value)| (key.to_owned(), value.to_owned())).into_iter().collect()
 }
 

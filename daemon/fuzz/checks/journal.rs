@@ -33,7 +33,6 @@ pub(crate) fn check(data: &[u8]) {
     drop(file);
     let lines = open(folder.path());
     assert!(lines.len() <= places.values().flatten().count(), "{lines:?}");
-    assert_eq!(open(folder.path()), lines, "not the same when opened again");
     // A forged number near the end of all numbers leaves no room for another; no journal gets there.
     if places.values().flatten().any(|number| *number > u64::MAX - 8) {
         return;
@@ -42,7 +41,8 @@ pub(crate) fn check(data: &[u8]) {
         id: Uuid::from_u128(1),
         mark: Mark { content: Uuid::from_u128(2), asker: Uuid::from_u128(3) },
     };
-    let (journal, _) = Journal::open(folder.path()).unwrap();
+    let (journal, again) = Journal::open(folder.path()).unwrap();
+    assert_eq!(again, lines, "not the same when opened again");
     assert!(journal.append(fresh, None));
     drop(journal);
     assert_eq!(open(folder.path()).last(), Some(&fresh), "what is written is the last");
