@@ -65,13 +65,13 @@ fn map(terminator: &str) -> SerialMap {
     SerialMap::new(file.methods.first().unwrap(), &file.backend.framing).unwrap()
 }
 
-fn frames(map: &SerialMap, value: Value) -> Result<Vec<Frame>, String> {
+fn frames(map: &SerialMap, value: &Value) -> Result<Vec<Frame>, String> {
     let deadline = Deadline::new(BootInstant::from_micros(42), Duration::from_secs(1));
     map.frames(&Call::new(Uuid::nil(), "m", json!({"x": value}), deadline)).map_err(|e| e.to_string())
 }
 
 fn check_line(map: &SerialMap, line: &[u8]) {
-    let frames = frames(map, json!(1)).unwrap();
+    let frames = frames(map, &json!(1)).unwrap();
     let Some(Frame::Send { reply: Some(reply), .. }) = frames.first() else { unreachable!("it has a reply") };
     let text = String::from_utf8_lossy(line);
     match map.judge(reply, line) {
@@ -93,7 +93,7 @@ fn check_line(map: &SerialMap, line: &[u8]) {
 /// One frame and never two, whatever the parameter is.
 fn check_frame(map: &SerialMap, terminator: &str, text: &str) {
     for value in [json!(text), json!([text]), serde_json::from_str(text).unwrap_or_default()] {
-        let Ok(frames) = frames(map, value) else { continue };
+        let Ok(frames) = frames(map, &value) else { continue };
         let [Frame::Send { bytes, .. }] = frames.as_slice() else { unreachable!("one step") };
         assert!(bytes.len() <= LONGEST_FRAME);
         let frame = std::str::from_utf8(bytes).unwrap();
