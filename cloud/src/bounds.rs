@@ -98,12 +98,12 @@ impl ClockBounds {
     }
 }
 
-/// Whether the incarnation that stamped a reply, heard at `heard`, had surely begun at our instant `published`: what was
-/// published then cannot have reached an earlier one. Gateways that do not say when they began are taken to be old.
-pub(crate) fn began_before(stamp: &GatewayStamp, heard: BootInstant, published: BootInstant) -> bool {
-    let Some(started) = stamp.started else { return true };
-    // It was at least this old when we heard it, and that was so long after.
-    let age = stamp.now.saturating_sub(started);
+/// Whether the process that stamped a reply, heard at `heard`, was surely the one to get what was published at our instant
+/// `published`, and no other was. Gateways that do not say since when are believed.
+pub(crate) fn was_the_one(stamp: &GatewayStamp, heard: BootInstant, published: BootInstant) -> bool {
+    let Some(since) = stamp.since else { return true };
+    // For so long it had been, when it replied; and we heard it so long after we had published.
+    let age = stamp.now.saturating_sub(since);
     let passed = micros(heard.saturating_since(published));
     age > passed.saturating_add(drift(passed))
 }

@@ -53,7 +53,6 @@ pub struct Gateway {
     journal: Option<Journal>,
     lockout: Lockout,
     incarnation: Uuid,
-    started: Instant,
 }
 
 /// A gateway cannot start.
@@ -76,7 +75,7 @@ impl std::fmt::Debug for Gateway {
 impl Gateway {
     /// A gateway that has not started yet. To be called inside a tokio runtime.
     pub fn new(setup: Setup) -> Result<Self, StartError> {
-        let Setup { mut settings, plugins, registry, link, probe, clock, state_dir } = setup;
+        let Setup { settings, plugins, registry, link, probe, clock, state_dir } = setup;
         let (journal, past) = if settings.journal {
             let (journal, past) = Journal::open(&state_dir)?;
             info!(lines = past.len(), "the journal of {} is open", state_dir.display());
@@ -87,8 +86,6 @@ impl Gateway {
         let incarnation = settings.incarnation;
         let facts = Facts { target: settings.target.clone(), incarnation, methods: methods_hash(&registry) };
         let stall = Stall::new(!settings.compat.prefixes.is_empty());
-        let started = now();
-        settings.started = started;
         Ok(Self {
             core: Core::new(settings, past),
             host: Host::default(),
@@ -101,7 +98,6 @@ impl Gateway {
             journal,
             lockout: Lockout::new(state_dir),
             incarnation,
-            started,
         })
     }
 
@@ -226,8 +222,10 @@ impl Gateway {
         let now = now();
         match Received::parse(&topic, &payload) {
             Ok(received) => {
-                let receipt =
-                    Receipt { wall: self.clock.trusted(), stalled: self.stall.is_on(), retained: retain };
+                // A message of a connection that has just ended is older than the next one.
+                let since = self.uplink.since().map_or(now, |since| Instant::from_micros(since.as_micros()));
+                let wall = self.clock.trusted();
+                let receipt = Receipt { wall, stalled: self.stall.is_on(), retained: retain, since };
                 let params = self.params(&received);
                 self.act(now, Event::Received { message: received, receipt, params });
             }
@@ -330,7 +328,7 @@ impl Gateway {
             gateway: Some(GatewayStamp {
                 incarnation: self.incarnation,
                 now: BootInstant::now().as_micros(),
-                started: Some(self.started.as_micros()),
+                since: self.uplink.since().map(BootInstant::as_micros),
                 version: env!("CARGO_PKG_VERSION").into(),
             }),
         };

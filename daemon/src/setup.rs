@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nowd_core::{Compat, Instant, Lane, Limits, Method, Pattern, Settings};
+use nowd_core::{Compat, Lane, Limits, Method, Pattern, Settings};
 use nowd_link::{DatePolicy, Tls, TlsError, TlsFiles};
 use nowd_plugin::Plugin;
 use nowd_plugin::host::{Registry, RegistryError};
@@ -266,8 +266,6 @@ fn settings(config: &Config, target: Level, registry: &Registry) -> Settings {
     Settings {
         target,
         incarnation: Uuid::new_v4(),
-        // Its clock is read when it begins to serve.
-        started: Instant::from_micros(0),
         methods: methods.collect(),
         lanes: lanes.collect(),
         access_default: patterns(&config.access.default),

@@ -70,7 +70,8 @@ struct Up {
     sender: Sender,
     session: Session,
     subscription: Option<Ticket>,
-    ready: bool,
+    /// When the subscription was granted.
+    ready: Option<BootInstant>,
     /// When the presence is to be published again.
     correction: Option<Pin<Box<Sleep>>>,
     loopback: Loopback,
@@ -89,8 +90,16 @@ impl Uplink {
     /// The sender of the connection that is up and subscribed, if there is one.
     pub(crate) fn sender(&self) -> Option<&Sender> {
         match &self.state {
-            State::Up(up) if up.ready => Some(&up.sender),
+            State::Up(up) if up.ready.is_some() => Some(&up.sender),
             State::Up(_) | State::Opening { .. } | State::Waiting(_) => None,
+        }
+    }
+
+    /// Since when requests come to this process and to no other: when the subscription was granted.
+    pub(crate) fn since(&self) -> Option<BootInstant> {
+        match &self.state {
+            State::Up(up) => up.ready,
+            State::Opening { .. } | State::Waiting(_) => None,
         }
     }
 
@@ -146,7 +155,7 @@ impl Uplink {
     /// up, and the next one starts clean.
     pub(crate) fn probe(&mut self) -> bool {
         let State::Up(up) = &mut self.state else { return false };
-        if up.ready && up.loopback.send(&self.probes, &up.sender, true) {
+        if up.ready.is_some() && up.loopback.send(&self.probes, &up.sender, true) {
             return true;
         }
         warn!("the link is opened anew, because what it may hold is too old");
@@ -256,7 +265,7 @@ impl Uplink {
                 return;
             }
         }
-        up.ready = true;
+        up.ready = Some(BootInstant::now());
         up.loopback.granted(&self.probes);
         info!(session = %up.session.id, "the link is up: {} is online", self.facts.target);
         self.announce(true);
@@ -268,7 +277,7 @@ impl Uplink {
         let State::Up(up) = &mut self.state else { return };
         // A retained one is from before the subscription; ours has overwritten it or is about to.
         let right = message.retain
-            || !up.ready
+            || up.ready.is_none()
             || Presence::parse(&message.payload).is_ok_and(|p| p.online && p.session == up.session.id);
         if !right {
             warn!(
@@ -323,7 +332,7 @@ impl Up {
             sender,
             session,
             subscription: None,
-            ready: false,
+            ready: None,
             correction: None,
             loopback: Loopback::default(),
         }

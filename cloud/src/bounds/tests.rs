@@ -7,7 +7,7 @@ fn level(name: &str) -> Level {
 }
 
 fn stamp(incarnation: u128, now: u64) -> GatewayStamp {
-    GatewayStamp { incarnation: Uuid::from_u128(incarnation), now, started: Some(0), version: String::new() }
+    GatewayStamp { incarnation: Uuid::from_u128(incarnation), now, since: Some(0), version: String::new() }
 }
 
 fn at(micros: u64) -> BootInstant {
@@ -119,7 +119,7 @@ proptest! {
 
 #[test]
 fn an_incarnation_vouches_only_for_what_was_published_after_it_began() {
-    let stamp = |now, started| GatewayStamp { started, ..stamp(1, now) };
+    let stamp = |now, since| GatewayStamp { since, ..stamp(1, now) };
     let at = BootInstant::from_micros;
     for (what, stamp, heard, published, expected) in [
         ("long ago", stamp(10_000_000, Some(0)), 2_000_000, 1_000_000, true),
@@ -129,6 +129,6 @@ fn an_incarnation_vouches_only_for_what_was_published_after_it_began() {
         ("beyond the drift", stamp(10_000_000, Some(8_999_799)), 2_000_000, 1_000_000, true),
         ("it does not say", stamp(10_000_000, None), 2_000_000, 1_000_000, true),
     ] {
-        assert_eq!(began_before(&stamp, at(heard), at(published)), expected, "{what}");
+        assert_eq!(was_the_one(&stamp, at(heard), at(published)), expected, "{what}");
     }
 }

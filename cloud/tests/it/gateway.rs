@@ -136,7 +136,7 @@ impl Gateway {
                 log.lock().unwrap().push((request.clone(), message.payload.to_vec()));
                 drop(message.ack.map(Ack::send));
                 let stamp =
-                    GatewayStamp { incarnation, now: gateway_now(), started: None, version: "test".into() };
+                    GatewayStamp { incarnation, now: gateway_now(), since: None, version: "test".into() };
                 for (topic, payload) in behaviour(&request, stamp) {
                     replies
                         .publish(Publish { topic, payload: payload.into(), ..Publish::default() })

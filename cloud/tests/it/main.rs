@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on stops, in its helpers too")]
 
 mod calls;
+mod corpus;
 mod gateway;
 mod http;
 mod program;

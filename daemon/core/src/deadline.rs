@@ -61,7 +61,7 @@ pub(crate) fn judge(
             // The caller's budget began before the message came, so a later instant than this is a mistake.
             at.min(now.after(budget))
         }
-        None => by_wall_clock(now, receipt, request.timestamp, budget, settings.started)?,
+        None => by_wall_clock(now, receipt, request.timestamp, budget)?,
     };
     admit(now, deadline, budget)
 }
@@ -79,7 +79,7 @@ pub(crate) fn judge_compat(
     }
     let budget = settings.compat.budget.min(max_timeout);
     let deadline = match receipt.wall {
-        Some(_) => by_wall_clock(now, receipt, request.timestamp, budget, settings.started)?,
+        Some(_) => by_wall_clock(now, receipt, request.timestamp, budget)?,
         None => now.after(budget),
     };
     admit(now, deadline, budget)
@@ -91,7 +91,6 @@ fn by_wall_clock(
     receipt: Receipt,
     timestamp: Option<u64>,
     budget: Duration,
-    started: Instant,
 ) -> Result<Instant, Refusal> {
     let Some(timestamp) = timestamp else {
         return Err(Refusal::new(Status::Resync, "there is neither `not_after` nor `timestamp`"));
@@ -109,9 +108,9 @@ fn by_wall_clock(
         ));
     }
     let age = Duration::from_millis(wall.now_ms.saturating_sub(timestamp).saturating_add(wall.error_ms));
-    // Nothing in it names the process that may run it. What is older than this one may have been run by the one before.
-    if now.before(age) <= started {
-        return Err(Refusal::new(Status::Resync, "it was made before this gateway's process began"));
+    // Nothing in it names the process that may run it. What is older than the connection may have been run by another.
+    if now.before(age) <= receipt.since {
+        return Err(Refusal::new(Status::Resync, "it was made before this gateway was connected"));
     }
     Ok(now.after(budget).before(age))
 }

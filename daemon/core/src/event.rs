@@ -53,6 +53,8 @@ pub struct Receipt {
     pub stalled: bool,
     /// Whether the broker had kept it.
     pub retained: bool,
+    /// When the subscription that it came through was granted: what was asked for before may have reached another process.
+    pub since: Instant,
 }
 
 /// A reading of a wall clock that is trusted.

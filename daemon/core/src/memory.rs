@@ -35,7 +35,8 @@ struct Entry {
     /// Whose memory it takes up.
     client: Level,
     mark: Mark,
-    /// The last attempt that was judged, and under which values.
+    /// The latest attempt that was judged or joined: whose, its number, and under which values.
+    latest: Level,
     attempt: u32,
     values: Values,
     until: Instant,
@@ -155,6 +156,16 @@ impl Memory {
             // judged anew: whoever heard that the earlier one was dropped may have turned to something else.
             Known::Done { started: false, .. } if entry.is_before(request) => Recall::Again,
             Known::Done { reply, .. } => Recall::Answered(reply.clone()),
+        }
+    }
+
+    /// A repeat joined the call: no copy of it is to be judged once the call is answered.
+    pub(crate) fn joined(&mut self, request: &Request) {
+        if let Some(entry) = self.entries.get_mut(&request.topic.id).filter(|entry| entry.is_before(request))
+        {
+            entry.latest = request.topic.client.clone();
+            entry.attempt = request.attempt;
+            entry.values = Values::of(request);
         }
     }
 
@@ -280,8 +291,8 @@ impl Memory {
         *self.ids.entry(client.clone()).or_default() += 1;
         self.until.insert((until, id));
         let (mark, values) = (Mark::of(request), Values::of(request));
-        let attempt = request.attempt;
-        self.entries.insert(id, Entry { client, mark, attempt, values, until, key, state });
+        let (latest, attempt) = (client.clone(), request.attempt);
+        self.entries.insert(id, Entry { client, mark, latest, attempt, values, until, key, state });
     }
 
     fn remove(&mut self, id: Uuid) {
@@ -297,10 +308,12 @@ impl Memory {
 }
 
 impl Entry {
-    /// Whether `request` is a later attempt under other values: made later, or sent again.
+    /// Whether `request` is a later attempt under other values: made later, or sent again. Of two that were made in the same
+    /// millisecond through two return addresses one is the later all the same, so that one of them goes on.
     fn is_before(&self, request: &Request) -> bool {
         let (judged, new) = (self.values, Values::of(request));
-        judged != new && (judged.timestamp, self.attempt) < (new.timestamp, request.attempt)
+        let latest = (judged.timestamp, &self.latest, self.attempt);
+        judged != new && latest < (new.timestamp, &request.topic.client, request.attempt)
     }
 }
 

@@ -7,7 +7,6 @@ use std::time::Duration;
 use nowd_protocol::{Level, Uuid};
 
 use crate::access::Pattern;
-use crate::time::Instant;
 
 /// Everything the core needs to know to judge requests.
 #[derive(Debug, Clone)]
@@ -16,8 +15,6 @@ pub struct Settings {
     pub target: Level,
     /// This start of the process.
     pub incarnation: Uuid,
-    /// When it started: what was asked for before may have reached an earlier one.
-    pub started: Instant,
     /// The methods on offer, by name. The name `*` stands for all that are not listed.
     pub methods: BTreeMap<String, Method>,
     /// The lanes, by name.

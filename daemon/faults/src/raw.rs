@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use nowd_link::{Connection, Event, Options, Publish, Qos, Sender};
+use nowd_plugin::BootInstant;
 use nowd_protocol::{Presence, Reply};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -142,6 +143,7 @@ impl Own {
         let id = Uuid::new_v4().to_string();
         // Before the other clock, so that what lies between them is not counted as late.
         let timestamp = clock::wall() / 1_000;
+        let at = BootInstant::now().saturating_add(Duration::from_millis(timeout_ms));
         let begun = clock::now();
         let deadline = begun + timeout_ms * 1_000;
         let mut payload = serde_json::Map::new();
@@ -150,8 +152,9 @@ impl Own {
         payload.insert("timeout".into(), timeout_ms.into());
         payload.insert("request".into(), serde_json::json!({ "number": number, "how": how }));
         if let Some(incarnation) = runs {
-            // Both ends share the machine's clock here.
-            let not_after = serde_json::json!({ "incarnation": incarnation.to_string(), "at": deadline });
+            // Both ends share the machine, and its steady clock but for some microseconds.
+            let not_after =
+                serde_json::json!({ "incarnation": incarnation.to_string(), "at": at.as_micros() });
             payload.insert("not_after".into(), not_after);
         }
         Self { number, topic: format!("{TARGET}/{method}/{CLIENT}/{id}"), id, payload, begun, deadline }

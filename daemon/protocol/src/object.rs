@@ -27,5 +27,11 @@ pub(crate) fn parse<'a, T: Deserialize<'a>>(payload: &'a [u8]) -> Result<T, Obje
     if !text.trim_start_matches([' ', '\t', '\r', '\n']).starts_with('{') {
         return Err(ObjectError::Form("it does not start with `{`".into()));
     }
-    serde_json::from_str(text).map_err(|e| ObjectError::Form(e.to_string()))
+    serde_json::from_str(text).map_err(|e| ObjectError::Form(one_line(&e)))
+}
+
+/// The words of an error, some of which quote a character of the payload: a line feed there must not make two lines of
+/// one in a log.
+pub(crate) fn one_line(error: &serde_json::Error) -> String {
+    error.to_string().chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 use uuid::Uuid;
 
+use crate::object::one_line;
 use crate::reply::ErrorBody;
 use crate::status::Outcome;
 
@@ -66,7 +67,7 @@ impl OutcomeQuery {
         if !request.get().starts_with('{') {
             return Err(serde::de::Error::custom("expected an object with the call's `id`"));
         }
-        serde_json::from_str(request.get())
+        serde_json::from_str(request.get()).map_err(|e| serde::de::Error::custom(one_line(&e)))
     }
 
     /// The parameters that ask this.

@@ -87,9 +87,10 @@ pub struct GatewayStamp {
     pub incarnation: Uuid,
     /// Its steady clock when it replied, in microseconds.
     pub now: u64,
-    /// The same clock when the incarnation began, in microseconds: what was sent before may have reached an earlier one.
+    /// The same clock, in microseconds, when requests began to come to this process and to no other: when its subscription
+    /// was granted on the connection that the reply goes out on. What was sent before may have reached another one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub started: Option<u64>,
+    pub since: Option<u64>,
     /// Its version.
     #[serde(default)]
     pub version: String,

@@ -105,7 +105,7 @@ proptest! {
             error: error.map(|(code, message)| ErrorBody { code, message }),
             timing: Some(Timing { queue, plugin, total }),
             attempt: Some(u32::try_from(declared).unwrap()),
-            gateway: Some(GatewayStamp { incarnation: Uuid::from_u128(id), now, started: Some(now / 2), version: "0.1.0".into() }),
+            gateway: Some(GatewayStamp { incarnation: Uuid::from_u128(id), now, since: Some(now / 2), version: "0.1.0".into() }),
         };
         let parsed = Reply::parse(reply.payload().as_bytes()).unwrap();
         prop_assert_eq!(parsed.response.get(), reply.response.get());

@@ -2,6 +2,8 @@ use std::sync::mpsc::sync_channel;
 
 use super::*;
 
+mod corpus;
+
 fn started(id: u128) -> JournalLine {
     let mark = Mark { content: Uuid::from_u128(id + 1_000), asker: Uuid::from_u128(id + 2_000) };
     JournalLine::Started { id: Uuid::from_u128(id), mark }

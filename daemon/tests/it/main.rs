@@ -9,6 +9,7 @@ mod bed;
 mod calls;
 mod clocks;
 mod configuration;
+mod corpus;
 mod crates;
 mod life;
 mod lockout;

@@ -42,7 +42,8 @@ impl Params {
             .iter()
             .filter_map(|(name, schema)| Some((name.clone(), schema.get("default")?.clone())))
             .collect();
-        let validator = jsonschema::validator_for(&schema).map_err(|e| SchemaError(e.to_string()))?;
+        let validator =
+            jsonschema::validator_for(&schema).map_err(|e| SchemaError(shorten(&e.to_string())))?;
         Ok(Self { schema: Arc::new(schema), validator: Arc::new(validator), defaults })
     }
 
@@ -96,7 +97,7 @@ impl Params {
     }
 }
 
-/// A message may quote the caller's value: keep it to one short line.
+/// A message may quote a value: keep it to one short line.
 fn shorten(message: &str) -> String {
     const LONGEST: usize = 200;
     let mut line: String =

@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::*;
 
+mod corpus;
 mod panics;
 
 const MAP: &str = r#"

@@ -8,7 +8,7 @@ use nowd_link::{Properties, Publish, Qos};
 use nowd_protocol::{NotAfter, Outcome, Reply, ReplyStatus, ReplyTopic, Request, Status};
 
 use super::{Form, NewCall};
-use crate::bounds::began_before;
+use crate::bounds::was_the_one;
 use crate::clock::BootInstant;
 
 /// How often one call is sent again after a `resync`.
@@ -105,7 +105,7 @@ impl Call {
     /// What a reply means that was heard at `now`.
     ///
     /// Whoever says that something was done, or may have been, is believed. That nothing was done is believed of an
-    /// attempt only if the incarnation that says so had begun when the attempt was published: an earlier one may have
+    /// attempt only if the process that says so was the one to get it when it was published: an earlier one may have
     /// run it, and another copy of it have come to the later one. And it decides the call only if it is so for every
     /// attempt of the round.
     pub(super) fn judge(&mut self, now: BootInstant, reply: &Reply) -> Verdict {
@@ -116,7 +116,7 @@ impl Call {
             return Verdict::Void;
         }
         if let Some(stamp) = &reply.gateway {
-            self.undecided.retain(|(_, published)| !began_before(stamp, now, *published));
+            self.undecided.retain(|(_, published)| !was_the_one(stamp, now, *published));
         } else {
             self.undecided.clear();
         }

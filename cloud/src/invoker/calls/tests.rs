@@ -184,7 +184,7 @@ fn reply(id: u128, status: Status, stamp: Option<(u128, u64)>) -> Reply {
         gateway: stamp.map(|(incarnation, now)| GatewayStamp {
             incarnation: Uuid::from_u128(incarnation),
             now,
-            started: None,
+            since: None,
             version: String::new(),
         }),
     }

@@ -60,6 +60,7 @@ impl<P: Clone> Core<P> {
         match self.recall(&request) {
             Ok(Recall::New | Recall::Again) => {}
             Ok(Recall::Joined(key)) => {
+                self.memory.joined(&request);
                 let call = key.and_then(|key| self.calls.get_mut(&key));
                 if let Some(call) = call.filter(|call| call.joined.len() < MOST_JOINED) {
                     call.joined.push(asker);

@@ -73,7 +73,6 @@ fn settings() -> Settings {
     Settings {
         target: Level::new("gw").unwrap(),
         incarnation: INCARNATION,
-        started: Instant::from_micros(0),
         methods,
         lanes: [("window".into(), lane(1, 2)), ("wide".into(), lane(3, 2))].into(),
         access_default: vec![Pattern::new("*")],
@@ -85,7 +84,7 @@ fn settings() -> Settings {
 }
 
 fn receipt() -> Receipt {
-    Receipt { wall: None, stalled: false, retained: false }
+    Receipt { wall: None, stalled: false, retained: false, since: Instant::from_micros(0) }
 }
 
 /// A request that may take until `at(until)`.

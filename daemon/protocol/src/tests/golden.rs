@@ -60,7 +60,7 @@ fn replies() {
     let stamp = GatewayStamp {
         incarnation: INCARNATION.parse().unwrap(),
         now: 86_399_500_000,
-        started: Some(1_234_567),
+        since: Some(1_234_567),
         version: "0.1.0".into(),
     };
     let ok = Reply {
@@ -89,10 +89,10 @@ fn replies() {
     ] {
         assert_eq!(reply.payload(), golden.trim_end());
         assert_eq!(Reply::parse(golden.as_bytes()).unwrap().payload(), golden.trim_end());
-        // Gateways that say neither which attempt they answer nor when they began are understood too.
-        let less = golden.replace(r#","attempt":2"#, "").replace(r#""started":1234567,"#, "");
+        // Gateways that say neither which attempt they answer nor since when they hear are understood too.
+        let less = golden.replace(r#","attempt":2"#, "").replace(r#""since":1234567,"#, "");
         let less = Reply::parse(less.as_bytes()).unwrap();
-        assert_eq!((less.attempt, less.gateway.unwrap().started), (None, None));
+        assert_eq!((less.attempt, less.gateway.unwrap().since), (None, None));
     }
     let sample = Reply::parse(include_bytes!("../../golden/reply-compat.json")).unwrap();
     assert_eq!((sample.status, sample.outcome), (ReplyStatus::Known(Status::Ok), Outcome::Executed));

@@ -5,6 +5,8 @@ use zbus::message::Message;
 
 use super::*;
 
+mod corpus;
+
 /// Sends values through a real message, as JSON.
 fn round_trip(signature: &str, values: &[Value]) -> Result<Value, String> {
     let types = parse_signature(signature).map_err(|e| e.to_string())?;

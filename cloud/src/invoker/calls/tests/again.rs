@@ -7,7 +7,7 @@ impl Rig {
     fn young(&mut self, id: u128, attempt: u32, status: Status, incarnation: u128, age: u64) {
         let mut reply = reply(id, status, Some((incarnation, 100 * SECOND)));
         reply.attempt = Some(attempt);
-        reply.gateway.as_mut().unwrap().started = Some(100 * SECOND - age);
+        reply.gateway.as_mut().unwrap().since = Some(100 * SECOND - age);
         self.message(&ReplyTopic(topic("g", id)).to_string(), &reply.payload());
     }
 }

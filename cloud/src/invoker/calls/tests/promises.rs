@@ -123,7 +123,7 @@ impl World {
                 reply.attempt = Some(u32::try_from(attempt + 1).unwrap());
                 if let Some(stamp) = &mut reply.gateway {
                     stamp.now += 1_000 * SECOND;
-                    stamp.started = Some(if old { 0 } else { stamp.now });
+                    stamp.since = Some(if old { 0 } else { stamp.now });
                 }
                 if STATUSES[status] == Status::Ok {
                     known.undecided.clear();

@@ -90,6 +90,8 @@ struct World {
     disk: Vec<JournalLine>,
     unsynced: Vec<(JournalLine, Option<CallKey>)>,
     trusted: bool,
+    /// When the subscription was granted.
+    since: Instant,
     locked: bool,
 }
 
@@ -100,7 +102,6 @@ impl World {
         settings.limits =
             Limits { ids_per_client: 6, clients: 2, remember, response_bytes: 10, journaled: 1_000 };
         settings.journal = journal;
-        settings.started = at(0);
         Self {
             core: Core::new(settings.clone(), []),
             settings,
@@ -114,6 +115,7 @@ impl World {
             disk: Vec::new(),
             unsynced: Vec::new(),
             trusted: false,
+            since: at(0),
             locked: false,
         }
     }
@@ -215,7 +217,7 @@ impl World {
         self.sent.push(request.clone());
         let now_ms = self.now.since(at(0)).as_millis();
         let wall = Wall { now_ms: u64::try_from(now_ms).unwrap(), error_ms: 1 };
-        let receipt = Receipt { wall: self.trusted.then_some(wall), ..receipt() };
+        let receipt = Receipt { wall: self.trusted.then_some(wall), since: self.since, ..receipt() };
         self.handle(Event::Received { message: Received::Request(request), receipt, params: Ok(0) });
     }
 
@@ -243,7 +245,7 @@ impl World {
         self.disk.extend(self.unsynced.drain(..).take(survivors).map(|(line, _)| line));
         self.unsynced.clear();
         self.settings.incarnation = Uuid::from_u128(self.settings.incarnation.as_u128() + 1);
-        self.settings.started = self.now;
+        self.since = self.now;
         self.core = Core::new(self.settings.clone(), self.disk.iter().copied());
         self.running.clear();
         self.asked.clear();

@@ -202,13 +202,11 @@ fn a_call_made_anew_under_its_id_may_run_if_the_earlier_one_did_not() {
 }
 
 #[test]
-fn a_request_that_names_no_incarnation_is_not_believed_if_it_is_older_than_this_one() {
-    let mut settings = settings();
-    settings.started = at(0);
-    let mut bench = Bench::with(settings);
+fn a_request_that_names_no_incarnation_is_not_believed_if_it_is_older_than_the_connection() {
+    let mut bench = Bench::new();
     let made = |id, ms| Request { timestamp: Some(ms), not_after: None, ..request(id, "set", 0) };
-    let wall = Receipt { wall: Some(Wall { now_ms: 10_100, error_ms: 20 }), ..receipt() };
-    // The wall clock stood at 10,000 ms when the process began, give or take 20.
+    let wall = Receipt { wall: Some(Wall { now_ms: 10_100, error_ms: 20 }), since: at(0), ..receipt() };
+    // The wall clock stood at 10,000 ms when the connection began, give or take 20.
     assert_eq!(bench.send_with(100, made(1, 10_019), wall), ["reply 1 resync"]);
     assert_eq!(bench.send_with(100, made(2, 10_020), wall), ["reply 2 resync"]);
     assert_eq!(bench.send_with(100, made(3, 10_021), wall), ["start 3 set"]);

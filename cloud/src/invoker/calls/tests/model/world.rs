@@ -166,7 +166,7 @@ impl World {
             let stamp = nowd_protocol::GatewayStamp {
                 incarnation: incarnation_id(incarnation),
                 now: at + AHEAD,
-                started: Some(0),
+                since: Some(0),
                 version: String::new(),
             };
             for n in 0..sides {
@@ -370,7 +370,12 @@ impl World {
             now_ms: (WALL_MS + (START + self.now) / 1_000).saturating_add_signed(self.config.wall_off_ms),
             error_ms: WALL_ERROR_MS,
         };
-        let receipt = Receipt { wall: trusted.then_some(wall), stalled: false, retained: false };
+        let receipt = Receipt {
+            wall: trusted.then_some(wall),
+            stalled: false,
+            retained: false,
+            since: Instant::from_micros(self.gateway.started),
+        };
         let message = Received::parse(&sent.topic, sent.payload.as_bytes()).unwrap();
         self.gateway(Event::Received { message, receipt, params: Ok((sent.call, sent.round)) });
     }
@@ -509,7 +514,7 @@ impl World {
             gateway: Some(GatewayStamp {
                 incarnation: incarnation_id(self.gateway.incarnation),
                 now: self.gateway_now().as_micros(),
-                started: Some(self.gateway.started),
+                since: Some(self.gateway.started),
                 version: String::new(),
             }),
         };
@@ -609,7 +614,6 @@ impl Gateway {
         let settings = gateway::Settings {
             target: level("g"),
             incarnation: incarnation_id(incarnation),
-            started: Instant::from_micros(started),
             methods: [("m".into(), method)].into(),
             lanes: [("lane".into(), gateway::Lane { concurrency: NonZeroU16::MIN, depth: 1 })].into(),
             access_default: vec![gateway::Pattern::new("*")],

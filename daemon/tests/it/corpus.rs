@@ -1,0 +1,44 @@
+//! The seeds of the fuzz targets, and everything that they ever found, as far as they need no more than public API. See
+//! `docs/FUZZING.md`.
+
+#[path = "../../fuzz/checks/config.rs"]
+mod config;
+#[path = "../../fuzz/checks/maps.rs"]
+mod maps;
+#[path = "../../fuzz/checks/outcome.rs"]
+mod outcome;
+#[path = "../../fuzz/checks/params.rs"]
+mod params;
+#[path = "../../fuzz/checks/presence.rs"]
+mod presence;
+#[path = "../../fuzz/checks/replay.rs"]
+mod replay;
+#[path = "../../fuzz/checks/reply.rs"]
+mod reply;
+#[path = "../../fuzz/checks/request.rs"]
+mod request;
+#[path = "../../fuzz/checks/sentence.rs"]
+mod sentence;
+#[path = "../../fuzz/checks/template.rs"]
+mod template;
+#[path = "../../fuzz/checks/topic.rs"]
+mod topic;
+
+const CORPUS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus");
+
+#[test]
+fn the_wire() {
+    replay::replay(CORPUS, "request", request::check);
+    replay::replay(CORPUS, "topic", topic::check);
+    replay::replay(CORPUS, "reply", reply::check);
+    replay::replay(CORPUS, "presence", presence::check);
+    replay::replay(CORPUS, "outcome", outcome::check);
+}
+
+#[test]
+fn configuration_and_maps() {
+    replay::replay(CORPUS, "config", config::check);
+    replay::replay(CORPUS, "maps", maps::check);
+    replay::replay(CORPUS, "params", params::check);
+    replay::replay(CORPUS, "template", template::check);
+}
