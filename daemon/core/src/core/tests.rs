@@ -10,6 +10,7 @@ use crate::memory::Mark;
 use crate::settings::{self, Compat, Limits};
 
 mod admission;
+mod crowd;
 mod journal;
 mod lanes;
 mod lockout;
