@@ -88,8 +88,11 @@ pub(crate) fn table(rows: &[Row], took_us: u64) {
         for failure in &row.failures {
             println!("{}: FAILED: {failure}", row.fault.name);
         }
-        for (number, what) in row.tally.wrong.iter().take(5 * MOST_WRONG) {
+        for (number, what) in row.tally.wrong.iter().take(MOST_WRONG) {
             println!("{}: call {number} {what}", row.fault.name);
+        }
+        if row.tally.wrong.len() > MOST_WRONG {
+            println!("{}: and {} more", row.fault.name, row.tally.wrong.len() - MOST_WRONG);
         }
     }
     let failed = rows.iter().filter(|row| !row.is_well()).count();

@@ -44,10 +44,9 @@ pub(super) const FAULTS: &[Fault] = &[
     Fault {
         ways: MIXED,
         clock: "trusted",
-        judged: Judged::Nothing,
         ..Fault::new(
             "repeats-by-timestamp",
-            "NOT PROMISED: the same with calls that carry only a timestamp, where the clock is trusted",
+            "the same with calls that carry only a timestamp, where the clock is trusted",
             |stage| Box::pin(by_timestamp(stage)),
         )
     },
