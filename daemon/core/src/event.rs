@@ -9,6 +9,7 @@ use crate::journal::JournalLine;
 use crate::time::Instant;
 
 /// Something happened.
+#[expect(clippy::large_enum_variant, reason = "an event is made, handled and gone; most are messages")]
 #[derive(Debug)]
 pub enum Event<P> {
     /// A message came that proves where its answer would go.

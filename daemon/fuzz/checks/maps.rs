@@ -70,7 +70,7 @@ fn check_method(method: &Method) {
     for request in [Value::Null, json!({}), json!([]), json!({"percent": 40, "ch": "1"})] {
         match params.check(request) {
             Ok(checked) => {
-                assert_eq!(params.check(checked.clone()), Ok(checked), "not the same when checked again")
+                assert_eq!(params.check(checked.clone()), Ok(checked), "not the same when checked again");
             }
             Err(e) => sentence::check(&e.message),
         }

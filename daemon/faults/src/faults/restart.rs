@@ -2,7 +2,6 @@
 //! any memory, while requests of its earlier life come in again.
 
 use super::Fault;
-use crate::judge::Judged;
 use crate::load::Way;
 use crate::raw::Own;
 use crate::stage::Stage;
