@@ -188,7 +188,8 @@ impl Memory {
     /// repeat.
     pub(crate) fn reserve(&mut self, request: &Request, deadline: Instant) -> Result<(), Full> {
         let client = &request.topic.client;
-        if self.entries.contains_key(&request.topic.id) {
+        // Through another address an earlier copy of this one may have been refused for want of room.
+        if self.entries.get(&request.topic.id).is_some_and(|entry| entry.client == *client) {
             return Ok(());
         }
         let gate = self.gates.get(client).max(self.gate.as_ref());

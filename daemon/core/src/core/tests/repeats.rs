@@ -236,3 +236,21 @@ fn an_answer_that_came_late_is_remembered_from_then_on() {
     bench.end(6_000, 1, ok());
     assert_eq!(bench.send(6_000, again(8_000)), ["start 1 set"]);
 }
+
+#[test]
+fn what_found_no_room_is_not_started_by_way_of_another_address() {
+    let mut settings = settings();
+    settings.limits.clients = 1;
+    let mut bench = Bench::with(settings);
+    let through = |client: &str, until| {
+        let mut request = request(1, "set", until);
+        request.topic.client = Level::new(client).unwrap();
+        Request { timestamp: Some(7), ..request }
+    };
+    bench.send(0, request(9, "set", 1_000));
+    assert_eq!(bench.send(0, through("zoe", 2_000)), ["reply 1 busy"], "no room for a second client");
+    let beyond = Request { timeout: Some(1), ..through("app", 9_000) };
+    assert_eq!(bench.send(0, beyond), ["reply 1 resync"]);
+    bench.end(1, 9, ok());
+    assert_eq!(bench.send(2, through("zoe", 2_000)), ["reply 1 busy"]);
+}

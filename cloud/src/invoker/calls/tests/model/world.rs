@@ -154,7 +154,7 @@ impl World {
             Second::Other => world.calls.push(Known::new(2, 0)),
         }
         for n in 0..sides {
-            world.side(n, |core, now, desk| core.connected(now, desk));
+            world.side(n, Core::connected);
         }
         let stamp = match world.config.bound {
             Bound::None => None,
@@ -171,7 +171,7 @@ impl World {
             };
             for n in 0..sides {
                 world.side(n, |core, _, _| {
-                    core.bounds.heard(&level("g"), &stamp, BootInstant::from_micros(at))
+                    core.bounds.heard(&level("g"), &stamp, BootInstant::from_micros(at));
                 });
             }
         }
@@ -305,7 +305,7 @@ impl World {
             }
             Step::Up(n) => {
                 Rc::make_mut(&mut self.sides[n]).up = true;
-                self.side(n, |core, now, desk| core.connected(now, desk));
+                self.side(n, Core::connected);
             }
             Step::Restart { unsynced_kept } => self.restart(unsynced_kept),
             Step::Ended { at, refused } => {
