@@ -565,3 +565,18 @@ fn stopping_answers_everybody() {
     answers.sort_by_key(|row| row.0);
     assert_eq!(answers, [(1, "no_reply", Outcome::Unknown, 1), (2, "offline", Outcome::NotExecuted, 0)]);
 }
+
+#[test]
+fn calls_that_waited_leave_in_the_order_in_which_they_came() {
+    let mut rig = Rig::ready();
+    rig.desk.full = true;
+    for id in [3, 1, 2] {
+        rig.call("g", id, 2, Form::Native);
+    }
+    rig.desk.full = false;
+    rig.pass(1);
+    let ids: Vec<u128> = rig.requests().iter().map(|request| request.topic.id.as_u128()).collect();
+    assert_eq!(ids, [3, 1, 2]);
+    assert_eq!(rig.core.waiting_for(Uuid::from_u128(3)).map(|request| request.topic.id.as_u128()), Some(3));
+    assert!(rig.core.waiting_for(Uuid::from_u128(4)).is_none());
+}
