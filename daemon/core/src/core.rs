@@ -1,6 +1,6 @@
 //! The core itself: events in, actions out.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
 use nowd_protocol::{ErrorBody, Outcome, Status, Timing};
 
@@ -239,7 +239,7 @@ impl<P: Clone> Core<P> {
         if let Some(call) = self.calls.get(&key)
             && let (State::Overrun { .. }, Some(asker)) = (call.state, &call.asker)
         {
-            self.memory.late(call.id, ended.clone());
+            self.memory.late(now, call.id, ended.clone());
             let reply = reply(asker, ended, call.timing(now));
             actions.push(Action::Record(Box::new(record(asker, &reply, RecordKind::Late))));
         }
@@ -413,13 +413,17 @@ impl<P: Clone> Core<P> {
         }
     }
 
-    /// A stop method clears its lane of all that waits, but for other stops: each of them is still to be done.
-    fn purge_for_stop(&mut self, lane: &str) -> VecDeque<CallKey> {
+    /// A stop method clears its lane of all that has not been started, but for other stops: each of them is still to be done.
+    fn purge_for_stop(&mut self, lane: &str) -> Vec<CallKey> {
+        let committing =
+            self.calls.iter().filter(|(_, call)| call.state == State::Committing && call.lane == lane);
+        let mut purged: Vec<CallKey> = committing.map(|(key, _)| *key).collect();
         let is_stop = |key: CallKey| {
             let method = self.calls.get(&key).and_then(|call| self.settings.methods.get(&call.method));
             method.is_some_and(|method| method.stop)
         };
-        self.lanes.get_mut(lane).map(|lane| lane.purge_all_but(is_stop)).unwrap_or_default()
+        purged.extend(self.lanes.get_mut(lane).map(|lane| lane.purge_all_but(is_stop)).unwrap_or_default());
+        purged
     }
 
     /// When a call that waits has less than its method's `min_budget` left.

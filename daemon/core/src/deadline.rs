@@ -27,6 +27,8 @@ impl Refusal {
 pub(crate) struct Judged {
     pub(crate) deadline: Instant,
     pub(crate) budget: Duration,
+    /// When the same bytes would be too late, whenever they came: the deadline itself may be earlier.
+    pub(crate) void: Instant,
 }
 
 /// Judges a request of a caller that knows deadlines.
@@ -46,7 +48,7 @@ pub(crate) fn judge(
             format!("`timeout` is {timeout} ms; this method allows at most {} ms", max_timeout.as_millis());
         return Err(Refusal::new(Status::InvalidRequest, message));
     }
-    let deadline = match request.not_after {
+    let (deadline, void) = match request.not_after {
         Some(not_after) if not_after.incarnation != settings.incarnation => {
             return Err(Refusal::new(
                 Status::Resync,
@@ -59,11 +61,14 @@ pub(crate) fn judge(
                 return Err(Refusal::new(Status::Resync, "`not_after` lies beyond what this method allows"));
             }
             // The caller's budget began before the message came, so a later instant than this is a mistake.
-            at.min(now.after(budget))
+            (at.min(now.after(budget)), at)
         }
-        None => by_wall_clock(now, receipt, request.timestamp, budget)?,
+        None => {
+            let deadline = by_wall_clock(now, receipt, request.timestamp, budget)?;
+            (deadline, deadline)
+        }
     };
-    admit(now, deadline, budget)
+    admit(now, deadline, void, budget)
 }
 
 /// Judges a request of a compatibility caller: a short budget from receipt.
@@ -82,7 +87,7 @@ pub(crate) fn judge_compat(
         Some(_) => by_wall_clock(now, receipt, request.timestamp, budget)?,
         None => now.after(budget),
     };
-    admit(now, deadline, budget)
+    admit(now, deadline, deadline, budget)
 }
 
 /// Receipt + budget - age - error bound, where both clocks can be believed.
@@ -115,7 +120,7 @@ fn by_wall_clock(
     Ok(now.after(budget).before(age))
 }
 
-fn admit(now: Instant, deadline: Instant, budget: Duration) -> Result<Judged, Refusal> {
+fn admit(now: Instant, deadline: Instant, void: Instant, budget: Duration) -> Result<Judged, Refusal> {
     if deadline <= now {
         let late = micros(now.since(deadline));
         return Err(Refusal::new(
@@ -123,5 +128,5 @@ fn admit(now: Instant, deadline: Instant, budget: Duration) -> Result<Judged, Re
             format!("it came {late} us after its deadline, and was dropped"),
         ));
     }
-    Ok(Judged { deadline, budget })
+    Ok(Judged { deadline, budget, void })
 }

@@ -1,9 +1,9 @@
 //! What is remembered of requests, so that one id is never started twice and a repeat gets the same answer.
 //!
-//! An id names one call, whoever sends it: a call may be repeated through another return address. Bounded per client: a
-//! request that finds its client's memory full is refused and *not* remembered. So that a repeat of it is not admitted
-//! later, after it was said to be dropped, every request of that client whose deadline is no later than that of a
-//! forgotten one is refused as well.
+//! An id names one call, whoever sends it: a call may be repeated through another return address. Bounded per asker (the
+//! caller, or the return address where none is asserted), and in all: a request that finds no room is refused and *not*
+//! remembered. So that a repeat of it is not admitted later, after it was said to be dropped, every request of that
+//! asker that is void no later than a forgotten one is refused as well.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -20,10 +20,11 @@ pub(crate) struct Memory {
     entries: BTreeMap<Uuid, Entry>,
     /// When each entry may be forgotten; the order in which that happens.
     until: BTreeSet<(Instant, Uuid)>,
-    ids: BTreeMap<Level, usize>,
-    /// Deadlines up to which a client's requests are refused, because one was refused and not remembered.
-    gates: BTreeMap<Level, Instant>,
-    /// The same for clients that found no place at all.
+    /// How many ids each asker has.
+    ids: BTreeMap<Uuid, usize>,
+    /// Deadlines up to which an asker's requests are refused, because one was refused and not remembered.
+    gates: BTreeMap<Uuid, Instant>,
+    /// The same for those that found no place at all.
     gate: Option<Instant>,
     /// Which responses are kept, oldest first, and how large they are.
     responses: VecDeque<(Uuid, usize)>,
@@ -32,7 +33,7 @@ pub(crate) struct Memory {
 
 #[derive(Debug, Clone)]
 struct Entry {
-    /// Whose memory it takes up.
+    /// The return address that it came through first.
     client: Level,
     mark: Mark,
     /// The latest attempt that was judged or joined: whose, its number, and under which values.
@@ -184,27 +185,28 @@ impl Memory {
         Some((report, entry.key))
     }
 
-    /// Whether a request with this deadline can be remembered. If not, so is any other of its client that might be its
-    /// repeat.
-    pub(crate) fn reserve(&mut self, request: &Request, deadline: Instant) -> Result<(), Full> {
-        let client = &request.topic.client;
+    /// Whether a request whose bytes are void at `void` can be remembered. If not, so is any other of its asker that might
+    /// be its repeat.
+    pub(crate) fn reserve(&mut self, request: &Request, void: Instant) -> Result<(), Full> {
         // Through another address an earlier copy of this one may have been refused for want of room.
-        if self.entries.get(&request.topic.id).is_some_and(|entry| entry.client == *client) {
+        if self.entries.get(&request.topic.id).is_some_and(|entry| entry.client == request.topic.client) {
             return Ok(());
         }
-        let gate = self.gates.get(client).max(self.gate.as_ref());
-        let closed = gate.is_some_and(|gate| deadline <= *gate);
-        match self.ids.get(client) {
-            Some(ids) if closed || *ids >= self.limits.ids_per_client => {
-                let gate = self.gates.entry(client.clone()).or_insert(deadline);
-                *gate = deadline.max(*gate);
-                Err(Full)
-            }
-            None if closed || self.ids.len() >= self.limits.clients => {
-                self.gate = self.gate.max(Some(deadline));
-                Err(Full)
-            }
-            Some(_) | None => Ok(()),
+        let asker = Mark::asker_of(request);
+        let shuts = |gate: Option<&Instant>| gate.is_some_and(|gate| void <= *gate);
+        let ids = self.ids.get(&asker).copied();
+        // What shuts out one asker must not shut out all.
+        let own = shuts(self.gates.get(&asker)) || ids.is_some_and(|ids| ids >= self.limits.ids_per_client);
+        let everybody = shuts(self.gate.as_ref()) || self.entries.len() >= self.limits.ids;
+        if own || (everybody && ids.is_some()) {
+            let gate = self.gates.entry(asker).or_insert(void);
+            *gate = void.max(*gate);
+            Err(Full)
+        } else if everybody || (ids.is_none() && self.ids.len() >= self.limits.clients) {
+            self.gate = self.gate.max(Some(void));
+            Err(Full)
+        } else {
+            Ok(())
         }
     }
 
@@ -229,7 +231,8 @@ impl Memory {
     }
 
     /// Remembers what a plugin said after the answer had been given.
-    pub(crate) fn late(&mut self, id: Uuid, ended: Ended) {
+    pub(crate) fn late(&mut self, now: Instant, id: Uuid, ended: Ended) {
+        self.keep_until(id, now.after(self.limits.remember));
         let Some(Entry { state: Known::Done { late, .. }, .. }) = self.entries.get_mut(&id) else { return };
         let len = ended.response.as_ref().map_or(0, |response| response.get().len());
         *late = Some(Box::new(ended));
@@ -256,8 +259,8 @@ impl Memory {
         }
     }
 
-    /// Forgets what may be forgotten at `now`.
-    pub(crate) fn forget(&mut self, now: Instant) {
+    /// Forgets what may be forgotten at `now`: nothing of a call that is still there.
+    pub(crate) fn forget(&mut self, now: Instant, is_there: impl Fn(CallKey) -> bool) {
         while let Some((until, _)) = self.until.first() {
             if *until > now {
                 break;
@@ -265,7 +268,7 @@ impl Memory {
             let Some((until, id)) = self.until.pop_first() else { break };
             match self.entries.get_mut(&id) {
                 // A call that still runs is not forgotten: its id could be started again.
-                Some(entry) if matches!(entry.state, Known::Unanswered) => {
+                Some(entry) if entry.key.is_some_and(&is_there) => {
                     self.until.insert((until, id));
                     self.keep_until(id, now.after(self.limits.remember));
                 }
@@ -289,9 +292,10 @@ impl Memory {
         // A later attempt takes the place of the one before.
         self.remove(id);
         let until = deadline.after(self.limits.remember);
-        *self.ids.entry(client.clone()).or_default() += 1;
+        let mark = Mark::of(request);
+        *self.ids.entry(mark.asker).or_default() += 1;
         self.until.insert((until, id));
-        let (mark, values) = (Mark::of(request), Values::of(request));
+        let values = Values::of(request);
         let (latest, attempt) = (client.clone(), request.attempt);
         self.entries.insert(id, Entry { client, mark, latest, attempt, values, until, key, state });
     }
@@ -299,10 +303,10 @@ impl Memory {
     fn remove(&mut self, id: Uuid) {
         let Some(entry) = self.entries.remove(&id) else { return };
         self.until.remove(&(entry.until, id));
-        if let Some(ids) = self.ids.get_mut(&entry.client) {
+        if let Some(ids) = self.ids.get_mut(&entry.mark.asker) {
             *ids = ids.saturating_sub(1);
             if *ids == 0 {
-                self.ids.remove(&entry.client);
+                self.ids.remove(&entry.mark.asker);
             }
         }
     }

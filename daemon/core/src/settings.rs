@@ -79,10 +79,12 @@ pub struct Compat {
 /// Bounds of what is remembered of calls.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// How many ids are remembered of one client; a flood beyond refuses only its author.
+    /// How many ids are remembered of one asker (caller, or return address); a flood beyond refuses only its author.
     pub ids_per_client: usize,
-    /// How many clients are remembered.
+    /// How many askers are remembered.
     pub clients: usize,
+    /// How many ids are remembered in all.
+    pub ids: usize,
     /// How long after its deadline an id is remembered.
     pub remember: Duration,
     /// How many bytes of responses are kept for repeats, in all; the oldest go first.
@@ -96,6 +98,7 @@ impl Default for Limits {
         Self {
             ids_per_client: 8_192,
             clients: 256,
+            ids: 131_072,
             remember: Duration::from_secs(60),
             response_bytes: 1 << 20,
             journaled: 4_096,

@@ -51,7 +51,8 @@ impl<P: Clone> Core<P> {
                 return tell(&asker, answer(&asker, &refusal), RecordKind::Answered, actions);
             }
         };
-        self.memory.forget(now);
+        let calls = &self.calls;
+        self.memory.forget(now, |key| calls.contains_key(&key));
         let asked = Asked { request: &request, compat };
         if request.topic.method.as_str() == OUTCOME_METHOD {
             return self.ask_again(now, &asked, receipt, actions);
@@ -139,7 +140,8 @@ impl<P: Clone> Core<P> {
         let method = self.permitted(request).map_err(|refusal| (refusal, None))?;
         let (max_timeout, min_budget) = (method.max_timeout, method.min_budget);
         let (lane, stop) = (method.lane.clone(), method.stop);
-        let journal = self.settings.journal && !method.idempotent;
+        // A stop does not wait for a disk, and stops no less for being done twice.
+        let journal = self.settings.journal && !method.idempotent && !method.stop;
         let params = params.map_err(|error| (Refusal { status: Status::InvalidRequest, error }, None))?;
         let judged = self.judge(now, asked, receipt, max_timeout);
         let judged = match judged {
@@ -152,18 +154,17 @@ impl<P: Clone> Core<P> {
                 };
             }
         };
-        if self.memory.reserve(request, judged.deadline).is_err() {
+        if self.memory.reserve(request, judged.void).is_err() {
             return Err((full(), None));
         }
-        let refuse = |status, message: &str| Err((Refusal::new(status, message), Some(judged.deadline)));
+        let refuse = |status, message: &str| Err((Refusal::new(status, message), Some(judged.void)));
         if let Some(locked) = self.locked() {
-            return Err((locked, Some(judged.deadline)));
+            return Err((locked, Some(judged.void)));
         }
         if self.stopping {
             return refuse(Status::Unavailable, "the gateway is stopping");
         }
-        let admitted =
-            Admitted { params, deadline: judged.deadline, budget: judged.budget, lane, stop, journal };
+        let admitted = Admitted { params, judged, lane, stop, journal };
         match self.lanes.get(&admitted.lane).map_or(Entry::Stuck, |lane| lane.entry(stop)) {
             Entry::Wait if now >= judged.deadline.before(min_budget) => {
                 refuse(Status::Busy, "earlier calls run, and too little time is left to wait for them")
@@ -201,9 +202,11 @@ impl<P: Clone> Core<P> {
     /// A request that was answered `resync` could be admitted later, when the clock has come to be trusted or the
     /// deadline has come near: until then it is remembered, an hour at most.
     fn resync_until(&self, now: Instant, request: &Request, refusal: &Refusal) -> Option<Instant> {
-        if refusal.status != Status::Resync {
-            return None;
-        }
+        if refusal.status == Status::Resync { self.void_at(now, request) } else { None }
+    }
+
+    /// Until when these bytes could be admitted, as far as one may look ahead; `None` if never.
+    fn void_at(&self, now: Instant, request: &Request) -> Option<Instant> {
         let longest = Duration::from_millis(MAX_TIMEOUT_MS);
         match request.not_after {
             Some(not_after) if not_after.incarnation != self.settings.incarnation => None,
@@ -226,9 +229,10 @@ impl<P: Clone> Core<P> {
         admitted: Admitted<P>,
         actions: &mut Vec<Action<P>>,
     ) {
-        let Admitted { params, deadline, budget, lane, stop, journal } = admitted;
+        let Admitted { params, judged, lane, stop, journal } = admitted;
+        let Judged { deadline, budget, void } = judged;
         let key = self.new_key();
-        self.memory.start(asked.request, deadline, key);
+        self.memory.start(asked.request, void, key);
         let id = asked.request.topic.id;
         let call = Call {
             id,
@@ -245,7 +249,7 @@ impl<P: Clone> Core<P> {
             timer: None,
         };
         self.calls.insert(key, call);
-        let purged = if stop { self.purge_for_stop(&lane) } else { [].into() };
+        let purged = if stop { self.purge_for_stop(&lane) } else { Vec::new() };
         for other in purged {
             let refusal = Refusal::new(Status::Busy, "a stop method cleared its lane");
             self.give_up(now, other, &refusal, actions);
@@ -263,8 +267,7 @@ impl<P: Clone> Core<P> {
 /// A request that may start or wait.
 struct Admitted<P> {
     params: P,
-    deadline: Instant,
-    budget: Duration,
+    judged: Judged,
     lane: String,
     stop: bool,
     journal: bool,

@@ -122,3 +122,12 @@ fn the_oldest_are_forgotten() {
     assert_eq!(bench.send(10, fresh(2, "set", 2_000)), ["reply 2 timeout", "record 2 Repeated timeout"]);
     assert_eq!(bench.send(10, fresh(1, "set", 2_000)), ["journal 1 started"]);
 }
+
+#[test]
+fn a_stop_clears_what_is_being_written_and_waits_for_no_disk() {
+    let mut bench = Bench::with(journaling());
+    bench.send(0, request(1, "set", 1_000));
+    let found = bench.send(1, request(2, "stop", 1_000));
+    assert_eq!(found, ["reply 1 busy", "journal 1 not started", "start 2 stop"]);
+    assert_eq!(bench.journaled(2, 1, true), [""; 0]);
+}

@@ -15,6 +15,8 @@ enum Step {
         id: u128,
         name: usize,
         budget: u64,
+        /// By how much `not_after` is later than the budget alone would make it.
+        slack: u64,
         attempt: u32,
         deadline: Deadline,
         client: usize,
@@ -50,8 +52,8 @@ fn step() -> impl Strategy<Value = Step> {
         6 => Just(Deadline::Own), 1 => Just(Deadline::OfAnotherIncarnation), 3 => Just(Deadline::ByTimestamp),
     ];
     prop_oneof![
-        12 => (0..12_u128, 0..NAMES.len(), 1..2_000_u64, 1..4_u32, deadline, 0..3_usize).prop_map(
-            |(id, name, budget, attempt, deadline, client)| Step::Send { id, name, budget, attempt, deadline, client }
+        12 => (0..12_u128, 0..NAMES.len(), 1..2_000_u64, prop_oneof![3 => Just(0), 1 => 0..6_000_u64], 1..4_u32, deadline, 0..3_usize).prop_map(
+            |(id, name, budget, slack, attempt, deadline, client)| Step::Send { id, name, budget, slack, attempt, deadline, client }
         ),
         6 => any::<Index>().prop_map(Step::Repeat),
         8 => (any::<Index>(), any::<bool>()).prop_map(|(which, done)| Step::End(which, done)),
@@ -79,13 +81,13 @@ struct World {
     now: Instant,
     /// The request that each call was let in with.
     asked: BTreeMap<CallKey, Request>,
-    /// Under which incarnation and bytes each id was started, and until when that is remembered.
-    started: BTreeMap<Uuid, Vec<(Uuid, Bytes, Instant)>>,
+    /// Under which incarnation and bytes each id was started, until when that is remembered, and whether the journal has it.
+    started: BTreeMap<Uuid, Vec<(Uuid, Bytes, Instant, bool)>>,
     /// Which lane each running call holds; safe actions hold none.
     running: BTreeMap<CallKey, Option<String>>,
     refused: HashSet<Bytes>,
-    /// What each id was answered by this incarnation, and until when that is remembered.
-    answered: BTreeMap<Uuid, (Outcome, Instant)>,
+    /// What each id was answered, until when that is remembered, and whether the journal has it.
+    answered: BTreeMap<Uuid, (Outcome, Instant, bool)>,
     sent: Vec<Request>,
     disk: Vec<JournalLine>,
     unsynced: Vec<(JournalLine, Option<CallKey>)>,
@@ -100,7 +102,7 @@ impl World {
         let mut settings = settings();
         let remember = Duration::from_secs(3);
         settings.limits =
-            Limits { ids_per_client: 6, clients: 2, remember, response_bytes: 10, journaled: 1_000 };
+            Limits { ids_per_client: 6, clients: 2, ids: 9, remember, response_bytes: 10, journaled: 1_000 };
         settings.journal = journal;
         Self {
             core: Core::new(settings.clone(), []),
@@ -154,7 +156,7 @@ impl World {
         let slots: usize = self.settings.lanes.values().map(|lane| usize::from(lane.concurrency.get())).sum();
         assert!(self.running.len() <= slots + self.settings.methods.len(), "too much runs");
         let limits = self.settings.limits;
-        assert!(self.core.remembered() <= limits.ids_per_client * limits.clients, "memory is not bounded");
+        assert!(self.core.remembered() <= limits.ids, "memory is not bounded");
         assert!(self.core.wake_at().is_none_or(|at| at > self.now), "a timer is overdue");
     }
 
@@ -167,11 +169,14 @@ impl World {
         assert!(!self.locked, "started under lockout");
         let request = self.asked[&start.key].clone();
         let bytes = bytes(&request);
-        // The caller's deadline, by its own clock, which is right here.
-        let true_deadline = request.timestamp.unwrap_or_default() + request.timeout.unwrap();
-        assert!(self.now < at(true_deadline), "started at or after its caller's deadline");
+        // The caller's deadline: in the gateway's clock, or by its own, which is right here.
+        let by_timestamp = || at(request.timestamp.unwrap_or_default() + request.timeout.unwrap());
+        let theirs =
+            request.not_after.map_or_else(by_timestamp, |not_after| Instant::from_micros(not_after.at));
+        assert!(self.now < theirs, "started at or after its caller's deadline");
         assert!(!self.refused.contains(&bytes), "what was refused was started");
-        if self.settings.journal {
+        let journaled = self.is_journaled(&start.method);
+        if journaled {
             assert!(
                 self.disk
                     .iter()
@@ -179,23 +184,29 @@ impl World {
             );
         }
         let incarnation = self.settings.incarnation;
-        for (before, others, remembered) in self.started.get(&start.id).into_iter().flatten() {
-            assert!(!self.settings.journal, "started twice, in spite of the journal");
+        for (before, others, remembered, kept) in self.started.get(&start.id).into_iter().flatten() {
+            assert!(!kept, "started twice, in spite of the journal");
             assert!(*others != bytes, "the same bytes were started twice");
             assert!(*before != incarnation || *remembered <= self.now, "started twice by one incarnation");
         }
         let remembered = start.deadline.after(self.settings.limits.remember);
-        self.started.entry(start.id).or_default().push((incarnation, bytes, remembered));
+        self.started.entry(start.id).or_default().push((incarnation, bytes, remembered, journaled));
         self.running.insert(start.key, Some(self.settings.methods[&start.method].lane.clone()));
+    }
+
+    /// Stops wait for no disk.
+    fn is_journaled(&self, method: &str) -> bool {
+        self.settings.journal && !self.settings.methods[method].stop
     }
 
     fn reply(&mut self, reply: &ReplyBody, cause: Option<&Request>) {
         let id = reply.topic.id;
         let starts = self.started.get(&id).map(Vec::as_slice).unwrap_or_default();
         // Without the journal nobody knows of an earlier incarnation; the cloud side does.
-        let ours = |by: &Uuid| self.settings.journal || *by == self.settings.incarnation;
-        let ever = starts.iter().any(|(by, ..)| ours(by));
-        let remembered = starts.iter().any(|(by, _, until)| ours(by) && *until > self.now);
+        let journaled = self.is_journaled(reply.topic.method.as_str());
+        let ours = |by: &Uuid, kept: bool| kept || *by == self.settings.incarnation;
+        let ever = starts.iter().any(|(by, .., kept)| ours(by, *kept));
+        let remembered = starts.iter().any(|(by, _, until, kept)| ours(by, *kept) && *until > self.now);
         if reply.outcome == Outcome::NotExecuted {
             // Unless the device itself said so, or it is about another call.
             let allowed = matches!(reply.status, Status::Conflict | Status::Refused);
@@ -205,10 +216,10 @@ impl World {
             }
         } else {
             // Killed between the journal's line and the start, nobody knows that it was not started.
-            let may_be = self.settings.journal && reply.outcome == Outcome::Unknown;
+            let may_be = journaled && reply.outcome == Outcome::Unknown;
             assert!(ever || may_be, "{} for a call that was not started", reply.status.as_str());
             let until = self.now.after(self.settings.limits.remember);
-            let (before, _) = *self.answered.entry(id).or_insert((reply.outcome, until));
+            let (before, ..) = *self.answered.entry(id).or_insert((reply.outcome, until, journaled));
             assert!(before == reply.outcome || may_be, "answered in two ways");
         }
     }
@@ -249,9 +260,7 @@ impl World {
         self.core = Core::new(self.settings.clone(), self.disk.iter().copied());
         self.running.clear();
         self.asked.clear();
-        if !self.settings.journal {
-            self.answered.clear();
-        }
+        self.answered.retain(|_, (.., kept)| *kept);
         if self.locked {
             self.handle(Event::Lockout(Some("as before".into())));
         }
@@ -286,9 +295,12 @@ impl World {
 
     fn step(&mut self, step: &Step) {
         match *step {
-            Step::Send { id, name, budget, attempt, deadline, client } => {
+            Step::Send { id, name, budget, slack, attempt, deadline, client } => {
                 let request = self.new_request(id, name, budget, attempt, deadline, client);
-                self.send(request);
+                let later =
+                    |at: u64| Instant::from_micros(at).after(Duration::from_millis(slack)).as_micros();
+                let not_after = request.not_after.map(|n| NotAfter { at: later(n.at), ..n });
+                self.send(Request { not_after, ..request });
             }
             Step::Repeat(ref which) if !self.sent.is_empty() => self.send(which.get(&self.sent).clone()),
             Step::End(ref which, done) if !self.running.is_empty() => {
@@ -306,7 +318,7 @@ impl World {
             Step::Wait(ms) => {
                 self.now = self.now.after(Duration::from_millis(ms));
                 let now = self.now;
-                self.answered.retain(|_, (_, until)| self.settings.journal || *until > now);
+                self.answered.retain(|_, (_, until, kept)| *kept || *until > now);
                 self.handle(Event::Time);
             }
             Step::Trust(trusted) => self.trusted = trusted,

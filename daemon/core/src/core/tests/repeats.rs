@@ -73,6 +73,7 @@ fn a_full_memory_refuses_only_its_author_and_never_starts_a_forgotten_one() {
     settings.limits = Limits {
         ids_per_client: 2,
         clients: 2,
+        ids: 100,
         remember: Duration::from_secs(1),
         response_bytes: 10,
         ..Limits::default()
@@ -234,7 +235,8 @@ fn an_answer_that_came_late_is_remembered_from_then_on() {
     let again = |until| Request { attempt: 2, ..request(1, "set", until) };
     assert_eq!(bench.send(5_999, again(8_000)), ["reply 1 timeout", "record 1 Repeated timeout"]);
     bench.end(6_000, 1, ok());
-    assert_eq!(bench.send(6_000, again(8_000)), ["start 1 set"]);
+    assert_eq!(bench.send(6_999, again(8_000)), ["reply 1 timeout", "record 1 Repeated timeout"]);
+    assert_eq!(bench.send(7_000, again(8_000)), ["start 1 set"]);
 }
 
 #[test]
@@ -253,4 +255,70 @@ fn what_found_no_room_is_not_started_by_way_of_another_address() {
     assert_eq!(bench.send(0, beyond), ["reply 1 resync"]);
     bench.end(1, 9, ok());
     assert_eq!(bench.send(2, through("zoe", 2_000)), ["reply 1 busy"]);
+}
+
+#[test]
+fn an_id_is_remembered_as_long_as_its_bytes_could_be_admitted() {
+    let mut settings = settings();
+    settings.methods.get_mut("set").unwrap().max_timeout = Duration::from_secs(600);
+    let mut bench = Bench::with(settings);
+    // One second to run, and any time within 500 s to begin.
+    let generous = || Request { timeout: Some(1_000), ..request(1, "set", 500_000) };
+    assert_eq!(bench.send(0, generous()), ["start 1 set"]);
+    bench.end(10, 1, ok());
+    assert_eq!(bench.send(100_000, generous()), ["reply 1 ok", "record 1 Repeated ok"]);
+    assert_eq!(bench.send(499_000, generous()), ["reply 1 ok", "record 1 Repeated ok"]);
+    assert_eq!(bench.send(570_000, generous()), ["reply 1 expired"]);
+}
+
+#[test]
+fn an_id_is_remembered_while_its_call_runs_and_a_minute_after_a_late_result() {
+    let mut settings = settings();
+    settings.limits.remember = Duration::from_secs(1);
+    let mut bench = Bench::with(settings);
+    bench.send(0, request(1, "wide", 100));
+    bench.time(100);
+    let again = |until| Request { attempt: 2, ..request(1, "wide", until) };
+    assert_eq!(bench.send(50_000, again(52_000)), ["reply 1 timeout", "record 1 Repeated timeout"]);
+    bench.end(60_000, 1, ok());
+    assert_eq!(bench.send(60_999, again(62_000)), ["reply 1 timeout", "record 1 Repeated timeout"]);
+    assert_eq!(bench.send(62_000, again(64_000)), ["start 1 wide"]);
+}
+
+#[test]
+fn whoever_fills_his_memory_shuts_out_nobody_else() {
+    let mut settings = settings();
+    settings.limits.ids_per_client = 2;
+    settings.limits.remember = Duration::from_secs(1);
+    let mut bench = Bench::with(settings);
+    let by = |caller: &str, request| Request { caller: Some(caller.into()), ..request };
+    for id in [1, 2] {
+        bench.send(0, by("mallory", request(id, "wide", 100)));
+        bench.end(0, id, ok());
+    }
+    let far = || Request { timeout: Some(5_000), ..request(3, "wide", 3_000_000) };
+    assert_eq!(bench.send(0, by("mallory", far())), ["reply 3 busy"]);
+    // Through the same return address.
+    assert_eq!(bench.send(1, by("alice", request(4, "wide", 1_000))), ["start 4 wide"]);
+    bench.end(2, 4, ok());
+    // What mallory had is forgotten; he is still shut out, and nobody else is.
+    assert_eq!(bench.send(5_000, by("mallory", far())), ["reply 3 busy"]);
+    assert_eq!(bench.send(5_000, by("mallory", request(5, "wide", 6_000))), ["reply 5 busy"]);
+    assert_eq!(bench.send(5_000, by("bob", request(6, "wide", 6_000))), ["start 6 wide"]);
+    assert_eq!(bench.send(5_000, request(7, "wide", 6_000)), ["start 7 wide"]);
+}
+
+#[test]
+fn all_ids_together_are_bounded() {
+    let mut settings = settings();
+    settings.limits.ids = 3;
+    let mut bench = Bench::with(settings);
+    let by = |caller: u128, request| Request { caller: Some(caller.to_string()), ..request };
+    for id in 1..=3 {
+        bench.send(0, by(id, request(id, "wide", 1_000)));
+        bench.end(0, id, ok());
+    }
+    assert_eq!(bench.send(0, by(4, request(4, "wide", 1_000))), ["reply 4 busy"]);
+    assert_eq!(bench.send(0, by(1, request(5, "wide", 1_000))), ["reply 5 busy"]);
+    assert_eq!(bench.core.remembered(), 3);
 }
