@@ -58,15 +58,17 @@ async fn lockout(stage: &mut Stage) -> anyhow::Result<()> {
             stage.fail(format!("`nowd unlock` ended with {ended:?}"));
         }
     }
-    for act in act::read(&stage.bed.book())? {
-        let inside = locked.iter().find(|(from, to)| (*from..*to).contains(&act.at));
-        if let Some((from, _)) = inside.filter(|_| !was_sent_long_before(&act)) {
-            let after = act.at - from;
-            stage.fail(format!(
-                "call {} was actuated ({}) {after} us after `nowd lock` had succeeded",
-                act.number, act.way
-            ));
-        }
+    let acts = act::read(&stage.bed.book())?;
+    let since = |act: &Act| {
+        let (from, _) = locked.iter().find(|(from, to)| (*from..*to).contains(&act.at))?;
+        Some(act.at - from).filter(|_| !was_sent_long_before(act))
+    };
+    let mut moved = acts.iter().filter_map(|act| Some((act, since(act)?)));
+    if let Some((Act { number, way, .. }, after)) = moved.next() {
+        let more = moved.count();
+        stage.fail(format!(
+            "call {number} was actuated ({way}) {after} us after `nowd lock` had succeeded, and {more} more were while it held"
+        ));
     }
     let times = locked.len();
     stage
