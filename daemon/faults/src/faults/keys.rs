@@ -54,20 +54,16 @@ async fn keys(stage: &mut Stage) -> anyhow::Result<()> {
     for act in &acts {
         done.entry(act.number).or_insert(act);
     }
-    let tempted = |number: &u64, requests: &[Call]| {
-        let Some(act) = done.get(number) else { return 0 };
-        let ends = stage.strikes.iter().map(|(_, end)| *end);
-        let restarted = ends.filter(|end| *end > act.at).min().unwrap_or(u64::MAX);
-        requests.iter().filter(|request| request.begun > restarted).count()
-    };
-    let (all, after): (usize, usize) = requests
-        .iter()
-        .map(|(number, requests)| (requests.len(), tempted(number, requests)))
-        .fold((0, 0), |(all, after), (more, more_after)| (all + more, after + more_after));
-    let keys = requests.len();
+    // How many were asked for again when what they ask for had been done, and the daemon that did it was gone.
+    let after = requests.values().flatten().filter(|request| {
+        let Some(act) = done.get(&request.number) else { return false };
+        stage.strikes.iter().any(|(from, to)| act.at < *from && request.begun > *to)
+    });
+    let after = after.count();
+    let (keys, all) = (requests.len(), requests.values().flatten().count());
     let silent = requests.values().flatten().filter(|request| request.answers.is_empty()).count();
-    let calls: Vec<_> =
-        requests.into_iter().filter_map(|(number, all)| together(all, done.get(&number).copied())).collect();
+    let one = |(number, requests): (&u64, &Vec<Call>)| together(requests, done.get(number).copied());
+    let calls: Vec<_> = requests.iter().filter_map(one).collect();
     stage.calls.extend(calls);
     stage.note(format!(
         "{all} requests under {keys} keys, {after} of them for what had been actuated before a restart"
@@ -136,7 +132,7 @@ fn ask(requests: &mut Requests, caller: &Caller, keys: &[Key]) {
 /// What was done was done by a request that began before. So `not_executed` is untrue when all of those were answered so;
 /// what a later request was refused says nothing. And the deadline is that of one of those that were not refused: the
 /// latest, as it is not known which.
-fn together(requests: Vec<Call>, act: Option<&Act>) -> Option<Call> {
+fn together(requests: &[Call], act: Option<&Act>) -> Option<Call> {
     let began = |request: &Call| act.is_none_or(|act| request.begun < act.at);
     let is = |request: &Call, outcome| request.answers.iter().any(|answer| answer.outcome == outcome);
     let refused = |request: &Call| is(request, Outcome::NotExecuted);
