@@ -148,3 +148,6 @@ fn together(requests: &[Call], act: Option<&Act>) -> Option<Call> {
     let answers = answers.cloned().collect();
     Some(Call { number, deadline, begun, ended, answers, refusals_needed, answer_needed: false })
 }
+
+#[cfg(test)]
+mod tests;
