@@ -3,7 +3,9 @@
 
 mod config;
 
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +18,8 @@ use crate::clock::WallFile;
 
 /// The gateway's name.
 pub(crate) const TARGET: &str = "gw-1";
+/// The name under which this program is `nowd` itself, with its command line.
+pub(crate) const NOWD: &str = "nowd";
 /// How long a part may take to start. Says nothing about speed.
 const STARTS_WITHIN: Duration = Duration::from_secs(60);
 /// How long a broker or bus is away.
@@ -63,13 +67,7 @@ impl Bed {
         wall.set(0, Duration::from_millis(10))?;
         config::write_daemon(folder.path(), (clock, more), daemon_link.port(), &ca.client(TARGET))?;
         let daemon = start_daemon(folder.path(), &wall).await?;
-        let Identity { ca: authority, certificate, key } = ca.client("cloud");
-        let port = cloud_link.port().to_string();
-        let files = [authority, certificate, key].map(|file| file.display().to_string());
-        let [authority, certificate, key] = &files;
-        let cloud = role(&["cloud", &parent(), &port, authority, certificate, key])?;
-        let line = cloud.wait_for_line(STARTS_WITHIN, "listening on ").await;
-        let http_port = line.trim_start_matches("listening on ").parse().context("the cloud side's port")?;
+        let (cloud, http_port) = start_cloud(&ca, &cloud_link).await?;
         let clock = wall;
         Ok(Self {
             folder,
@@ -115,6 +113,19 @@ impl Bed {
     pub(crate) async fn second_daemon(&mut self) -> anyhow::Result<Process> {
         let second = start_daemon(self.folder.path(), &self.clock).await?;
         Ok(std::mem::replace(&mut self.daemon, second))
+    }
+
+    /// Starts another cloud side beside the one that runs, for as long as the process given back; and says its port.
+    pub(crate) async fn second_cloud(&self) -> anyhow::Result<(Process, u16)> {
+        start_cloud(&self.ca, &self.cloud_link).await
+    }
+
+    /// Runs `nowd` with these arguments and the daemon's configuration, as somebody on site does; gives back its exit code.
+    pub(crate) async fn nowd(&self, arguments: &[&str]) -> anyhow::Result<Option<i32>> {
+        let program = std::env::current_exe().context("this program does not know where it lies")?;
+        let mut command = Command::new(program);
+        command.arg0(NOWD).args(arguments).arg("--config").arg(config::daemon_file(self.folder.path()));
+        Ok(Process::start(command).exit(STARTS_WITHIN).await.code())
     }
 
     /// Starts the actuators again after they died.
@@ -214,6 +225,16 @@ async fn start_daemon(folder: &Path, clock: &WallFile) -> anyhow::Result<Process
     let daemon = role(&["daemon", &parent(), &config, &clock.0.display().to_string()])?;
     daemon.wait_for_line(STARTS_WITHIN, "the link is up").await;
     Ok(daemon)
+}
+
+async fn start_cloud(ca: &Ca, link: &Proxy) -> anyhow::Result<(Process, u16)> {
+    let Identity { ca, certificate, key } = ca.client("cloud");
+    let files = [ca, certificate, key].map(|file| file.display().to_string());
+    let [ca, certificate, key] = &files;
+    let cloud = role(&["cloud", &parent(), &link.port().to_string(), ca, certificate, key])?;
+    let line = cloud.wait_for_line(STARTS_WITHIN, "listening on ").await;
+    let port = line.trim_start_matches("listening on ").parse().context("the cloud side's port")?;
+    Ok((cloud, port))
 }
 
 /// Waits until a process says this, or ends; says whether it has ended.

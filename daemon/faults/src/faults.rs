@@ -4,7 +4,9 @@ mod actuator;
 mod clocks;
 mod crowd;
 mod freeze;
+mod keys;
 mod link;
+mod lockout;
 mod repeats;
 mod restart;
 
@@ -59,6 +61,8 @@ impl Fault {
 pub(crate) const ALL: &[&[Fault]] = &[
     freeze::FAULTS,
     restart::FAULTS,
+    keys::FAULTS,
+    lockout::FAULTS,
     link::FAULTS,
     clocks::FAULTS,
     repeats::FAULTS,

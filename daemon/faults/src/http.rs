@@ -55,8 +55,14 @@ impl Http {
         Self { address: (Ipv4Addr::LOCALHOST, port).into(), idle: Mutex::default() }
     }
 
-    /// One call.
-    pub(crate) async fn call(&self, method: &str, timeout_ms: u64, body: &str) -> anyhow::Result<Exchange> {
+    /// One call, under this `Idempotency-Key` if there is one.
+    pub(crate) async fn call(
+        &self,
+        method: &str,
+        timeout_ms: u64,
+        body: &str,
+        key: Option<&str>,
+    ) -> anyhow::Result<Exchange> {
         let idle = self.idle.lock().ok().and_then(|mut idle| idle.pop());
         let mut line = if let Some(line) = idle {
             line
@@ -65,9 +71,10 @@ impl Http {
             stream.set_nodelay(true)?;
             BufReader::new(stream)
         };
+        let key = key.map(|key| format!("idempotency-key: {key}\r\n")).unwrap_or_default();
         let request = format!(
             "POST /things/{TARGET}/methods/{method}?timeout={timeout_ms} HTTP/1.1\r\nhost: localhost\r\n\
-             content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+             content-type: application/json\r\n{key}content-length: {}\r\n\r\n{body}",
             body.len()
         );
         line.write_all(request.as_bytes()).await.context("the cloud side took no request")?;

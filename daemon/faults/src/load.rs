@@ -12,9 +12,9 @@ use crate::http::Http;
 use crate::judge::Call;
 
 /// Between two calls.
-const PACE: Duration = Duration::from_millis(20);
+pub(crate) const PACE: Duration = Duration::from_millis(20);
 /// The budgets of the calls in turn, in milliseconds.
-const BUDGETS: [u64; 5] = [200, 400, 700, 1_000, 1_500];
+pub(crate) const BUDGETS: [u64; 5] = [200, 400, 700, 1_000, 1_500];
 
 /// Which method to call, and how the actuator is to behave.
 pub(crate) type Way = (&'static str, &'static str);
@@ -32,6 +32,8 @@ pub(crate) struct Caller {
 /// Calls under way.
 #[derive(Debug)]
 pub(crate) struct Load {
+    /// How many calls it makes.
+    pub(crate) count: u32,
     over: Arc<AtomicBool>,
     calls: JoinSet<anyhow::Result<Vec<Call>>>,
 }
@@ -46,12 +48,31 @@ impl Caller {
         self.next.fetch_add(1, Ordering::SeqCst)
     }
 
+    /// The same caller at another cloud side.
+    pub(crate) fn through(&self, http: Http) -> Self {
+        Self { http: Arc::new(http), next: Arc::clone(&self.next) }
+    }
+
     /// One call, to its end.
-    pub(crate) async fn call(&self, (method, how): Way, timeout_ms: u64) -> anyhow::Result<Call> {
-        let number = self.number();
+    pub(crate) async fn call(&self, way: Way, timeout_ms: u64) -> anyhow::Result<Call> {
+        self.request(self.number(), way, timeout_ms, None).await
+    }
+
+    /// One request of the call with this number, to its end. All of them carry the same key.
+    pub(crate) async fn keyed(&self, number: u64, way: Way, timeout_ms: u64) -> anyhow::Result<Call> {
+        self.request(number, way, timeout_ms, Some(format!("call-{number}"))).await
+    }
+
+    async fn request(
+        &self,
+        number: u64,
+        (method, how): Way,
+        timeout_ms: u64,
+        key: Option<String>,
+    ) -> anyhow::Result<Call> {
         let begun = crate::clock::now();
         let body = format!(r#"{{"number":{number},"how":"{how}"}}"#);
-        let exchange = self.http.call(method, timeout_ms, &body).await?;
+        let exchange = self.http.call(method, timeout_ms, &body, key.as_deref()).await?;
         Ok(Call {
             number,
             deadline: exchange.begun_by.saturating_add(timeout_ms * 1_000),
@@ -89,7 +110,7 @@ impl Caller {
             }
             Ok(done)
         });
-        Load { over, calls }
+        Load { count, over, calls }
     }
 }
 

@@ -72,6 +72,10 @@ struct Suite {
 }
 
 fn main() -> ExitCode {
+    // Under the other name this is the command that people on site use.
+    if std::env::args_os().next().is_some_and(|name| name == bed::NOWD) {
+        return nowd::run(Vec::new());
+    }
     let cli = Cli::parse();
     let ended = match cli.role {
         Some(Part::Role(role)) => role.run().map(|()| true),

@@ -106,10 +106,11 @@ pub(super) fn write_daemon(
 ) -> anyhow::Result<()> {
     let Identity { ca, certificate, key } = identity;
     let text = format!(
-        "target = \"{TARGET}\"\nclock = \"{clock}\"\n\
+        "target = \"{TARGET}\"\nclock = \"{clock}\"\nstate_dir = \"{}\"\n\
          [link]\nendpoint = \"localhost:{broker}\"\nca = \"{}\"\ncertificate = \"{}\"\nkey = \"{}\"\n\
          [access]\ndefault = [\"cloud-*\", \"raw-*\"]\n\
          [ports.line]\ndevice = \"{}\"\nbaud = 115200\n{more}",
+        folder.join("state").display(),
         ca.display(),
         certificate.display(),
         key.display(),

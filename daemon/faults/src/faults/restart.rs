@@ -7,7 +7,7 @@ use crate::raw::Own;
 use crate::stage::Stage;
 
 /// Calls that take their time among others, so that some run when the daemon ends.
-const MIXED: &[Way] =
+pub(super) const MIXED: &[Way] =
     &[("checked", "slow"), ("checked", "slow"), ("plain", "now"), ("checked", "slow"), ("serial", "now")];
 
 pub(super) const FAULTS: &[Fault] = &[
