@@ -51,11 +51,25 @@ impl ClockBounds {
         Self { targets: Lru::new(), capacity }
     }
 
-    /// A reply with `stamp` was heard at `heard`. The largest bound is kept; another incarnation starts anew.
-    pub(crate) fn heard(&mut self, target: &Level, stamp: &GatewayStamp, heard: BootInstant) {
+    /// A reply with `stamp` was heard at `heard`, to what was sent at `published`. The largest bound is kept; another
+    /// incarnation starts anew. So does one whose clock shows less than the bound says of the time when it was asked: the
+    /// bound was wrong, because the gateway's clock runs slower than any that is sound, or stood still.
+    pub(crate) fn heard(
+        &mut self,
+        target: &Level,
+        stamp: &GatewayStamp,
+        heard: BootInstant,
+        published: Option<BootInstant>,
+    ) {
         let new = Bound::new(stamp, heard);
+        let disproved = |old: &Bound| {
+            published.is_some_and(|published| published >= old.heard && stamp.now < old.at(published))
+        };
         match self.targets.peek_mut(target) {
-            Some(old) if old.incarnation == new.incarnation && old.at(heard) >= new.at(heard) => {}
+            Some(old)
+                if old.incarnation == new.incarnation
+                    && old.at(heard) >= new.at(heard)
+                    && !disproved(old) => {}
             Some(old) => *old = new,
             None => return self.insert(target, new),
         }

@@ -112,7 +112,7 @@ async fn read(
     let caller = parts.extensions.get::<Caller>().map(|caller| caller.0.clone());
     Ok(CallRequest {
         received,
-        id: idempotency::id(&parts.headers, caller.as_deref()).map_err(invalid)?,
+        id: idempotency::id(&parts.headers, caller.as_deref(), &target).map_err(invalid)?,
         caller,
         traceparent: traceparent(&parts.headers),
         ..CallRequest::new(target, method, body.map_err(invalid)?, budget)

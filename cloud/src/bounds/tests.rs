@@ -23,16 +23,16 @@ fn asked(bounds: &ClockBounds, now: u64) -> Option<(u128, u64)> {
 fn the_largest_bound_of_the_running_incarnation_is_kept() {
     let mut bounds = ClockBounds::new(4);
     assert_eq!(asked(&bounds, 0), None);
-    bounds.heard(&level("g"), &stamp(1, 5_000_000), at(0));
+    bounds.heard(&level("g"), &stamp(1, 5_000_000), at(0), None);
     assert_eq!(asked(&bounds, 0), Some((1, 5_999_800)));
     // A slow reply says less than what is known already.
-    bounds.heard(&level("g"), &stamp(1, 5_000_500), at(1_000));
+    bounds.heard(&level("g"), &stamp(1, 5_000_500), at(1_000), None);
     assert_eq!(asked(&bounds, 0), Some((1, 5_999_800)));
     // A quick one says more.
-    bounds.heard(&level("g"), &stamp(1, 5_001_500), at(1_000));
+    bounds.heard(&level("g"), &stamp(1, 5_001_500), at(1_000), None);
     assert_eq!(asked(&bounds, 1_000), Some((1, 6_001_300)));
     // Another start of the process begins anew, however small its clock is.
-    bounds.heard(&level("g"), &stamp(2, 70), at(2_000));
+    bounds.heard(&level("g"), &stamp(2, 70), at(2_000), None);
     assert_eq!(asked(&bounds, 2_000), Some((2, 999_870)));
     bounds.runs_as(&level("g"), Uuid::from_u128(2));
     assert!(asked(&bounds, 2_000).is_some());
@@ -43,7 +43,7 @@ fn the_largest_bound_of_the_running_incarnation_is_kept() {
 #[test]
 fn a_resync_replaces_even_what_was_larger() {
     let mut bounds = ClockBounds::new(4);
-    bounds.heard(&level("g"), &stamp(1, u64::MAX), at(0));
+    bounds.heard(&level("g"), &stamp(1, u64::MAX), at(0), None);
     assert_eq!(asked(&bounds, 0), Some((1, u64::MAX)));
     bounds.resynced(&level("g"), &stamp(1, 100), at(0));
     assert_eq!(asked(&bounds, 0), Some((1, 999_900)));
@@ -52,7 +52,7 @@ fn a_resync_replaces_even_what_was_larger() {
 #[test]
 fn a_bound_that_has_grown_too_old_is_not_used() {
     let mut bounds = ClockBounds::new(4);
-    bounds.heard(&level("g"), &stamp(1, 0), at(0));
+    bounds.heard(&level("g"), &stamp(1, 0), at(0), None);
     // 200 ppm of 500 s are a tenth of the second that is left.
     assert!(asked(&bounds, 500_000_000).is_some());
     assert_eq!(asked(&bounds, 500_010_000), None);
@@ -66,7 +66,7 @@ fn a_bound_that_has_grown_too_old_is_not_used() {
 fn the_map_is_bounded() {
     let mut bounds = ClockBounds::new(2);
     for name in ["a", "b", "g"] {
-        bounds.heard(&level(name), &stamp(1, 0), at(0));
+        bounds.heard(&level(name), &stamp(1, 0), at(0), None);
     }
     assert_eq!(bounds.targets.len(), 2);
     assert!(asked(&bounds, 0).is_some());
@@ -95,7 +95,7 @@ proptest! {
             let stamped = clock + pause;
             clock = stamped + delay;
             let now = u64::try_from(gateway(stamped) / 1_000_000).unwrap();
-            bounds.heard(&level("g"), &stamp(1, now), at(clock));
+            bounds.heard(&level("g"), &stamp(1, now), at(clock), None);
         }
         let now = clock + idle;
         let deadline = now + budget;
@@ -108,7 +108,7 @@ proptest! {
     #[test]
     fn early_by_no_more_than_the_delay(delay in 0..5_000_000_u64, idle in 0..1_000_000_u64, budget in 10_000..30_000_000_u64) {
         let mut bounds = ClockBounds::new(4);
-        bounds.heard(&level("g"), &stamp(1, 0), at(delay));
+        bounds.heard(&level("g"), &stamp(1, 0), at(delay), None);
         let deadline = delay + idle + budget;
         if let Some(not_after) = bounds.not_after(&level("g"), at(deadline), at(delay + idle)) {
             let early = deadline - not_after.at;
@@ -130,5 +130,43 @@ fn an_incarnation_vouches_only_for_what_was_published_after_it_began() {
         ("it does not say", stamp(10_000_000, None), 2_000_000, 1_000_000, true),
     ] {
         assert_eq!(was_the_one(&stamp, at(heard), at(published)), expected, "{what}");
+    }
+}
+
+#[test]
+fn a_bound_that_a_reply_disproves_is_given_up() {
+    let at = BootInstant::from_micros;
+    let second = 1_000_000;
+    let mut bounds = ClockBounds::new(10);
+    let not_after = |bounds: &ClockBounds, now: u64| {
+        bounds.not_after(&level("g"), at(now + second), at(now)).map(|not_after| not_after.at)
+    };
+    bounds.heard(&level("g"), &stamp(1, 100 * second), at(0), Some(at(0)));
+    // The gateway's machine was paused for ten seconds: its clock is ten seconds behind what the bound says.
+    let heard = 20 * second;
+    bounds.heard(&level("g"), &stamp(1, 110 * second), at(heard), Some(at(heard - 10)));
+    assert_eq!(not_after(&bounds, heard), Some(111 * second - 200));
+    // A reply that was under way for long disproves nothing.
+    bounds.heard(&level("g"), &stamp(1, 109 * second), at(heard + second), Some(at(heard - 11 * second)));
+    assert_eq!(not_after(&bounds, heard), Some(111 * second - 200));
+}
+
+#[test]
+fn a_slow_clock_is_followed_at_every_reply() {
+    let at = BootInstant::from_micros;
+    let mut bounds = ClockBounds::new(10);
+    // 400 millionths slower than ours, asked every second, each answer a tenth of a millisecond under way.
+    let slow = |ours: u64| 1_000_000_000 + ours - ours * 400 / 1_000_000;
+    for round in 0..1_000_u64 {
+        let asked = round * 1_000_000;
+        bounds.heard(&level("g"), &stamp(1, slow(asked + 100)), at(asked + 200), Some(at(asked)));
+        let deadline = asked + 29_000_000;
+        let not_after = bounds.not_after(&level("g"), at(deadline), at(asked + 200)).unwrap().at;
+        // It lags by what it is slower beyond the margin in 29 s, and no more with every round.
+        assert!(
+            not_after <= slow(deadline) + 29 * 200 + 600,
+            "round {round}: {}",
+            not_after - slow(deadline)
+        );
     }
 }

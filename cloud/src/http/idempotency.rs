@@ -1,10 +1,10 @@
 //! `Idempotency-Key`: a caller's own name for a call, so that repeating the HTTP request does not repeat the call.
 //!
-//! The key becomes the call's id, within the caller's own space: the same key of another caller is another call. The
-//! gateway knows an id again, whichever process of the cloud side it comes through.
+//! The key becomes the call's id, within the caller's own space and for one gateway: the same key of another caller, or for
+//! another gateway, is another call. The gateway knows an id again, whichever process of the cloud side it comes through.
 
 use axum::http::{HeaderMap, HeaderName};
-use nowd_protocol::Uuid;
+use nowd_protocol::{Level, Uuid};
 
 const HEADER: HeaderName = HeaderName::from_static("idempotency-key");
 
@@ -15,7 +15,7 @@ const MAX_LEN: usize = 255;
 const SPACE: Uuid = Uuid::from_u128(0x6e6f_7764_2d69_4564_8d70_6f74_656e_6379);
 
 /// The id that the header asks for, if it is there.
-pub(super) fn id(headers: &HeaderMap, caller: Option<&str>) -> Result<Option<Uuid>, String> {
+pub(super) fn id(headers: &HeaderMap, caller: Option<&str>, target: &Level) -> Result<Option<Uuid>, String> {
     let mut values = headers.get_all(HEADER).iter();
     let Some(value) = values.next() else { return Ok(None) };
     let wrong =
@@ -27,9 +27,10 @@ pub(super) fn id(headers: &HeaderMap, caller: Option<&str>) -> Result<Option<Uui
     if values.next().is_some() || key.is_empty() || key.len() > MAX_LEN || !printable {
         return Err(wrong());
     }
-    // The length keeps the two apart.
-    let caller = caller.unwrap_or_default();
-    Ok(Some(Uuid::new_v5(&SPACE, format!("{} {caller} {key}", caller.len()).as_bytes())))
+    // The lengths keep the three apart.
+    let (caller, target) = (caller.unwrap_or_default(), target.as_str());
+    let name = format!("{} {caller} {} {target} {key}", caller.len(), target.len());
+    Ok(Some(Uuid::new_v5(&SPACE, name.as_bytes())))
 }
 
 #[cfg(test)]
@@ -43,7 +44,7 @@ mod tests {
         for key in keys {
             headers.append(HEADER, HeaderValue::from_bytes(key).unwrap());
         }
-        id(&headers, caller)
+        id(&headers, caller, &Level::new("g").unwrap())
     }
 
     #[test]
@@ -56,7 +57,7 @@ mod tests {
         assert_ne!(id("k", Some("a")), id("k", Some("b")));
         assert_ne!(id("b k", Some("a")), id("k", Some("a b")));
         // Part of the contract: another version of the cloud side must make the same id of the same key.
-        assert_eq!(id("order-7", Some("arn:x")).to_string(), "6a4b77a2-9f56-5f72-a1cc-3525feece480");
+        assert_eq!(id("order-7", Some("arn:x")).to_string(), "7b7a9a82-96aa-5210-8fb6-b3eebf141721");
         let long = [b'x'; 256];
         for wrong in [&[b"".as_slice()][..], &[b"a", b"b"], &[b"\xff"], &[&long], &[b"\"\""]] {
             assert!(found(wrong, None).is_err(), "{wrong:?}");

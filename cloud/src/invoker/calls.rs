@@ -19,8 +19,10 @@ use crate::presence::Watches;
 
 mod call;
 mod onward;
+mod spent;
 
 use call::{Again, Call, For, Stage, Verdict};
+use spent::Spent;
 
 /// How many targets' clocks are remembered.
 const MOST_BOUNDS: usize = 10_000;
@@ -91,6 +93,7 @@ pub(crate) struct Core {
     /// Calls to be sent again as soon as the link can take them.
     again: BTreeSet<Uuid>,
     submitted: u64,
+    spent: Spent,
     bounds: ClockBounds,
     watches: Watches,
     probes: u128,
@@ -111,6 +114,7 @@ impl Core {
             waiting: BTreeSet::new(),
             again: BTreeSet::new(),
             submitted: 0,
+            spent: Spent::default(),
             bounds: ClockBounds::new(MOST_BOUNDS),
             watches: Watches::new(MOST_WATCHES),
             probes: seed.as_u128(),
@@ -126,7 +130,7 @@ impl Core {
         }
         self.submitted += 1;
         let deadline = new.deadline;
-        let call = Call::new(self.submitted, new);
+        let call = Call::new(self.submitted, new, self.spent.last(id));
         self.deadlines.insert((deadline, id));
         self.waiting.insert((call.place, id));
         self.calls.insert(id, call);
@@ -333,11 +337,12 @@ impl Core {
         if reply.id != topic.id {
             return self.counts.mismatched();
         }
+        let published = call.published_at(&reply);
         let verdict = call.judge(now, &reply);
         match (&reply.gateway, verdict) {
             (_, Verdict::Void) => return self.counts.unknown(),
             (Some(stamp), Verdict::Again) => self.bounds.resynced(&topic.target, stamp, now),
-            (Some(stamp), Verdict::Answer) => self.bounds.heard(&topic.target, stamp, now),
+            (Some(stamp), Verdict::Answer) => self.bounds.heard(&topic.target, stamp, now, published),
             (None, Verdict::Again | Verdict::Answer) => {}
         }
         if verdict == Verdict::Answer {
@@ -356,6 +361,7 @@ impl Core {
         let call = self.calls.remove(&id)?;
         self.deadlines.remove(&(call.due, id));
         self.again.remove(&id);
+        self.spent.remember(id, call.attempts);
         self.waiting.remove(&(call.place, id));
         Some(call)
     }

@@ -25,8 +25,13 @@ pub(super) struct Call {
     /// When it is looked at next: to send it again, at its deadline, or a little later if an attempt is under way then.
     pub(super) due: BootInstant,
     pub(super) stage: Stage,
-    /// How often it was published.
+    /// The number of its last attempt. An id that is used again goes on counting, so that no reply to an attempt of the
+    /// call before answers this one.
     pub(super) attempts: u32,
+    /// The number of the last attempt of the call before.
+    pub(super) before: u32,
+    /// When each attempt was published.
+    published: Vec<(u32, BootInstant)>,
     /// The last `resync`, should there be no better answer.
     pub(super) resync: Option<Reply>,
     pub(super) resyncs: usize,
@@ -78,7 +83,7 @@ pub(super) enum Verdict {
 }
 
 impl Call {
-    pub(super) fn new(place: u64, new: NewCall) -> Self {
+    pub(super) fn new(place: u64, new: NewCall, before: u32) -> Self {
         let NewCall { request, form, received, deadline } = new;
         Self {
             place,
@@ -88,10 +93,12 @@ impl Call {
             deadline,
             due: deadline,
             stage: Stage::Waiting(For::Link),
-            attempts: 0,
+            attempts: before,
+            before,
+            published: Vec::new(),
             resync: None,
             resyncs: 0,
-            round: 1,
+            round: before.saturating_add(1),
             undecided: Vec::new(),
             again: Again::Never,
             may_repeat: form == Form::Native,
@@ -102,6 +109,16 @@ impl Call {
         self.stage = Stage::Waiting(what);
     }
 
+    /// When the attempt that a reply answers was published.
+    pub(super) fn published_at(&self, reply: &Reply) -> Option<BootInstant> {
+        let mut attempts = self.published.iter();
+        match reply.attempt {
+            Some(attempt) => attempts.find(|(number, _)| *number == attempt),
+            None => attempts.next(),
+        }
+        .map(|(_, published)| *published)
+    }
+
     /// What a reply means that was heard at `now`.
     ///
     /// Whoever says that something was done, or may have been, is believed. That nothing was done is believed of an
@@ -109,6 +126,9 @@ impl Call {
     /// run it, and another copy of it have come to the later one. And it decides the call only if it is so for every
     /// attempt of the round.
     pub(super) fn judge(&mut self, now: BootInstant, reply: &Reply) -> Verdict {
+        if reply.attempt.is_some_and(|attempt| attempt <= self.before) {
+            return Verdict::Void;
+        }
         if reply.outcome != Outcome::NotExecuted {
             return Verdict::Answer;
         }
@@ -136,6 +156,7 @@ impl Call {
     /// An attempt was published at `now`; `anew` if it began a round.
     pub(super) fn published(&mut self, now: BootInstant, anew: bool) {
         self.attempts = self.request.attempt;
+        self.published.push((self.attempts, now));
         self.undecided.push((self.attempts, now));
         self.stage = Stage::Sent(now);
         self.may_repeat &= anew;
@@ -160,7 +181,7 @@ impl Call {
             u64::try_from(self.deadline.saturating_since(self.received).as_millis()).unwrap_or(u64::MAX);
         // Devices of the sample ignore what they do not know; a gateway of ours refuses a call without it.
         self.request.timeout = Some(budget);
-        self.request.attempt = self.attempts + 1;
+        self.request.attempt = self.attempts.saturating_add(1);
         let payload = match self.form {
             Form::Native => self.request.payload(),
             Form::Compat => self.request.compat_payload(),

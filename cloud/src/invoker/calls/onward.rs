@@ -208,7 +208,7 @@ impl Core {
     pub(super) fn end(&mut self, now: BootInstant, mut answer: Answer, wire: &mut impl Wire) {
         let Some(call) = self.remove(answer.id) else { return };
         answer.timing.total = now.saturating_since(call.received);
-        answer.attempts = call.attempts;
+        answer.attempts = call.attempts.saturating_sub(call.before);
         wire.answer(answer);
     }
 }

@@ -159,3 +159,26 @@ fn the_broker_refusing_the_second_sending_says_nothing_of_the_first() {
     rig.core.not_taken(rig.at(), About::Call(id, 1), "QuotaExceeded", &mut rig.desk);
     assert_eq!(rig.answers(), [(1, "unavailable", Outcome::NotExecuted, 2)]);
 }
+
+#[test]
+fn a_late_reply_to_the_call_before_does_not_answer_the_next_of_its_id() {
+    for gone in [false, true] {
+        let mut rig = Rig::ready();
+        rig.call("g", 1, 1, Form::Native);
+        if gone {
+            rig.core.gone(Uuid::from_u128(1));
+        } else {
+            rig.pass(SECOND + LAST_WORD_MICROS);
+        }
+        let before = rig.desk.answers.len();
+        rig.call("g", 1, 2, Form::Native);
+        let attempt = rig.requests().pop().unwrap().attempt;
+        assert!(attempt > 1, "it goes on counting");
+        // What became of the first call comes only now, while the second is at work.
+        rig.reply_to(1, 1, Status::Expired, Some((1, 50 * SECOND)));
+        rig.core.not_taken(rig.at(), About::Call(Uuid::from_u128(1), 1), "QuotaExceeded", &mut rig.desk);
+        assert_eq!(rig.desk.answers.len(), before);
+        rig.reply_to(1, attempt, Status::Ok, Some((1, 50 * SECOND)));
+        assert_eq!(rig.answers().pop().unwrap(), (1, "ok", Outcome::Executed, 1));
+    }
+}

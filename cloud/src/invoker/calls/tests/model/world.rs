@@ -171,7 +171,7 @@ impl World {
             };
             for n in 0..sides {
                 world.side(n, |core, _, _| {
-                    core.bounds.heard(&level("g"), &stamp, BootInstant::from_micros(at));
+                    core.bounds.heard(&level("g"), &stamp, BootInstant::from_micros(at), None);
                 });
             }
         }
