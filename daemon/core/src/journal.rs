@@ -6,7 +6,7 @@ use nowd_protocol::{Outcome, Request, Status, Uuid};
 
 use crate::deadline::Refusal;
 use crate::event::Ended;
-use crate::memory::Mark;
+use crate::memory::{Mark, forgotten};
 
 /// One line of the journal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,7 +106,7 @@ impl Past {
             Some(_) => "it was answered before, and the journal keeps no more than this",
             None => "it was started before the gateway's process began, and may have run",
         };
-        let error = (status != Status::Ok).then(|| Refusal::new(status, message).error);
-        Ended { status, outcome, response: None, error }
+        let error = if status == Status::Ok { forgotten() } else { Refusal::new(status, message).error };
+        Ended { status, outcome, response: None, error: Some(error) }
     }
 }

@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use nowd_protocol::{CallState, Ending, Level, NotAfter, OutcomeReport, Request, Uuid};
+use nowd_protocol::{CallState, Ending, ErrorBody, Level, NotAfter, OutcomeReport, Request, Uuid};
 
 use crate::call::CallKey;
 use crate::event::{Ended, ReplyBody};
@@ -251,7 +251,9 @@ impl Memory {
             let Some((id, len)) = self.responses.pop_front() else { break };
             self.response_bytes = self.response_bytes.saturating_sub(len);
             if let Some(Entry { state: Known::Done { reply, late, .. }, .. }) = self.entries.get_mut(&id) {
-                reply.response = None;
+                if reply.response.take().is_some() {
+                    reply.error.get_or_insert_with(forgotten);
+                }
                 if let Some(late) = late {
                     late.response = None;
                 }
@@ -320,6 +322,12 @@ impl Entry {
         let latest = (judged.timestamp, &self.latest, self.attempt);
         judged != new && latest < (new.timestamp, &request.topic.client, request.attempt)
     }
+}
+
+/// A repeat is told that there was a response.
+pub(crate) fn forgotten() -> ErrorBody {
+    let message = "it was answered before, and the response of then is not kept any more";
+    ErrorBody { code: "response_forgotten".into(), message: message.into() }
 }
 
 impl From<Ended> for Ending {

@@ -124,10 +124,11 @@ fn responses_are_bounded_and_outcomes_stay() {
         let actions =
             bench.core.handle(at(2), Event::Received { message, receipt: receipt(), params: Ok(0) });
         let Action::Reply(reply) = &actions[0] else { panic!("{actions:?}") };
-        (reply.status, reply.response.as_ref().map(|r| r.get().to_owned()))
+        let code = reply.error.as_ref().map(|error| error.code.clone());
+        (reply.status, reply.response.as_ref().map(|r| r.get().to_owned()), code)
     };
-    assert_eq!(kept(1), (Status::Ok, None));
-    assert_eq!(kept(2), (Status::Ok, Some("\"abc\"".into())));
+    assert_eq!(kept(1), (Status::Ok, None, Some("response_forgotten".into())));
+    assert_eq!(kept(2), (Status::Ok, Some("\"abc\"".into()), None));
 }
 
 #[test]
