@@ -140,11 +140,6 @@ impl Memory {
         self.entries.len()
     }
 
-    /// Whether this id is remembered of another client than the request's.
-    pub(crate) fn is_of_another(&self, request: &Request) -> bool {
-        self.entries.get(&request.topic.id).is_some_and(|entry| entry.client != request.topic.client)
-    }
-
     /// Looks a request up.
     pub(crate) fn recall(&self, request: &Request) -> Recall {
         let Some(entry) = self.entries.get(&request.topic.id) else { return Recall::New };

@@ -93,14 +93,12 @@ impl<P: Clone> Core<P> {
         }
     }
 
-    /// What is known of the request's id, here and in the journal. What came through another return address, or to an
-    /// earlier incarnation, is told only to those who may call.
+    /// What is known of the request's id, here and in the journal: for those who may call, since it may have come through
+    /// another return address, or to an earlier incarnation.
     fn recall(&self, request: &Request) -> Result<Recall, Refusal> {
+        self.permitted(request)?;
         let recalled = self.memory.recall(request);
         let past = if matches!(recalled, Recall::New) { self.journal.recall(request) } else { None };
-        if past.is_some() || self.memory.is_of_another(request) {
-            self.permitted(request)?;
-        }
         Ok(match past {
             None => recalled,
             Some(PastCall::Conflict) => Recall::Conflict,

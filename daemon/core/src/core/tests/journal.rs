@@ -131,3 +131,39 @@ fn a_stop_clears_what_is_being_written_and_waits_for_no_disk() {
     assert_eq!(found, ["reply 1 busy", "journal 1 not started", "start 2 stop"]);
     assert_eq!(bench.journaled(2, 1, true), [""; 0]);
 }
+
+#[test]
+fn what_was_not_started_takes_no_place() {
+    let mut settings = journaling();
+    settings.limits.journaled = 2;
+    let started =
+        |id: u128| JournalLine::Started { id: Uuid::from_u128(id), mark: Mark::of(&request(id, "set", 0)) };
+    let not_started = JournalLine::NotStarted { id: Uuid::from_u128(2) };
+    let mut bench = Bench::with(settings.clone());
+    bench.core = Core::new(settings.clone(), [started(1), started(2), not_started, started(3)]);
+    assert_eq!(bench.send(0, request(1, "set", 1_000)), ["reply 1 timeout", "record 1 Repeated timeout"]);
+    bench.core = Core::new(settings, [started(1), started(2), not_started, started(3), started(4)]);
+    assert_eq!(bench.send(0, request(3, "set", 1_000)), ["reply 3 timeout", "record 3 Repeated timeout"]);
+    assert_eq!(bench.send(0, request(1, "set", 1_000)), ["journal 1 started"]);
+}
+
+#[test]
+fn the_journal_says_what_it_does_not_keep() {
+    let started =
+        |id: u128| JournalLine::Started { id: Uuid::from_u128(id), mark: Mark::of(&request(id, "set", 0)) };
+    let ended = |id: u128, status, outcome| JournalLine::Ended { id: Uuid::from_u128(id), status, outcome };
+    let lines = [
+        started(1),
+        started(2),
+        started(3),
+        ended(2, Status::Ok, Outcome::Executed),
+        ended(3, Status::Failed, Outcome::Unknown),
+    ];
+    let mut core: Core<u8> = Core::new(journaling(), lines);
+    for (id, code) in [(1, "timeout"), (2, "response_forgotten"), (3, "failed")] {
+        let message = Received::Request(request(id, "set", 1_000));
+        let actions = core.handle(at(0), Event::Received { message, receipt: receipt(), params: Ok(0) });
+        let Action::Reply(reply) = &actions[0] else { panic!("{actions:?}") };
+        assert_eq!(reply.error.as_ref().unwrap().code, code);
+    }
+}

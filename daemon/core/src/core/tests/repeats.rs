@@ -323,3 +323,58 @@ fn all_ids_together_are_bounded() {
     assert_eq!(bench.send(0, by(1, request(5, "wide", 1_000))), ["reply 5 busy"]);
     assert_eq!(bench.core.remembered(), 3);
 }
+
+#[test]
+fn no_copy_of_a_repeat_that_joined_is_judged_anew() {
+    let mut bench = Bench::new();
+    let through = |client: &str, timestamp| {
+        let mut request = request(2, "set", 1_000);
+        request.topic.client = Level::new(client).unwrap();
+        Request { timestamp: Some(timestamp), ..request }
+    };
+    bench.send(0, request(1, "set", 1_000));
+    assert_eq!(bench.send(0, through("one", 5)), [""; 0]);
+    assert_eq!(bench.send(0, through("two", 6)), [""; 0], "it joins, made later");
+    let locked = bench.handle(1, Event::Lockout(Some("x".into())));
+    assert_eq!(locked, ["reply 2 locked", "reply 2 locked", "record 2 Repeated locked"]);
+    bench.handle(2, Event::Lockout(None));
+    bench.end(2, 1, ok());
+    assert_eq!(bench.send(3, through("two", 6)), ["reply 2 locked", "record 2 Repeated locked"]);
+    assert_eq!(bench.send(3, through("one", 5)), ["reply 2 locked", "record 2 Repeated locked"]);
+    // Of two made in one millisecond one is the later.
+    assert_eq!(
+        bench.send(3, Request { timeout: Some(4_000), ..through("two", 6) }),
+        ["reply 2 locked", "record 2 Repeated locked"]
+    );
+    assert_eq!(bench.send(3, Request { timeout: Some(4_000), ..through("zoe", 6) }), ["start 2 set"]);
+}
+
+/// The responses that are kept of calls 1 to `n`, each of ten bytes where there is one.
+fn responses(limits: Limits, with_response: &[bool]) -> Vec<bool> {
+    let mut bench = Bench::with(Settings { limits, ..settings() });
+    let call = |id: u128| Request { caller: Some(id.to_string()), ..request(id, "wide", 1_000) };
+    for (id, with_response) in (1..).zip(with_response) {
+        bench.send(0, call(id));
+        let response = with_response.then(|| RawValue::from_string("\"12345678\"".into()).unwrap());
+        bench.end(0, id, Ended { response, ..ok() });
+    }
+    let mut kept = |id| {
+        let event =
+            Event::Received { message: Received::Request(call(id)), receipt: receipt(), params: Ok(0) };
+        let actions = bench.core.handle(at(1), event);
+        let Action::Reply(reply) = &actions[0] else { panic!("{actions:?}") };
+        reply.response.is_some()
+    };
+    (1..).zip(with_response).map(|(id, _)| kept(id)).collect()
+}
+
+#[test]
+fn the_oldest_responses_are_forgotten_first() {
+    let limits =
+        |ids_per_client, response_bytes| Limits { ids_per_client, response_bytes, ..Limits::default() };
+    assert_eq!(responses(limits(9, 20), &[true, true]), [true, true], "they just fit");
+    assert_eq!(responses(limits(9, 19), &[true, true]), [false, true]);
+    assert_eq!(responses(limits(2, 1_000), &[true, true]), [true, true], "as many as there may be");
+    assert_eq!(responses(limits(2, 1_000), &[true, true, true, true]), [false, false, true, true]);
+    assert_eq!(responses(limits(2, 1_000), &[true, false, false, false]), [true, false, false, false]);
+}
