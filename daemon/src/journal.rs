@@ -35,7 +35,7 @@ const VERSION: u8 = 1;
 const QUEUE: usize = 1_024;
 
 /// How long the end of the process waits for lines that are still to be written.
-const FAREWELL: Duration = Duration::from_millis(200);
+const FAREWELL: Duration = Duration::from_millis(100);
 
 /// The journal cannot be used.
 #[derive(Debug, thiserror::Error)]
