@@ -77,6 +77,8 @@ impl Gateway {
     /// A gateway that has not started yet. To be called inside a tokio runtime.
     pub fn new(setup: Setup) -> Result<Self, StartError> {
         let Setup { settings, plugins, registry, link, probe, clock, state_dir } = setup;
+        // First, since it makes the folder for both.
+        let lockout = Lockout::new(state_dir.clone());
         let (journal, past) = if settings.journal {
             let (journal, past) = Journal::open(&state_dir)?;
             info!(lines = past.len(), "the journal of {} is open", state_dir.display());
@@ -97,7 +99,7 @@ impl Gateway {
             stall,
             records: Records::start().map_err(StartError::Thread)?,
             journal,
-            lockout: Lockout::new(state_dir),
+            lockout,
             incarnation,
         })
     }
