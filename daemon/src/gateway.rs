@@ -29,7 +29,7 @@ use completion::ended;
 use stall::Stall;
 
 /// How long calls that run may go on after the process was asked to stop.
-const DRAIN_WITHIN: Duration = Duration::from_millis(3_000);
+const DRAIN_WITHIN: Duration = Duration::from_secs(3);
 
 /// How long saying offline may take; a broker that does not listen says it by the will.
 const GOODBYE_WITHIN: Duration = Duration::from_millis(400);

@@ -48,6 +48,12 @@ pub(super) fn hold_or_make(
                 if !is_at(&file, path) {
                     continue;
                 }
+                let about = file.metadata()?;
+                if about.is_file() && about.len() == 0 {
+                    // Nothing is in it to be forgotten.
+                    fs::remove_file(path)?;
+                    continue;
+                }
                 // Another process may have begun to make one before this was there.
                 return remove(&fresh).map(|()| Some(file));
             }

@@ -98,7 +98,7 @@ fn two_processes_do_not_share_it() {
 /// A making that comes as far as the middle.
 fn half(file: &mut File) -> std::io::Result<()> {
     file.set_len(0)?;
-    Disk::write_all_at(file, &[0; 1_000_000], 0)
+    Disk::write_all_at(file, &vec![0; 1_000_000], 0)
 }
 
 #[test]
@@ -116,6 +116,8 @@ fn a_file_that_was_left_half_made_is_made_anew() {
     assert_eq!(names(), ["journal.new"]);
     write(folder.path(), [started(1)]);
     assert_eq!(names(), ["journal"]);
+    std::fs::write(&path, "").unwrap();
+    write(folder.path(), [started(1)]);
     // One that somebody began to make while another finished.
     std::fs::write(folder.path().join("journal.new"), "x").unwrap();
     assert_eq!(opened(folder.path()), [started(1)]);

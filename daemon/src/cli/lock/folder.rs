@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use toml::{Table, Value};
+use toml::Table;
 
 use crate::config::{Config, ConfigSource};
 
@@ -58,10 +58,7 @@ fn read(file: &Path) -> Option<String> {
 
 /// Line by line if the whole is no TOML: the key stands before the first table.
 fn in_text(text: &str) -> Option<PathBuf> {
-    let value = |text: &str| match toml::from_str::<Table>(text).ok()?.remove(KEY)? {
-        Value::String(folder) => Some(PathBuf::from(folder)),
-        _ => None,
-    };
+    let value = |text: &str| Some(PathBuf::from(toml::from_str::<Table>(text).ok()?.get(KEY)?.as_str()?));
     let mut lines = text.lines().take_while(|line| !line.trim_start().starts_with('['));
     value(text).or_else(|| lines.find_map(value))
 }
