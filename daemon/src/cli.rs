@@ -55,7 +55,7 @@ enum Command {
     },
     /// Lock the gateway out: nothing starts until `nowd unlock`, also after a restart
     ///
-    /// Waits until the running daemon has seen it and no call runs any more. It is not an emergency stop and not a
+    /// Waits until each daemon that lives has seen it and no call runs any more. It is not an emergency stop and not a
     /// substitute for switching off the energy.
     Lock {
         #[command(flatten)]
@@ -271,22 +271,26 @@ fn table<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> Vec<String> {
 
 impl Source {
     fn load(&self) -> Result<ConfigFiles, crate::config::ConfigError> {
-        // Variables that are not UTF-8 cannot be ours.
-        let environment = std::env::vars_os()
-            .filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)))
-            .collect();
-        let source = ConfigSource {
-            file: self.file(),
-            required: self.config.is_some(),
-            environment,
-            set: self.set.clone(),
-        };
+        let source = self.layers();
         if !source.required && !source.file.exists() {
             let text =
                 format!("nowd: {} is not there; name another file with --config", source.file.display());
             say(&mut std::io::stderr(), &text);
         }
         source.load()
+    }
+
+    fn layers(&self) -> ConfigSource {
+        // Variables that are not UTF-8 cannot be ours.
+        let environment = std::env::vars_os()
+            .filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)))
+            .collect();
+        ConfigSource {
+            file: self.file(),
+            required: self.config.is_some(),
+            environment,
+            set: self.set.clone(),
+        }
     }
 
     fn file(&self) -> PathBuf {

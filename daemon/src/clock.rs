@@ -18,7 +18,7 @@ const LARGEST_ERROR: Duration = Duration::from_millis(100);
 /// What the kernel says of the wall clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WallReading {
-    /// Milliseconds since the epoch.
+    /// Milliseconds since the epoch, rounded up.
     pub now_ms: u64,
     /// The largest error, if the clock is disciplined.
     pub max_error: Option<Duration>,
@@ -76,7 +76,7 @@ impl WallClock {
 #[expect(clippy::disallowed_methods, reason = "the one place that reads the wall clock")]
 fn read_machine() -> WallReading {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let now_ms = u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX);
+    let now_ms = whole_ms(since_epoch);
     let mut timex = Timex::new();
     let disciplined = adjtimex(&mut timex).is_ok() && timex.0.status & STA_UNSYNC == 0;
     let max_error =
@@ -84,9 +84,21 @@ fn read_machine() -> WallReading {
     WallReading { now_ms, max_error }
 }
 
+/// Rounded up: a clock that is read as too early makes deadlines late.
+fn whole_ms(since_epoch: Duration) -> u64 {
+    u64::try_from(since_epoch.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_deadline_is_never_late_by_a_part_of_a_millisecond() {
+        for (nanos, ms) in [(0, 0), (1, 1), (999_999, 1), (1_000_000, 1), (1_000_001, 2)] {
+            assert_eq!(whole_ms(Duration::from_nanos(nanos)), ms, "{nanos} ns");
+        }
+    }
 
     #[test]
     fn trust() {

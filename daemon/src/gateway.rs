@@ -29,12 +29,13 @@ use completion::ended;
 use stall::Stall;
 
 /// How long calls that run may go on after the process was asked to stop.
-const DRAIN_WITHIN: Duration = Duration::from_millis(3_200);
+const DRAIN_WITHIN: Duration = Duration::from_secs(3);
 
 /// How long saying offline may take; a broker that does not listen says it by the will.
 const GOODBYE_WITHIN: Duration = Duration::from_millis(400);
 
-/// How long plugins may take to let go of their hardware. With the records' farewell all of it fits into 4 s.
+/// How long plugins may take to let go of their hardware. With the farewells of journal, records and log
+/// (100 ms each) all of it fits into 4 s.
 const LET_GO_WITHIN: Duration = Duration::from_millis(150);
 
 /// A plugin whose background work ended by mistake gets it again after this.
@@ -76,6 +77,8 @@ impl Gateway {
     /// A gateway that has not started yet. To be called inside a tokio runtime.
     pub fn new(setup: Setup) -> Result<Self, StartError> {
         let Setup { settings, plugins, registry, link, probe, clock, state_dir } = setup;
+        // First, since it makes the folder for both.
+        let lockout = Lockout::new(state_dir.clone());
         let (journal, past) = if settings.journal {
             let (journal, past) = Journal::open(&state_dir)?;
             info!(lines = past.len(), "the journal of {} is open", state_dir.display());
@@ -96,7 +99,7 @@ impl Gateway {
             stall,
             records: Records::start().map_err(StartError::Thread)?,
             journal,
-            lockout: Lockout::new(state_dir),
+            lockout,
             incarnation,
         })
     }

@@ -7,9 +7,8 @@
 //! calls that need it. Nothing is decided here.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
@@ -19,11 +18,20 @@ use nowd_protocol::{Outcome, Status, Uuid};
 use tokio::sync::mpsc;
 use tracing::error;
 
+// The path is said, since the fuzz target includes this file from elsewhere.
+#[path = "journal/disk.rs"]
+mod disk;
+
+use disk::Disk;
+
 /// How many records the file holds: four for each call that the core remembers, where two would do.
 const SLOTS: u64 = 16_384;
 
 /// Bytes of a record; a power of two, so that none lies across two sectors.
 const RECORD: usize = 128;
+
+/// Bytes of the file: [`SLOTS`] records of [`RECORD`].
+const SIZE: u64 = SLOTS * 128;
 
 /// How much of a record its checksum covers.
 const COVERED: usize = 64;
@@ -35,7 +43,7 @@ const VERSION: u8 = 1;
 const QUEUE: usize = 1_024;
 
 /// How long the end of the process waits for lines that are still to be written.
-const FAREWELL: Duration = Duration::from_millis(200);
+const FAREWELL: Duration = Duration::from_millis(100);
 
 /// The journal cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -78,24 +86,18 @@ impl Journal {
         let path = folder.join("journal");
         let failed = |source| JournalError::File { file: path.clone(), source };
         std::fs::create_dir_all(folder).map_err(failed)?;
-        let mut options = OpenOptions::new();
-        let file = options.read(true).write(true).create(true).mode(0o600).open(&path).map_err(failed)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(JournalError::InUse(path)),
-            Err(TryLockError::Error(e)) => return Err(failed(e)),
+        let Some(file) = disk::hold(folder, &path).map_err(failed)? else {
+            return Err(JournalError::InUse(path));
+        };
+        let about = file.metadata().map_err(failed)?;
+        if !about.is_file() || about.len() != SIZE {
+            return Err(JournalError::Foreign(path));
         }
-        let size = SLOTS.saturating_mul(RECORD.try_into().unwrap_or(u64::MAX));
-        match file.metadata().map_err(failed)?.len() {
-            0 => make(&file, folder, size).map_err(failed)?,
-            len if len == size => {}
-            _ => return Err(JournalError::Foreign(path)),
-        }
-        let (next, past) = read(&file, size).map_err(failed)?;
+        let (next, past) = read(&file, SIZE).map_err(failed)?;
         let (lines, queue) = sync_channel(QUEUE);
         let (tell_written, written) = mpsc::channel(QUEUE);
         let (tell_done, done) = sync_channel(0);
-        let writer = Writer { file, next, failing: false };
+        let writer = Writer { disk: file, next, failing: false };
         std::thread::Builder::new()
             .name("nowd-journal".into())
             .spawn(move || {
@@ -132,16 +134,6 @@ impl Drop for Journal {
     }
 }
 
-/// Every block is written once, so that later writes need no new ones and cannot fail for want of room.
-fn make(file: &File, folder: &Path, size: u64) -> io::Result<()> {
-    let block = vec![0; 1 << 16];
-    for at in (0..size).step_by(block.len()) {
-        file.write_all_at(&block, at)?;
-    }
-    file.sync_all()?;
-    File::open(folder)?.sync_all()
-}
-
 /// What the file holds, in the order in which it was written, and the number of the next record.
 fn read(mut file: &File, size: u64) -> io::Result<(u64, Vec<JournalLine>)> {
     let mut bytes = Vec::new();
@@ -152,14 +144,14 @@ fn read(mut file: &File, size: u64) -> io::Result<(u64, Vec<JournalLine>)> {
     Ok((next, records.into_values().collect()))
 }
 
-struct Writer {
-    file: File,
+struct Writer<D> {
+    disk: D,
     next: u64,
     /// Whether the last write failed, so that one failure is told once.
     failing: bool,
 }
 
-impl Writer {
+impl<D: Disk> Writer<D> {
     fn run(mut self, queue: &Receiver<Entry>, written: &mpsc::Sender<(CallKey, bool)>) {
         while let Ok(first) = queue.recv() {
             // Whatever has come in by now goes to the disk together.
@@ -190,11 +182,11 @@ impl Writer {
     fn try_write(&mut self, batch: &[Entry]) -> io::Result<()> {
         for (line, _) in batch {
             let at = (self.next % SLOTS).saturating_mul(RECORD.try_into().unwrap_or(u64::MAX));
-            self.file.write_all_at(&encode(self.next, line), at)?;
+            self.disk.write_all_at(&encode(self.next, line), at)?;
             self.next = self.next.saturating_add(1);
         }
         // How a call ended may be lost: it is then known that it was started.
-        if batch.iter().any(|(_, then)| then.is_some()) { self.file.sync_data() } else { Ok(()) }
+        if batch.iter().any(|(_, then)| then.is_some()) { self.disk.sync_data() } else { Ok(()) }
     }
 }
 

@@ -2,15 +2,22 @@
 //!
 //! It is a file, so it holds without the daemon and through its restarts. The daemon looks for it before each decision;
 //! so nothing starts any more from the moment when the file is there. What it found, and how many calls still run, it
-//! tells in another file, for the one who waits at the machine. Whatever is unclear counts as locked.
+//! tells in a file of its own, for the one who waits at the machine. Whatever is unclear counts as locked.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use tracing::warn;
 use uuid::Uuid;
+
+mod answer;
+pub(crate) mod files;
+
+pub(crate) use answer::Answers;
+use answer::{Answer, Seen};
 
 /// The longest reason, in bytes.
 pub(crate) const MAX_REASON: usize = 1_024;
@@ -22,15 +29,6 @@ pub(crate) struct Order {
     pub(crate) id: Uuid,
     /// Why.
     pub(crate) reason: String,
-}
-
-/// What the daemon answers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Seen {
-    /// Which lockout it has seen.
-    pub(crate) id: Uuid,
-    /// How many calls and safe actions still run.
-    pub(crate) running: usize,
 }
 
 /// A lockout file as it was last seen: inode, size, seconds and nanoseconds of its last change.
@@ -51,7 +49,10 @@ pub(crate) struct Lockout {
     folder: PathBuf,
     found: Option<Signature>,
     order: Option<Uuid>,
+    answer: Option<Answer>,
     told: Option<Seen>,
+    /// Whether it could not be told, so that one failure is reported once.
+    failing: bool,
 }
 
 /// Where the order lies.
@@ -59,14 +60,21 @@ fn order_file(folder: &Path) -> PathBuf {
     folder.join("lockout")
 }
 
-fn seen_file(folder: &Path) -> PathBuf {
-    folder.join("lockout.seen")
-}
-
 impl Lockout {
-    /// Not locked until [`Self::look`] says otherwise.
+    /// Not locked until [`Self::look`] says otherwise. Makes the folder if need be, and in it the file by which those who
+    /// lock know that this daemon lives; without it they are told that nobody has answered.
     pub(crate) fn new(folder: PathBuf) -> Self {
-        Self { folder, found: None, order: None, told: None }
+        let answer = files::make_folder(&folder)
+            .and_then(|()| answer::clean_up(&folder))
+            .and_then(|()| Answer::new(&folder))
+            .inspect_err(|e| {
+                warn!(
+                    "`nowd lock` will hear no answer, since {} cannot be written: {e}; `state_dir` must be a folder that \
+                     this user may write to",
+                    folder.display()
+                );
+            });
+        Self { folder, found: None, order: None, answer: answer.ok(), told: None, failing: false }
     }
 
     /// Says what has changed since the last look.
@@ -86,7 +94,7 @@ impl Lockout {
         if found.is_none() {
             return Some(Change::Unlocked);
         }
-        let reason = match read::<Order>(&path) {
+        let reason = match files::read::<Order>(&path) {
             Ok(order) => {
                 self.order = Some(order.id);
                 order.reason
@@ -96,118 +104,53 @@ impl Lockout {
         Some(Change::Locked(reason))
     }
 
-    /// Tells the one who waits how many calls still run. Says nothing twice.
+    /// Tells the one who waits how many calls still run. Says nothing twice, and tells of one failure once.
     pub(crate) fn tell(&mut self, running: usize) -> io::Result<()> {
         let Some(id) = self.order else { return Ok(()) };
         let seen = Seen { id, running };
         if self.told == Some(seen) {
             return Ok(());
         }
-        self.told = Some(seen);
-        write(&seen_file(&self.folder), &seen, false)
+        let result = self.try_tell(seen);
+        if result.is_ok() {
+            self.told = Some(seen);
+        }
+        let was_failing = std::mem::replace(&mut self.failing, result.is_err());
+        if was_failing { Ok(()) } else { result }
+    }
+
+    fn try_tell(&mut self, seen: Seen) -> io::Result<()> {
+        let answer = match self.answer.take().filter(Answer::is_there) {
+            Some(answer) => answer,
+            // The folder was not there before, or has been cleared or mounted since.
+            None => Answer::new(&self.folder)?,
+        };
+        self.answer.insert(answer).write(seen)
     }
 }
 
 /// Locks; the lockout holds when this returns, and survives a loss of power.
 pub(crate) fn lock(folder: &Path, reason: &str) -> io::Result<Order> {
     let order = Order { id: Uuid::new_v4(), reason: reason.to_owned() };
-    fs::create_dir_all(folder)?;
-    write(&order_file(folder), &order, true)?;
+    files::make_folder(folder)?;
+    files::write(&order_file(folder), &order)?;
     Ok(order)
 }
 
 /// Unlocks; says whether it was locked.
 pub(crate) fn unlock(folder: &Path) -> io::Result<bool> {
-    match fs::remove_file(order_file(folder)) {
-        Ok(()) => File::open(folder)?.sync_all().map(|()| true),
+    let path = order_file(folder);
+    match fs::remove_file(&path) {
+        Ok(()) => files::sync_folder_of(&path).map(|()| true),
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(false),
         Err(e) => Err(e),
     }
 }
 
-/// What the daemon has seen of this lockout, if it has.
-pub(crate) fn seen(folder: &Path, order: &Order) -> Option<Seen> {
-    read::<Seen>(&seen_file(folder)).ok().filter(|seen| seen.id == order.id)
-}
-
-fn read<T: for<'de> Deserialize<'de>>(path: &Path) -> io::Result<T> {
-    let mut text = String::new();
-    let most = u64::try_from(MAX_REASON).unwrap_or(u64::MAX).saturating_mul(8);
-    File::open(path)?.take(most).read_to_string(&mut text)?;
-    serde_json::from_str(&text).map_err(io::Error::from)
-}
-
-/// Whole or not at all: under another name first.
-fn write(path: &Path, value: &impl Serialize, sync: bool) -> io::Result<()> {
-    let fresh = path.with_extension(format!("{}.new", Uuid::new_v4().simple()));
-    let written = try_write(&fresh, path, value, sync);
-    if written.is_err() {
-        drop(fs::remove_file(&fresh));
-    }
-    written
-}
-
-fn try_write(fresh: &Path, path: &Path, value: &impl Serialize, sync: bool) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o644).open(fresh)?;
-    file.write_all(serde_json::to_string(value)?.as_bytes())?;
-    if sync {
-        file.sync_all()?;
-    }
-    fs::rename(fresh, path)?;
-    match path.parent() {
-        Some(folder) if sync => File::open(folder)?.sync_all(),
-        Some(_) | None => Ok(()),
-    }
+/// What the daemons that live have answered to this lockout.
+pub(crate) fn answers(folder: &Path, order: &Order) -> io::Result<Answers> {
+    answer::answers(folder, order)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_order_is_seen_once_and_until_it_is_taken_back() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut daemon = Lockout::new(folder.path().join("state"));
-        assert_eq!(daemon.look(), None, "no folder, no lockout");
-        let folder = folder.path().join("state");
-        let order = lock(&folder, "a hand in the gate").unwrap();
-        assert_eq!(daemon.look(), Some(Change::Locked("a hand in the gate".into())));
-        assert_eq!(daemon.look(), None);
-        assert_eq!(seen(&folder, &order), None);
-        daemon.tell(2).unwrap();
-        assert_eq!(seen(&folder, &order), Some(Seen { id: order.id, running: 2 }));
-        let other = lock(&folder, "two hands").unwrap();
-        assert_eq!(seen(&folder, &other), None, "what was told of another lockout");
-        assert_eq!(daemon.look(), Some(Change::Locked("two hands".into())));
-        assert!(unlock(&folder).unwrap());
-        assert!(!unlock(&folder).unwrap());
-        assert_eq!(daemon.look(), Some(Change::Unlocked));
-        assert_eq!(daemon.look(), None);
-    }
-
-    #[test]
-    fn what_cannot_be_understood_locks() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut daemon = Lockout::new(folder.path().to_owned());
-        for content in ["", "{}", "not JSON", &"x".repeat(100_000)] {
-            fs::write(order_file(folder.path()), content).unwrap();
-            assert!(
-                matches!(daemon.look(), Some(Change::Locked(reason)) if reason.contains("cannot be read"))
-            );
-            fs::remove_file(order_file(folder.path())).unwrap();
-            daemon.look();
-        }
-        fs::create_dir(order_file(folder.path())).unwrap();
-        assert!(matches!(daemon.look(), Some(Change::Locked(_))));
-        let mut nowhere = Lockout::new("/dev/null/state".into());
-        assert!(matches!(nowhere.look(), Some(Change::Locked(_))));
-    }
-
-    #[test]
-    fn nothing_is_left_behind_by_a_failure() {
-        let folder = tempfile::tempdir().unwrap();
-        fs::create_dir(order_file(folder.path())).unwrap();
-        assert!(lock(folder.path(), "x").is_err());
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
-    }
-}
+mod tests;

@@ -37,8 +37,9 @@ fn write(
     maps: &[(&str, &str)],
 ) -> anyhow::Result<PathBuf> {
     let config = format!(
-        "target = \"{target}\"\n\n[link]\nendpoint = \"{broker}\"\ntls = false          # a broker on this machine\n\n\
-         [access]\ndefault = [\"demo-*\"]  # the HTTP side's return address\n\n{ports}"
+        "target = \"{target}\"\nstate_dir = \"{}\"\n\n[link]\nendpoint = \"{broker}\"\ntls = false          # a broker on this machine\n\n\
+         [access]\ndefault = [\"demo-*\"]  # the HTTP side's return address\n\n{ports}",
+        folder.join("state").display()
     );
     let file = folder.join("nowd.toml");
     fs::create_dir_all(folder.join("methods.d"))?;

@@ -1,7 +1,9 @@
 //! `nowd lock` and `nowd unlock`: for the person with a hand in the gate.
+//!
+//! They need `state_dir` and nothing else, so no mistake elsewhere in the configuration stops them.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
@@ -9,55 +11,97 @@ use nowd_plugin::BootInstant;
 
 use super::{Failure, Source, say};
 use crate::exit::Exit;
-use crate::lockout::{self, Seen};
+use crate::lockout::{self, Answers};
 
-/// A daemon that runs sees a lockout within its heartbeat of a second; one that does not in this time does not run.
+mod folder;
+
+/// A daemon that runs sees a lockout within its heartbeat of a second; one that does not in this time hangs.
 const SEEN_WITHIN: Duration = Duration::from_secs(3);
 
-/// How often to look what the daemon has said.
+/// How often to look what the daemons have said.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
-/// Locks, and waits until nothing runs.
+/// Locks, and waits until every daemon that lives has said that nothing runs.
 pub(super) fn lock(source: &Source, reason: &str, wait: Duration) -> Result<(), Failure> {
-    let folder = source.load()?.config.state_dir;
+    let folder = state_dir(source);
     let order = lockout::lock(&folder, reason).map_err(|e| failed("locked", &folder, &e))?;
     let begun = BootInstant::now();
+    // Daemons may end and start meanwhile; each gets its time.
+    let mut unclear_since = begun;
     loop {
-        let waited = BootInstant::now().saturating_since(begun);
-        match lockout::seen(&folder, &order) {
-            Some(Seen { running: 0, .. }) => {
+        let now = BootInstant::now();
+        let answers = lockout::answers(&folder, &order).map_err(|e| unreadable(&folder, &e))?;
+        let overdue = now.saturating_since(unclear_since) >= SEEN_WITHIN
+            || now.saturating_since(begun) >= wait.saturating_add(SEEN_WITHIN);
+        match answers {
+            Answers::All { running: 0 } => {
                 say(&mut io::stdout(), "locked: the gateway starts nothing, and no call runs");
                 return Ok(());
             }
-            Some(Seen { running, .. }) if waited >= wait => return Err(still_running(running)),
-            None if waited >= SEEN_WITHIN => {
-                return Err(no_answer(&folder));
+            Answers::All { running } if now.saturating_since(begun) >= wait => {
+                return Err(still_running(running));
             }
-            Some(_) | None => thread::sleep(LOOK_EVERY),
+            Answers::All { .. } => unclear_since = now,
+            Answers::Nobody if overdue => return Err(nobody(&folder)),
+            Answers::Missing(missing) if overdue => return Err(no_answer(missing)),
+            Answers::Nobody | Answers::Missing(_) => {}
         }
+        thread::sleep(LOOK_EVERY);
     }
 }
 
 /// Unlocks.
 pub(super) fn unlock(source: &Source) -> Result<(), Failure> {
-    let folder = source.load()?.config.state_dir;
+    let folder = state_dir(source);
     let was = lockout::unlock(&folder).map_err(|e| failed("unlocked", &folder, &e))?;
     say(&mut io::stdout(), if was { "unlocked" } else { "it was not locked" });
     Ok(())
 }
 
-fn still_running(running: usize) -> Failure {
-    let message = format!("locked, but calls that were started before still run: {running}");
+/// As configured, or as far as can be made out; then it is said.
+fn state_dir(source: &Source) -> PathBuf {
+    match source.load() {
+        Ok(files) => files.config.state_dir,
+        Err(e) => {
+            let source = source.layers();
+            let (folder, origin) = folder::make_out(&source);
+            let text = format!(
+                "nowd: note: the configuration has a mistake ({e}); `state_dir` is taken from {origin}: {}",
+                folder.display()
+            );
+            say(&mut io::stderr(), &text);
+            folder
+        }
+    }
+}
+
+fn not_known(message: String) -> Failure {
     Failure { message, exit: Exit::StillRunning }
 }
 
-fn no_answer(folder: &Path) -> Failure {
-    let message = format!(
-        "locked, but no gateway has answered: it does not run (then it will start locked), or hangs, or its state_dir is \
-         not {}",
+fn still_running(running: usize) -> Failure {
+    not_known(format!("locked, but calls that were started before still run: {running}"))
+}
+
+fn nobody(folder: &Path) -> Failure {
+    not_known(format!(
+        "locked, but no gateway has answered, since none lives that has {} as its state_dir and may write there: either \
+         none runs (one that starts will be locked), or it has another state_dir",
         folder.display()
-    );
-    Failure { message, exit: Exit::StillRunning }
+    ))
+}
+
+fn no_answer(missing: usize) -> Failure {
+    not_known(format!(
+        "locked, but {missing} of the gateways that live have not answered: they hang, or cannot write to their state_dir"
+    ))
+}
+
+fn unreadable(folder: &Path, e: &io::Error) -> Failure {
+    not_known(format!(
+        "locked, but what gateways answer cannot be read: {}: {e}; try as root or as the daemon's user",
+        folder.display()
+    ))
 }
 
 fn failed(what: &str, folder: &Path, e: &io::Error) -> Failure {

@@ -1,4 +1,7 @@
+use std::fs::OpenOptions;
+use std::os::unix::fs::FileExt;
 use std::sync::mpsc::sync_channel;
+use std::sync::{Arc, Mutex};
 
 use super::*;
 
@@ -92,17 +95,142 @@ fn two_processes_do_not_share_it() {
     assert!(matches!(Journal::open(folder.path()).unwrap_err(), JournalError::InUse(_)));
 }
 
+/// A making that comes as far as the middle.
+fn half(file: &mut File) -> std::io::Result<()> {
+    file.set_len(0)?;
+    Disk::write_all_at(file, &vec![0; 1_000_000], 0)
+}
+
 #[test]
-fn a_disk_that_takes_nothing_is_told() {
-    // A file that was opened for reading only refuses every write, as a full or broken disk would.
+fn a_file_that_was_left_half_made_is_made_anew() {
     let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("x"), "").unwrap();
-    let file = File::open(folder.path().join("x")).unwrap();
+    let path = folder.path().join("journal");
+    let names = || -> Vec<_> {
+        std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect()
+    };
+    let full = |file: &mut File| half(file).and(Err(std::io::ErrorKind::StorageFull.into()));
+    assert!(disk::hold_or_make(folder.path(), &path, full).is_err());
+    assert!(names().is_empty(), "{:?}", names());
+    let crash = |file: &mut File| half(file).map(|()| panic!("as if the process were killed"));
+    assert!(std::panic::catch_unwind(|| disk::hold_or_make(folder.path(), &path, crash)).is_err());
+    assert_eq!(names(), ["journal.new"]);
+    write(folder.path(), [started(1)]);
+    assert_eq!(names(), ["journal"]);
+    std::fs::write(&path, "").unwrap();
+    write(folder.path(), [started(1)]);
+    // One that somebody began to make while another finished.
+    std::fs::write(folder.path().join("journal.new"), "x").unwrap();
+    assert_eq!(opened(folder.path()), [started(1)]);
+    assert_eq!(names(), ["journal"]);
+}
+
+#[test]
+fn who_makes_it_holds_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("journal");
+    let held = |file: &mut File| half(file).map(|()| drop(file.set_len(SIZE)));
+    let first = disk::hold_or_make(folder.path(), &path, held).unwrap();
+    assert!(first.is_some());
+    assert!(matches!(Journal::open(folder.path()).unwrap_err(), JournalError::InUse(_)));
+    drop(first);
+    // The same before it has its name.
+    std::fs::rename(&path, folder.path().join("journal.new")).unwrap();
+    let making = File::open(folder.path().join("journal.new")).unwrap();
+    making.try_lock().unwrap();
+    assert!(matches!(Journal::open(folder.path()).unwrap_err(), JournalError::InUse(_)));
+    drop(making);
+    assert_eq!(opened(folder.path()), []);
+}
+
+#[test]
+fn a_link_to_a_disk_that_is_not_there_is_not_forgotten() {
+    let folder = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink("/nowhere/journal", folder.path().join("journal")).unwrap();
+    let e = Journal::open(folder.path()).unwrap_err();
+    assert!(matches!(e, JournalError::File { .. }), "{e}");
+}
+
+/// A disk that keeps what was brought to it, and loses the rest with the power.
+#[derive(Clone, Default)]
+struct Fake(Arc<Mutex<Platter>>);
+
+#[derive(Default)]
+struct Platter {
+    kept: BTreeMap<u64, Vec<u8>>,
+    lost: BTreeMap<u64, Vec<u8>>,
+    /// How many writes and syncs still work.
+    writes: usize,
+    syncs: usize,
+}
+
+impl Fake {
+    fn new(writes: usize, syncs: usize) -> Self {
+        Self(Arc::new(Mutex::new(Platter { writes, syncs, ..Platter::default() })))
+    }
+
+    /// What there would be after a loss of power now.
+    fn kept(&self) -> Vec<JournalLine> {
+        let platter = self.0.lock().unwrap();
+        platter.kept.values().map(|record| decode(record[..].try_into().unwrap()).unwrap().1).collect()
+    }
+}
+
+fn one_less(left: &mut usize) -> std::io::Result<()> {
+    *left = left.checked_sub(1).ok_or(std::io::ErrorKind::StorageFull)?;
+    Ok(())
+}
+
+impl Disk for Fake {
+    fn write_all_at(&mut self, bytes: &[u8], at: u64) -> std::io::Result<()> {
+        let mut platter = self.0.lock().unwrap();
+        one_less(&mut platter.writes)?;
+        platter.lost.insert(at, bytes.to_vec());
+        Ok(())
+    }
+
+    fn sync_data(&mut self) -> std::io::Result<()> {
+        let mut platter = self.0.lock().unwrap();
+        one_less(&mut platter.syncs)?;
+        let brought = std::mem::take(&mut platter.lost);
+        platter.kept.extend(brought);
+        Ok(())
+    }
+}
+
+#[test]
+fn what_is_said_to_be_kept_survives_a_loss_of_power() {
+    let disk = Fake::new(usize::MAX, usize::MAX);
     let (lines, queue) = sync_channel(8);
     let (tell_written, mut written) = mpsc::channel(8);
-    let key = CallKey::from_number(7);
-    lines.send((started(1), Some(key))).unwrap();
+    let writer = Writer { disk: disk.clone(), next: 0, failing: false };
+    let thread = std::thread::spawn(move || writer.run(&queue, &tell_written));
+    for number in 1..20_u8 {
+        let key = CallKey::from_number(u64::from(number));
+        lines.send((started(number.into()), Some(key))).unwrap();
+        assert_eq!(written.blocking_recv(), Some((key, true)));
+        assert!(disk.kept().contains(&started(number.into())), "line {number} is lost");
+        lines.send((ended(number.into()), None)).unwrap();
+    }
     drop(lines);
-    Writer { file, next: 0, failing: false }.run(&queue, &tell_written);
-    assert_eq!(written.try_recv(), Ok((key, false)));
+    thread.join().unwrap();
+}
+
+#[test]
+fn nothing_of_a_batch_is_said_to_be_kept_when_the_disk_fails() {
+    const LINES: u8 = 5;
+    for (writes, syncs, kept) in [(5, 1, true), (5, 0, false), (4, 1, false), (2, 1, false), (0, 1, false)] {
+        let disk = Fake::new(writes, syncs);
+        let (lines, queue) = sync_channel(8);
+        let (tell_written, mut written) = mpsc::channel(8);
+        let key = |number: u8| CallKey::from_number(number.into());
+        for number in 0..LINES {
+            lines.send((started(number.into()), Some(key(number)))).unwrap();
+        }
+        drop(lines);
+        Writer { disk: disk.clone(), next: 0, failing: false }.run(&queue, &tell_written);
+        for number in 0..LINES {
+            assert_eq!(written.try_recv(), Ok((key(number), kept)), "{writes} writes, {syncs} syncs");
+            assert_eq!(disk.kept().contains(&started(number.into())), kept);
+        }
+    }
 }

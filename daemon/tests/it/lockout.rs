@@ -1,5 +1,6 @@
 //! `nowd lock` and `nowd unlock`, as the person at the machine uses them.
 
+use std::fs;
 use std::path::Path;
 
 use nowd_testkit::within;
@@ -61,10 +62,44 @@ async fn who_locks_is_told_of_what_still_runs() {
     }
     drop(gateway);
     let (code, text) = shell(&["lock", "--reason", "x"], &config).await;
-    assert!(code == 75 && text.contains("no gateway has answered"), "{text}");
+    assert!(code == 75 && text.contains("no gateway has answered, since none lives"), "{text}");
     let (code, text) = shell(&["lock", "--reason", " \n"], &config).await;
     assert!(code == 64 && text.contains("say in one line"), "{text}");
     let nowhere = ["lock", "--reason", "x", "--set", "state_dir=/dev/null/state"];
     let (code, text) = shell(&nowhere, &config).await;
     assert!(code == 74 && text.contains("NOT locked"), "{text}");
+}
+
+#[tokio::test]
+async fn every_daemon_that_shares_the_folder_must_have_seen_it() {
+    let bed = Bed::new().await;
+    let one = bed.gateway().await;
+    let two = bed.gateway_with(&["--set", "link.client_id=gw-2"]).await;
+    let config = bed.config();
+    assert_eq!(shell(&["lock", "--reason", "x"], &config).await.0, 0, "both have answered");
+    two.pause();
+    let (code, text) = shell(&["lock", "--reason", "x"], &config).await;
+    assert!(code == 75 && text.contains("of the gateways that live have not answered"), "{text}");
+    two.resume();
+    assert_eq!(shell(&["lock", "--reason", "x"], &config).await.0, 0);
+    drop((one, two));
+}
+
+#[tokio::test]
+async fn a_mistake_elsewhere_stops_no_lock() {
+    let bed = Bed::new().await;
+    let _gateway = bed.gateway().await;
+    let config = bed.config();
+    let drop_ins = bed.folder.path().join("nowd.toml.d");
+    fs::create_dir(&drop_ins).unwrap();
+    fs::write(drop_ins.join("10.toml"), "[link]\nendpiont = 1\n").unwrap();
+    fs::write(bed.folder.path().join("methods.d/broken.toml"), [0xff, 0xfe]).unwrap();
+    let (code, text) = shell(&["lock", "--reason", "x"], &config).await;
+    assert_eq!(code, 0, "{text}");
+    let folder = bed.folder.path().join("state");
+    assert!(text.contains("10.toml") && text.contains(folder.to_str().unwrap()), "{text}");
+    assert!(text.ends_with("locked: the gateway starts nothing, and no call runs"), "{text}");
+    let (code, text) = shell(&["unlock"], &config).await;
+    assert!(code == 0 && text.ends_with("unlocked"), "{text}");
+    assert!(!folder.join("lockout").exists());
 }
