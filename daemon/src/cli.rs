@@ -118,8 +118,9 @@ struct Failure {
 impl From<StartError> for Failure {
     fn from(e: StartError) -> Self {
         let exit = match &e {
-            StartError::Journal(JournalError::File { .. }) => Exit::Io,
-            StartError::Journal(JournalError::InUse(_) | JournalError::Foreign(_)) => Exit::Config,
+            // A predecessor may still be on its way out: starting again helps.
+            StartError::Journal(JournalError::File { .. } | JournalError::InUse(_)) => Exit::Io,
+            StartError::Journal(JournalError::Foreign(_)) => Exit::Config,
             StartError::Thread(_) => Exit::Internal,
         };
         Self { message: e.to_string(), exit }

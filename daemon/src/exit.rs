@@ -11,7 +11,7 @@ pub enum Exit {
     Usage,
     /// 70 (`EX_SOFTWARE`): a bug.
     Internal,
-    /// 74 (`EX_IOERR`): a file of the gateway's state cannot be read or written.
+    /// 74 (`EX_IOERR`): a file of the gateway's state cannot be read or written, or another process holds it.
     Io,
     /// 75 (`EX_TEMPFAIL`): the gateway is locked out, and it is not known that no call runs any more.
     StillRunning,

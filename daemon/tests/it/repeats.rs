@@ -193,7 +193,7 @@ async fn a_journal_that_cannot_be_used_is_told_before_anything_runs() {
     nowhere.wait_for_line(PATIENCE, "/dev/null/state/journal cannot be opened").await;
     let _first = bed.gateway_with(&set).await;
     let mut second = run(&[]);
-    assert_eq!(second.exit(PATIENCE).await.code(), Some(78), "{:?}", second.lines());
+    assert_eq!(second.exit(PATIENCE).await.code(), Some(74), "{:?}", second.lines());
     second.wait_for_line(PATIENCE, "in use by another process").await;
     let mut relative = run(&["--set", "state_dir=state"]);
     assert_eq!(relative.exit(PATIENCE).await.code(), Some(78), "{:?}", relative.lines());
