@@ -170,3 +170,18 @@ fn a_slow_clock_is_followed_at_every_reply() {
         );
     }
 }
+
+#[test]
+fn a_reply_that_just_agrees_disproves_nothing() {
+    let at = BootInstant::from_micros;
+    let (second, start) = (1_000_000, 100_000_000);
+    for (shown, kept) in [(start + second - 200, true), (start + second - 201, false)] {
+        let mut bounds = ClockBounds::new(10);
+        bounds.heard(&level("g"), &stamp(1, start), at(0), Some(at(0)));
+        bounds.heard(&level("g"), &stamp(1, shown), at(second + 500), Some(at(second)));
+        let not_after = bounds.not_after(&level("g"), at(2 * second), at(second + 500)).unwrap().at;
+        // What the first reply proves of two seconds later, or the second one of half a millisecond less than a second.
+        let expected = if kept { start + 2 * second - 400 } else { shown + second - 500 - 200 };
+        assert_eq!(not_after, expected, "{shown}");
+    }
+}

@@ -182,3 +182,22 @@ fn a_late_reply_to_the_call_before_does_not_answer_the_next_of_its_id() {
         assert_eq!(rig.answers().pop().unwrap(), (1, "ok", Outcome::Executed, 1));
     }
 }
+
+#[test]
+fn a_reply_is_held_against_the_time_at_which_its_own_attempt_left() {
+    // What the clock shows in the reply: less than the bound says of the second attempt's leaving, not of the first's.
+    let shown = 51 * SECOND;
+    for (attempt, given_up) in [(1, false), (2, true)] {
+        let mut rig = Rig::ready();
+        rig.call("g", 1, 1, Form::Native);
+        rig.reply(1, Status::Ok, Some((1, 50 * SECOND)));
+        rig.pass(SECOND / 2);
+        rig.call("g", 2, 2, Form::Native);
+        rig.pass(SECOND);
+        rig.reply_to(2, attempt, Status::Ok, Some((1, shown)));
+        rig.call("g", 3, 1, Form::Native);
+        let at = rig.requests().pop().unwrap().not_after.unwrap().at;
+        let (bound, margin) = if given_up { (shown, 200) } else { (50 * SECOND + 3 * SECOND / 2, 500) };
+        assert_eq!(at, bound + SECOND - margin, "attempt {attempt}");
+    }
+}
