@@ -580,3 +580,24 @@ fn calls_that_waited_leave_in_the_order_in_which_they_came() {
     assert_eq!(rig.core.waiting_for(Uuid::from_u128(3)).map(|request| request.topic.id.as_u128()), Some(3));
     assert!(rig.core.waiting_for(Uuid::from_u128(4)).is_none());
 }
+
+#[test]
+fn a_method_that_is_called_probe_is_answered_like_any_other() {
+    let mut rig = Rig::ready();
+    let topic = RequestTopic { method: level(PROBE), ..topic("g", 1) };
+    let request = Request {
+        topic: topic.clone(),
+        timestamp: Some(1_000),
+        request: RawValue::NULL.to_owned(),
+        timeout: None,
+        not_after: None,
+        attempt: 1,
+        caller: None,
+        traceparent: None,
+    };
+    let (received, deadline) = (rig.at(), rig.at().saturating_add(Duration::from_secs(1)));
+    let new = NewCall { request, form: Form::Native, received, deadline };
+    rig.core.submit(received, new, &mut rig.desk);
+    rig.message(&ReplyTopic(topic).to_string(), &reply(1, Status::Ok, None).payload());
+    assert_eq!(rig.answers(), [(1, "ok", Outcome::Executed, 1)]);
+}
