@@ -191,13 +191,13 @@ impl Memory {
         let shuts = |gate: Option<&Instant>| gate.is_some_and(|gate| void <= *gate);
         let ids = self.ids.get(&asker).copied();
         // What shuts out one asker must not shut out all.
-        let own = shuts(self.gates.get(&asker)) || ids.is_some_and(|ids| ids >= self.limits.ids_per_client);
+        let own = shuts(self.gates.get(&asker)) || ids.is_some_and(|ids| ids >= self.limits.ids_per_asker);
         let everybody = shuts(self.gate.as_ref()) || self.entries.len() >= self.limits.ids;
         if own || (everybody && ids.is_some()) {
             let gate = self.gates.entry(asker).or_insert(void);
             *gate = void.max(*gate);
             Err(Full)
-        } else if everybody || (ids.is_none() && self.ids.len() >= self.limits.clients) {
+        } else if everybody || (ids.is_none() && self.ids.len() >= self.limits.askers) {
             self.gate = self.gate.max(Some(void));
             Err(Full)
         } else {
@@ -241,7 +241,7 @@ impl Memory {
             self.response_bytes = self.response_bytes.saturating_add(len);
         }
         while self.response_bytes > self.limits.response_bytes
-            || self.responses.len() > self.limits.ids_per_client
+            || self.responses.len() > self.limits.ids_per_asker
         {
             let Some((id, len)) = self.responses.pop_front() else { break };
             self.response_bytes = self.response_bytes.saturating_sub(len);

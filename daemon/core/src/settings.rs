@@ -80,9 +80,9 @@ pub struct Compat {
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// How many ids are remembered of one asker (caller, or return address); a flood beyond refuses only its author.
-    pub ids_per_client: usize,
+    pub ids_per_asker: usize,
     /// How many askers are remembered.
-    pub clients: usize,
+    pub askers: usize,
     /// How many ids are remembered in all.
     pub ids: usize,
     /// How long after its deadline an id is remembered.
@@ -96,8 +96,8 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            ids_per_client: 8_192,
-            clients: 256,
+            ids_per_asker: 8_192,
+            askers: 256,
             ids: 131_072,
             remember: Duration::from_secs(60),
             response_bytes: 1 << 20,

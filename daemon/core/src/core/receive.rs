@@ -289,7 +289,7 @@ impl Asked<'_> {
 }
 
 fn full() -> Refusal {
-    Refusal::new(Status::Busy, "this client has more calls to be remembered than fit; try again later")
+    Refusal::new(Status::Busy, "whoever asks has more calls to be remembered than fit; try again later")
 }
 
 fn answer(asker: &Asker, refusal: &Refusal) -> ReplyBody {

@@ -51,7 +51,7 @@ fn ten_thousand_refused_requests() {
     let mut bench = Bench::new();
     let before = median(&mut bench, 1 << 64);
     let mut settings = settings();
-    settings.limits.ids_per_client = 1_000;
+    settings.limits.ids_per_asker = 1_000;
     let mut bench = Bench::with(settings);
     // A full lane, a full memory, no such method, not allowed, too late.
     for id in 0..10_000_u128 {

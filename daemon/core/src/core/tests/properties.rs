@@ -102,7 +102,7 @@ impl World {
         let mut settings = settings();
         let remember = Duration::from_secs(3);
         settings.limits =
-            Limits { ids_per_client: 6, clients: 2, ids: 9, remember, response_bytes: 10, journaled: 1_000 };
+            Limits { ids_per_asker: 6, askers: 2, ids: 9, remember, response_bytes: 10, journaled: 1_000 };
         settings.journal = journal;
         Self {
             core: Core::new(settings.clone(), []),

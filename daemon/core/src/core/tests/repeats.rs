@@ -71,8 +71,8 @@ fn an_attempt_after_resync_is_judged_anew_and_the_first_is_not() {
 fn a_full_memory_refuses_only_its_author_and_never_starts_a_forgotten_one() {
     let mut settings = settings();
     settings.limits = Limits {
-        ids_per_client: 2,
-        clients: 2,
+        ids_per_asker: 2,
+        askers: 2,
         ids: 100,
         remember: Duration::from_secs(1),
         response_bytes: 10,
@@ -243,7 +243,7 @@ fn an_answer_that_came_late_is_remembered_from_then_on() {
 #[test]
 fn what_found_no_room_is_not_started_by_way_of_another_address() {
     let mut settings = settings();
-    settings.limits.clients = 1;
+    settings.limits.askers = 1;
     let mut bench = Bench::with(settings);
     let through = |client: &str, until| {
         let mut request = request(1, "set", until);
@@ -289,7 +289,7 @@ fn an_id_is_remembered_while_its_call_runs_and_a_minute_after_a_late_result() {
 #[test]
 fn whoever_fills_his_memory_shuts_out_nobody_else() {
     let mut settings = settings();
-    settings.limits.ids_per_client = 2;
+    settings.limits.ids_per_asker = 2;
     settings.limits.remember = Duration::from_secs(1);
     let mut bench = Bench::with(settings);
     let by = |caller: &str, request| Request { caller: Some(caller.into()), ..request };
@@ -371,7 +371,7 @@ fn responses(limits: Limits, with_response: &[bool]) -> Vec<bool> {
 #[test]
 fn the_oldest_responses_are_forgotten_first() {
     let limits =
-        |ids_per_client, response_bytes| Limits { ids_per_client, response_bytes, ..Limits::default() };
+        |ids_per_asker, response_bytes| Limits { ids_per_asker, response_bytes, ..Limits::default() };
     assert_eq!(responses(limits(9, 20), &[true, true]), [true, true], "they just fit");
     assert_eq!(responses(limits(9, 19), &[true, true]), [false, true]);
     assert_eq!(responses(limits(2, 1_000), &[true, true]), [true, true], "as many as there may be");
