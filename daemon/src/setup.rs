@@ -20,6 +20,7 @@ use uuid::Uuid;
 
 use crate::clock::WallClock;
 use crate::config::{Config, ConfigError, ConfigFiles, LinkConfig};
+use crate::offer::entry;
 
 /// MQTT over TLS.
 const MQTTS_PORT: u16 = 8_883;
@@ -245,6 +246,7 @@ fn settings(config: &Config, target: Level, registry: &Registry) -> Settings {
     let methods = registry.methods().map(|method| {
         let policy = &method.policy;
         let core = Method {
+            entry: entry(method).bounded().into(),
             lane: method.lane.name.clone(),
             timeout: policy.timeout,
             max_timeout: policy.max_timeout,

@@ -14,6 +14,7 @@ use crate::settings::{Method, Settings};
 use crate::time::Instant;
 
 mod ask_again;
+mod on_offer;
 mod receive;
 
 /// Decides. `P` is what the shell makes of a request's parameters; the core only carries it.

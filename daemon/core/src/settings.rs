@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU16;
+use std::sync::Arc;
 use std::time::Duration;
 
-use nowd_protocol::{Level, Uuid};
+use nowd_protocol::{Level, RawValue, Uuid};
 
 use crate::access::Pattern;
 
@@ -34,6 +35,8 @@ pub struct Settings {
 /// How the calls of a method are judged.
 #[derive(Debug, Clone)]
 pub struct Method {
+    /// What those who may call it are told of it: a [`nowd_protocol::MethodEntry`], written down and bounded.
+    pub entry: Arc<RawValue>,
     /// The lane its calls stand in.
     pub lane: String,
     /// The budget where a caller names none: that of a safe action.

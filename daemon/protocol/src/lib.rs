@@ -4,6 +4,7 @@
 //! does no I/O and decides nothing. The rules are those of "The wire" in `docs/SPECIFICATION.md`.
 
 mod level;
+mod methods;
 mod object;
 mod outcome;
 mod presence;
@@ -16,6 +17,7 @@ mod topic;
 mod tests;
 
 pub use level::{Level, LevelError};
+pub use methods::{MAX_PAGE_LEN, METHODS_METHOD, MethodEntry, MethodsPage, MethodsQuery};
 pub use object::ObjectError;
 pub use outcome::{CallState, Ending, OUTCOME_METHOD, OutcomeQuery, OutcomeReport};
 pub use presence::Presence;

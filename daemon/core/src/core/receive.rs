@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use nowd_protocol::{
-    ErrorBody, MAX_TIMEOUT_MS, OUTCOME_METHOD, Outcome, Received, Request, RequestTopic, Status, Timing,
+    ErrorBody, MAX_TIMEOUT_MS, METHODS_METHOD, OUTCOME_METHOD, Outcome, Received, Request, RequestTopic,
+    Status, Timing,
 };
 
 use super::{Core, readdressed, reply, tell};
@@ -56,6 +57,9 @@ impl<P: Clone> Core<P> {
         let asked = Asked { request: &request, compat };
         if request.topic.method.as_str() == OUTCOME_METHOD {
             return self.ask_again(now, &asked, receipt, actions);
+        }
+        if request.topic.method.as_str() == METHODS_METHOD {
+            return self.tell_methods(now, &asked, receipt, actions);
         }
         let asker = asked.asker();
         match self.recall(&request) {
@@ -213,7 +217,7 @@ impl<P: Clone> Core<P> {
         }
     }
 
-    fn may_call(&self, method: &Method, request: &Request) -> bool {
+    pub(super) fn may_call(&self, method: &Method, request: &Request) -> bool {
         let patterns = method.allow.as_ref().unwrap_or(&self.settings.access_default);
         let matches = |name: &str| patterns.iter().any(|pattern: &Pattern| pattern.matches(name));
         matches(request.topic.client.as_str()) || request.caller.as_deref().is_some_and(matches)

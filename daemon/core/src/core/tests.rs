@@ -1,4 +1,5 @@
 use std::num::NonZeroU16;
+use std::sync::Arc;
 use std::time::Duration;
 
 use nowd_protocol::{Level, NotAfter, RawValue, Received, Request, RequestTopic, Uuid};
@@ -14,6 +15,7 @@ mod crowd;
 mod journal;
 mod lanes;
 mod lockout;
+mod on_offer;
 mod outcome;
 mod properties;
 mod repeats;
@@ -27,6 +29,7 @@ fn at(ms: u64) -> Instant {
 
 fn method(lane: &str) -> settings::Method {
     settings::Method {
+        entry: entry("{}"),
         lane: lane.into(),
         timeout: Duration::from_millis(100),
         max_timeout: Duration::from_secs(5),
@@ -39,6 +42,10 @@ fn method(lane: &str) -> settings::Method {
         on_timeout: None,
         on_stop: None,
     }
+}
+
+fn entry(json: &str) -> Arc<RawValue> {
+    RawValue::from_string(json.into()).unwrap().into()
 }
 
 fn lane(concurrency: u16, depth: u16) -> settings::Lane {

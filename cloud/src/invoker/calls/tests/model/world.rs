@@ -599,6 +599,7 @@ fn digest_of(side: &Side, calls: &[Known], n: usize, presence: bool) -> u128 {
 impl Gateway {
     fn new(config: &Config, incarnation: u8, started: u64, past: Vec<JournalLine>) -> Self {
         let method = gateway::Method {
+            entry: nowd_protocol::RawValue::NULL.to_owned().into(),
             lane: "lane".into(),
             timeout: Duration::from_secs(1),
             max_timeout: Duration::from_secs(5),
