@@ -15,7 +15,7 @@ use crate::deadline::Refusal;
 use crate::event::{Action, Ended, Receipt, RecordKind};
 use crate::time::Instant;
 
-impl<P: Clone> Core<P> {
+impl<P: Clone + Default> Core<P> {
     pub(super) fn tell_methods(
         &self,
         now: Instant,
@@ -47,7 +47,7 @@ impl<P: Clone> Core<P> {
     /// As many methods as fit, one at least.
     fn page(&self, query: &MethodsQuery, request: &Request) -> MethodsPage<'_> {
         let from = query.after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
-        let listed = self.settings.methods.range::<str, _>((from, Bound::Unbounded));
+        let listed = self.offer().methods.range::<str, _>((from, Bound::Unbounded));
         let mut page = MethodsPage { methods: Vec::new(), more: false };
         let mut len = 0_usize;
         for (_, method) in listed.filter(|(_, method)| !method.internal && self.may_call(method, request)) {

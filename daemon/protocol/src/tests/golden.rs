@@ -205,3 +205,17 @@ fn an_entry_fits_on_a_page() {
     let talkative = MethodEntry { description: "x".repeat(MAX_PAGE_LEN).into(), ..entry };
     assert!(talkative.bounded().get().len() < 1_000);
 }
+
+#[test]
+fn values_that_the_gateway_reads() {
+    let value = raw("21.5");
+    let good = PolledValue { value: &value, age_ms: 1_234, error: None };
+    let error = ErrorBody { code: "port_gone".into(), message: "the port is not there".into() };
+    let old = PolledValue { age_ms: 61_234, error: Some(error), ..good.clone() };
+    for (polled, golden) in [
+        (good, include_str!("../../golden/polled.json")),
+        (old, include_str!("../../golden/polled-error.json")),
+    ] {
+        assert_eq!(polled.response().get(), golden.trim_end());
+    }
+}

@@ -11,7 +11,7 @@ fn question(json: &str) -> Request {
 /// Each method's entry is its name.
 fn named() -> Settings {
     let mut settings = settings();
-    for (name, method) in &mut settings.methods {
+    for (name, method) in &mut offer(&mut settings).methods {
         method.entry = entry(&format!("\"{name}\""));
     }
     settings
@@ -43,7 +43,7 @@ fn a_caller_is_told_what_it_may_call() {
     assert_eq!(ask(&mut bench, 0, question(r#"{"after":"seu"}"#)), rest, "a name that has gone");
     assert_eq!(ask(&mut bench, 0, question(r#"{"after":"wide"}"#)), r#"{"methods":[],"more":false}"#);
     let mut settings = named();
-    settings.access_default = Vec::new();
+    offer(&mut settings).access_default = Vec::new();
     let mut bench = Bench::with(settings);
     assert_eq!(ask(&mut bench, 0, question("null")), r#"{"methods":[],"more":false}"#);
 }
@@ -51,11 +51,13 @@ fn a_caller_is_told_what_it_may_call() {
 #[test]
 fn a_page_is_bounded_and_leads_to_the_next() {
     let mut settings = settings();
-    settings.methods.clear();
+    offer(&mut settings).methods.clear();
     let sizes = [10, MAX_PAGE_LEN - 20, 1_000, MAX_PAGE_LEN, 5, 6];
     for (n, size) in sizes.into_iter().enumerate() {
         let text = format!("\"{n}{}\"", "x".repeat(size - 3));
-        settings.methods.insert(n.to_string(), settings::Method { entry: entry(&text), ..method("wide") });
+        offer(&mut settings)
+            .methods
+            .insert(n.to_string(), settings::Method { entry: entry(&text), ..method("wide") });
     }
     let mut bench = Bench::with(settings);
     let mut page = |after: &str| {

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 
 use super::*;
-use crate::event::Wall;
+use crate::event::{Start, Wall};
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -139,7 +139,7 @@ impl World {
                 Action::Start(start) => self.start(&start),
                 Action::Reply(reply) => self.reply(&reply, cause.as_ref()),
                 Action::Journal { line, then } => self.unsynced.push((line, then)),
-                Action::Cancel(_) | Action::Record(_) | Action::Dropped(_) => {}
+                Action::Cancel(_) | Action::Record(_) | Action::Dropped(_) | Action::Polled { .. } => {}
             }
         }
         self.check();
@@ -147,14 +147,15 @@ impl World {
 
     fn check(&self) {
         for (name, lane) in &self.core.lanes {
-            let slots = usize::from(self.settings.lanes[name].concurrency.get());
+            let slots = usize::from(self.settings.offer.lanes[name].concurrency.get());
             let held = self.running.values().filter(|held| held.as_ref() == Some(name)).count();
             assert!(held <= slots, "a lane is overfull");
             // Nobody waits before a free place.
             assert!(lane.clone().next().is_none(), "a call starves");
         }
-        let slots: usize = self.settings.lanes.values().map(|lane| usize::from(lane.concurrency.get())).sum();
-        assert!(self.running.len() <= slots + self.settings.methods.len(), "too much runs");
+        let slots: usize =
+            self.settings.offer.lanes.values().map(|lane| usize::from(lane.concurrency.get())).sum();
+        assert!(self.running.len() <= slots + self.settings.offer.methods.len(), "too much runs");
         let limits = self.settings.limits;
         assert!(self.core.remembered() <= limits.ids, "memory is not bounded");
         assert!(self.core.wake_at().is_none_or(|at| at > self.now), "a timer is overdue");
@@ -162,7 +163,7 @@ impl World {
 
     fn start(&mut self, start: &Start<u8>) {
         assert!(self.now < start.deadline, "started at or after its deadline");
-        if start.safe_action {
+        if start.purpose == Purpose::SafeAction {
             self.running.insert(start.key, None);
             return;
         }
@@ -191,12 +192,12 @@ impl World {
         }
         let remembered = start.deadline.after(self.settings.limits.remember);
         self.started.entry(start.id).or_default().push((incarnation, bytes, remembered, journaled));
-        self.running.insert(start.key, Some(self.settings.methods[&start.method].lane.clone()));
+        self.running.insert(start.key, Some(self.settings.offer.methods[&start.method].lane.clone()));
     }
 
     /// Stops wait for no disk.
     fn is_journaled(&self, method: &str) -> bool {
-        self.settings.journal && !self.settings.methods[method].stop
+        self.settings.journal && !self.settings.offer.methods[method].stop
     }
 
     fn reply(&mut self, reply: &ReplyBody, cause: Option<&Request>) {

@@ -1,0 +1,1 @@
+//! Methods that the gateway reads by itself.
