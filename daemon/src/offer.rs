@@ -17,7 +17,7 @@ pub(crate) fn entry(method: &Method) -> MethodEntry<'_> {
         max_timeout_ms: millis(policy.max_timeout),
         idempotent: policy.idempotent,
         stop: policy.stop,
-        poll_ms: None,
+        poll_ms: policy.poll.map(millis),
     }
 }
 

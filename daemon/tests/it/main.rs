@@ -16,4 +16,5 @@ mod lockout;
 mod methods;
 mod presence;
 mod probe;
+mod reload;
 mod repeats;

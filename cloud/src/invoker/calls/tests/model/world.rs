@@ -611,14 +611,19 @@ impl Gateway {
             idempotent: false,
             on_timeout: None,
             on_stop: None,
+            poll: None,
         };
-        let settings = gateway::Settings {
-            target: level("g"),
-            incarnation: incarnation_id(incarnation),
+        let offer = gateway::Offer {
+            generation: 0,
             methods: [("m".into(), method)].into(),
             lanes: [("lane".into(), gateway::Lane { concurrency: NonZeroU16::MIN, depth: 1 })].into(),
             access_default: vec![gateway::Pattern::new("*")],
             compat: gateway::Compat { prefixes: Vec::new(), budget: Duration::from_secs(1) },
+        };
+        let settings = gateway::Settings {
+            target: level("g"),
+            incarnation: incarnation_id(incarnation),
+            offer: Arc::new(offer),
             limits: gateway::Limits::default(),
             journal: config.journal,
             new_id: || Uuid::from_u128(0x5afe),
