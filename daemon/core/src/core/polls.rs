@@ -22,7 +22,11 @@ use crate::time::Instant;
 /// The largest value that is kept, in bytes; a larger one counts as not read.
 pub(crate) const MAX_VALUE_LEN: usize = 64 * 1024;
 
-/// The first reads are spread over this time, or over the time between two reads where that is shorter.
+/// The first reads are not before this, so that buses are connected and ports are open.
+pub(crate) const FIRST_READ: Duration = Duration::from_millis(250);
+
+/// The first reads are spread over this time, or over the time between two reads where that is shorter. As soon is tried
+/// again what has never been read, while nothing is sent anyway.
 const FIRST_READS: Duration = Duration::from_secs(1);
 
 /// A method that the gateway reads by itself.
@@ -106,7 +110,7 @@ impl<P: Clone + Default> Core<P> {
         for (place, poll) in (0_u32..).zip(self.polls.values_mut()) {
             if poll.next == Next::Unknown {
                 let share = poll.every.min(FIRST_READS).checked_div(count).unwrap_or_default();
-                poll.next = Next::At(now.after(share.saturating_mul(place)));
+                poll.next = Next::At(now.after(FIRST_READ).after(share.saturating_mul(place)));
             }
         }
     }
@@ -147,7 +151,11 @@ impl<P: Clone + Default> Core<P> {
         let Some(poll) = self.polls.get_mut(method).filter(|poll| poll.next == Next::Reading(key)) else {
             return;
         };
-        poll.next = Next::At(started.after(poll.every));
+        let again = match ended.outcome {
+            Outcome::NotExecuted if poll.value.is_none() => poll.every.min(FIRST_READS),
+            Outcome::NotExecuted | Outcome::Executed | Outcome::Unknown => poll.every,
+        };
+        poll.next = Next::At(started.after(again));
         let failed = poll.error.is_some();
         poll.error = match value(ended) {
             Ok(json) => {

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::core::polls::MAX_VALUE_LEN;
+use crate::core::polls::{FIRST_READ, MAX_VALUE_LEN};
 use crate::event::Purpose;
 
 /// `level` and `heat` are read every second and share the lane `window` with `set` and `stop`.
@@ -32,6 +32,14 @@ fn failed(code: &str) -> Ended {
     Ended { status: Status::Failed, outcome: Outcome::Unknown, response: None, error: Some(error) }
 }
 
+/// A core that will read first at 0 ms.
+fn bench(settings: Settings) -> Bench {
+    let mut bench = Bench::with(settings);
+    assert_eq!(bench.core.wake_at(), Some(Instant::from_micros(0)), "it does not know when it is");
+    assert!(bench.core.handle(at(0).before(FIRST_READ), Event::Time).is_empty());
+    bench
+}
+
 /// What a caller of `level` hears.
 fn ask(bench: &mut Bench, ms: u64) -> String {
     let request = request(0x99, "level", ms + 1_000);
@@ -48,8 +56,8 @@ const ID: u128 = 0x5afe;
 
 #[test]
 fn a_value_is_read_every_so_often_and_told_with_its_age() {
-    let mut bench = Bench::with(level());
-    assert_eq!(bench.core.wake_at(), Some(Instant::from_micros(0)));
+    let mut bench = bench(level());
+    assert_eq!(bench.core.wake_at(), Some(at(0)), "not before ports are open");
     assert_eq!(bench.time(0), ["start 5afe level"]);
     assert_eq!(ask(&mut bench, 1), "unavailable unavailable");
     assert_eq!(bench.end(20, ID, gave("21")), [""; 0], "nobody is told, and nothing recorded");
@@ -65,7 +73,7 @@ fn a_value_is_read_every_so_often_and_told_with_its_age() {
 
 #[test]
 fn a_part_of_a_millisecond_counts_as_a_whole_one() {
-    let mut bench = Bench::with(level());
+    let mut bench = bench(level());
     bench.time(0);
     let key = bench.keys[&ID];
     bench.core.handle(Instant::from_micros(NOW + 900), Event::Ended { key, ended: gave("1") });
@@ -80,7 +88,7 @@ fn a_part_of_a_millisecond_counts_as_a_whole_one() {
 
 #[test]
 fn a_read_that_fails_leaves_the_old_value_and_is_told_once() {
-    let mut bench = Bench::with(level());
+    let mut bench = bench(level());
     bench.time(0);
     assert_eq!(bench.end(1, ID, failed("hot")), ["level fails: hot"]);
     assert_eq!(ask(&mut bench, 2), "unavailable hot");
@@ -113,8 +121,23 @@ fn a_read_that_fails_leaves_the_old_value_and_is_told_once() {
 }
 
 #[test]
+fn what_was_never_read_is_tried_again_soon_while_nothing_is_sent() {
+    let mut settings = level();
+    let hour = Duration::from_secs(3_600);
+    offer(&mut settings).methods.get_mut("level").unwrap().poll = Some(hour);
+    let mut bench = bench(settings);
+    bench.time(0);
+    let gone = || Ended { status: Status::Unavailable, outcome: Outcome::NotExecuted, ..failed("port_gone") };
+    bench.end(1, ID, gone());
+    assert_eq!(bench.core.wake_at(), Some(at(1_000)));
+    bench.time(1_000);
+    bench.end(1_001, ID, failed("hot"));
+    assert_eq!(bench.core.wake_at(), Some(at(1_000).after(hour)), "this one was sent");
+}
+
+#[test]
 fn commands_go_first_and_a_read_that_was_due_is_done_once() {
-    let mut bench = Bench::with(level());
+    let mut bench = bench(level());
     bench.time(0);
     assert_eq!(bench.send(1, request(1, "set", 5_000)), [""; 0], "it waits for the read");
     assert_eq!(bench.send(1, request(2, "set", 5_000)), [""; 0]);
@@ -130,7 +153,7 @@ fn commands_go_first_and_a_read_that_was_due_is_done_once() {
 
 #[test]
 fn a_command_that_comes_when_a_read_is_due_goes_before_it() {
-    let mut bench = Bench::with(level());
+    let mut bench = bench(level());
     bench.time(0);
     bench.end(1, ID, gave("1"));
     assert_eq!(bench.send(1_000, request(1, "set", 5_000)), ["start 1 set"]);
@@ -141,7 +164,7 @@ fn a_command_that_comes_when_a_read_is_due_goes_before_it() {
 fn a_read_takes_no_place_and_no_time_from_commands() {
     let mut settings = level();
     offer(&mut settings).lanes.insert("window".into(), lane(1, 0));
-    let mut bench = Bench::with(settings);
+    let mut bench = bench(settings);
     bench.time(0);
     // With little time left, in a lane where nobody may wait: it would have started at once.
     assert_eq!(bench.send(1, request(1, "patient", 50)), [""; 0]);
@@ -157,7 +180,7 @@ fn a_read_takes_no_place_and_no_time_from_commands() {
 
 #[test]
 fn nothing_is_read_beside_a_safe_action() {
-    let mut bench = Bench::with(level());
+    let mut bench = bench(level());
     bench.time(0);
     bench.end(1, ID, gave("1"));
     bench.send(2, request(1, "safe", 990));
@@ -169,7 +192,7 @@ fn nothing_is_read_beside_a_safe_action() {
 
 #[test]
 fn those_that_share_a_lane_are_read_one_after_the_other_and_none_starves() {
-    let mut bench = Bench::with(polling());
+    let mut bench = bench(polling());
     assert_eq!(bench.time(0), ["start 5afe heat"]);
     assert_eq!(bench.core.wake_at(), Some(at(100)), "the read's deadline");
     assert_eq!(bench.end(10, ID, gave("1")), [""; 0]);
@@ -184,7 +207,7 @@ fn those_that_share_a_lane_are_read_one_after_the_other_and_none_starves() {
 
 #[test]
 fn nothing_is_read_under_lockout_or_at_the_end() {
-    let mut bench = Bench::with(level());
+    let mut bench = bench(level());
     bench.handle(0, Event::Lockout(Some("x".into())));
     assert_eq!((bench.time(1), bench.core.wake_at()), (vec![], None));
     assert_eq!(bench.handle(2, Event::Lockout(None)), ["start 5afe level"]);
@@ -204,7 +227,7 @@ fn nothing_is_read_under_lockout_or_at_the_end() {
 fn whoever_asks_is_judged_like_any_other() {
     let mut settings = level();
     offer(&mut settings).methods.get_mut("level").unwrap().allow = Some(vec![Pattern::new("ops")]);
-    let mut bench = Bench::with(settings);
+    let mut bench = bench(settings);
     bench.time(0);
     bench.end(1, ID, gave("1"));
     assert_eq!(bench.send(2, request(1, "level", 1_000)), ["reply 1 forbidden"]);
@@ -225,7 +248,7 @@ fn whoever_asks_is_judged_like_any_other() {
 
 #[test]
 fn what_was_read_under_another_offer_is_forgotten() {
-    let mut bench = Bench::with(level());
+    let mut bench = bench(level());
     bench.time(0);
     bench.end(1, ID, gave("1"));
     bench.time(1_000);
@@ -234,10 +257,10 @@ fn what_was_read_under_another_offer_is_forgotten() {
     assert_eq!(bench.handle(1_001, Event::Offer(Arc::new(offer))), [""; 0], "the lane is held");
     assert!(bench.core.uses(0));
     assert_eq!(ask(&mut bench, 1_002), "unavailable unavailable");
-    let words = bench.handle(1_003, Event::Ended { key, ended: gave("1") });
-    assert_eq!(words, ["start 5afe level"]);
+    assert_eq!(bench.handle(1_050, Event::Ended { key, ended: gave("1") }), [""; 0]);
     assert!(!bench.core.uses(0));
-    assert_eq!(ask(&mut bench, 1_004), "unavailable unavailable", "it was of the old offer");
+    assert_eq!(bench.time(1_251), ["start 5afe level"]);
+    assert_eq!(ask(&mut bench, 1_252), "unavailable unavailable", "it was of the old offer");
 }
 
 /// When commands start that come at `arrivals` and take so long, in a lane that takes one at a time, whose reads take
