@@ -13,6 +13,7 @@ mod corpus;
 mod crates;
 mod life;
 mod lockout;
+mod mistakes;
 mod presence;
 mod probe;
 mod repeats;
