@@ -5,6 +5,14 @@
 
 #[path = "../../../plugins/dbus/src/convert.rs"]
 mod convert;
+#[path = "../../../plugins/dbus/src/done.rs"]
+mod done;
+#[path = "../../../plugins/dbus/src/expr.rs"]
+mod expr;
+#[path = "../../../plugins/dbus/src/json.rs"]
+mod json;
+#[path = "../../../plugins/dbus/src/types.rs"]
+mod types;
 #[path = "../checks/dbus.rs"]
 mod check;
 #[path = "../checks/sentence.rs"]

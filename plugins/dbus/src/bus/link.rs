@@ -1,7 +1,8 @@
 //! Keeps the connection to a bus: connects, subscribes, reads, and connects again, for ever.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{BuildHasher, RandomState};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,16 +31,24 @@ impl Bus {
                 biased;
                 () = stop.cancelled() => {}
                 ended = self.connected() => {
-                    match ended {
+                    let why = match ended {
                         Ok(()) => {
                             failures = 0;
-                            tracing::warn!(bus = %self.address, "the bus is gone");
+                            tracing::warn!(bus = %self.address, "the bus is gone; connecting anew");
+                            "it went away; the gateway keeps trying to connect".into()
                         }
-                        Err(e) if failures == 0 => {
-                            tracing::warn!(bus = %self.address, error = %e, "cannot connect to the bus; trying on");
+                        Err(e) => {
+                            let why = self.reason(&e);
+                            if failures == 0 {
+                                tracing::warn!("cannot connect to {}, and keeps trying: {why}", self.address.full());
+                            } else {
+                                tracing::debug!("cannot connect to {}: {why}", self.address.full());
+                            }
+                            why
                         }
-                        Err(e) => tracing::debug!(bus = %self.address, error = %e, "cannot connect to the bus"),
-                    }
+                    };
+                    self.lock().down = Some(why);
+                    self.tried.send_replace(true);
                 }
             }
             self.disconnect();
@@ -58,8 +67,11 @@ impl Bus {
             () = tokio::time::sleep(CONNECT_LIMIT) => return Err(ConnectError::TooLong),
         };
         tracing::info!(bus = %self.address, "connected to the bus");
+        self.tried.send_replace(true);
+        let mut learning = pin!(self.keep_learned());
         loop {
             tokio::select! {
+                never = &mut learning => match never {},
                 next = stream.next() => match next {
                     Some(Ok(message)) => self.dispatch(&message),
                     Some(Err(_)) | None => return Ok(()),
@@ -77,6 +89,14 @@ impl Bus {
                     return Ok(());
                 }
             }
+        }
+    }
+
+    /// Why there is no connection, and what to do, in words.
+    fn reason(&self, error: &ConnectError) -> String {
+        match error {
+            ConnectError::Bus(e) => self.address.why(e),
+            ConnectError::TooLong | ConnectError::Refused | ConnectError::Closed => error.to_string(),
         }
     }
 
@@ -107,16 +127,17 @@ impl Bus {
             }
         }
         let mut state = self.lock();
-        state.epoch = state.epoch.wrapping_add(1);
+        state.next_up = state.next_up.wrapping_add(1);
         let dead = CancellationToken::new();
         state.up = Some(Up {
-            id: state.epoch,
+            id: state.next_up,
             connection,
             dead: dead.clone(),
             owners,
             pending: HashMap::new(),
             waiters: HashMap::new(),
-            types: HashMap::new(),
+            learned: BTreeMap::new(),
+            unlearned: self.objects.keys().cloned().collect::<BTreeSet<_>>(),
         });
         drop(state);
         Ok((stream, dead))

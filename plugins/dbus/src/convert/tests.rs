@@ -4,11 +4,18 @@ use serde_json::json;
 use zbus::message::Message;
 
 use super::*;
+use crate::json::{body_to_json, response};
+use crate::types::{SignatureError, parse_signature};
 
 mod corpus;
 
 /// Sends values through a real message, as JSON.
 fn round_trip(signature: &str, values: &[Value]) -> Result<Value, String> {
+    let given: Vec<Given> = values.iter().cloned().map(Given::from).collect();
+    through(signature, &given).map(response)
+}
+
+fn through(signature: &str, values: &[Given]) -> Result<Vec<Value>, String> {
     let types = parse_signature(signature).map_err(|e| e.to_string())?;
     assert_eq!(types.len(), values.len(), "{signature}");
     let mut structure = Structure::builder();
@@ -18,7 +25,7 @@ fn round_trip(signature: &str, values: &[Value]) -> Result<Value, String> {
     }
     let message =
         Message::method_call("/", "M").build(&structure.build().unwrap()).map_err(|e| e.to_string())?;
-    Ok(response(body_to_json(&message.body()).unwrap()))
+    Ok(body_to_json(&message.body()).unwrap())
 }
 
 #[test]
@@ -80,16 +87,32 @@ fn what_does_not_fit_is_told() {
     for (signature, value, expected) in [
         ("y", json!(256), "argument 1: expected an integer from 0 to 255 (y), got 256"),
         ("y", json!(-1), "argument 1: expected an integer from 0 to 255 (y), got -1"),
-        ("n", json!(32768), "argument 1: expected an integer of 16 bits (n), got 32768"),
+        ("n", json!(32768), "argument 1: expected an integer from -32768 to 32767 (n), got 32768"),
         ("q", json!(65536), "argument 1: expected an integer from 0 to 65535 (q), got 65536"),
-        ("i", json!(2_147_483_648_u32), "argument 1: expected an integer of 32 bits (i), got 2147483648"),
+        (
+            "i",
+            json!(2_147_483_648_u32),
+            "argument 1: expected an integer from -2147483648 to 2147483647 (i), got 2147483648",
+        ),
         ("u", json!(-1), "argument 1: expected an integer from 0 to 4294967295 (u), got -1"),
-        ("x", json!(u64::MAX), "argument 1: expected an integer of 64 bits (x), got 18446744073709551615"),
+        (
+            "x",
+            json!(u64::MAX),
+            "argument 1: expected an integer from -9223372036854775808 to 9223372036854775807 (x), got 18446744073709551615",
+        ),
         ("t", json!(-1), "argument 1: expected an integer from 0 to 18446744073709551615 (t), got -1"),
         ("u", json!(1.5), "argument 1: expected an integer from 0 to 4294967295 (u), got 1.5"),
-        ("x", json!(1e300), "argument 1: expected an integer of 64 bits (x), got 1e+300"),
+        (
+            "x",
+            json!(1e300),
+            "argument 1: expected an integer from -9223372036854775808 to 9223372036854775807 (x), got 1e+300",
+        ),
         ("u", json!("1"), "argument 1: expected an integer from 0 to 4294967295 (u), got \"1\""),
-        ("d", json!("1"), "argument 1: expected a number (d), got \"1\""),
+        (
+            "d",
+            json!("1"),
+            "argument 1: expected a number that 64 bits of floating point hold exactly (d), got \"1\"",
+        ),
         ("b", json!(1), "argument 1: expected true or false (b), got 1"),
         ("s", json!(1), "argument 1: expected a text without NUL (s), got 1"),
         ("s", json!("a\0b"), "argument 1: expected a text without NUL (s), got \"a b\""),
