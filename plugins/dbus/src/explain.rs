@@ -13,7 +13,8 @@ pub(crate) fn explain(mapped: &Mapped) -> Vec<String> {
     lines.extend(unknown_types(mapped));
     if let Some(done) = &mapped.done {
         let (wanted, success) = (listed(&done.values), listed(&done.success));
-        let (interface, signal, path) = (&done.interface, &done.signal, &done.path);
+        let path = done.path.literal_text().map_or_else(|| done.path.to_string(), str::to_owned);
+        let (interface, signal) = (&done.interface, &done.signal);
         lines.push(format!("done when the signal {interface}.{signal}({wanted}) comes from {path}"));
         if !done.success.is_empty() {
             lines.push(format!(

@@ -39,7 +39,7 @@ pub(crate) fn types(mapped: &Mapped, description: &Description) -> Result<Vec<Si
     let misfit = |code: &'static str, why: String| Misfit { code, error: mapped.origin.at(key).error(why) };
     let object = object(mapped, &mapped.target.path);
     let interface = interface(description, &mapped.target.interface)
-        .map_err(|why| misfit("UnknownInterface", format!("{object} {why}")))?;
+        .map_err(|why| Misfit { code: "UnknownInterface", error: no_interface(mapped, &object, &why) })?;
     let found = match &mapped.action {
         Action::Call { .. } => {
             let found = interface.methods.get(member).ok_or_else(|| {
@@ -134,6 +134,9 @@ pub(crate) fn done_complaint(
     let object = object(mapped, path);
     let interface = match interface(description, &done.interface) {
         Ok(interface) => interface,
+        Err(why) if done.interface == mapped.target.interface => {
+            return Some(no_interface(mapped, &object, &why));
+        }
         Err(why) => return Some(mapped.origin.at("done.interface").error(format!("{object} {why}"))),
     };
     let signal = &done.signal;
@@ -150,15 +153,24 @@ pub(crate) fn done_complaint(
     })
 }
 
-/// An object that does not describe itself, where it has to.
-pub(crate) fn silence(mapped: &Mapped, why: &str) -> Option<MapError> {
+/// An object that does not describe itself, where it has to, or is not there.
+pub(crate) fn silence(mapped: &Mapped, why: &str, is_there: bool) -> Option<MapError> {
     if mapped.signature.is_some() || matches!(mapped.action, Action::Get { .. }) {
         return None;
     }
     let object = object(mapped, &mapped.target.path);
+    if !is_there {
+        let why = format!("{object} is not there; correct `path`, or declare `signature` if it comes later");
+        return Some(mapped.backend.at("path").error(why));
+    }
     let (key, member) = mapped.action.key_and_member();
     let why = format!("what {member} takes is not known, since {object} {why}; declare `signature`");
     Some(mapped.origin.at(key).error(why))
+}
+
+/// The interface is the file's.
+fn no_interface(mapped: &Mapped, object: &str, why: &str) -> MapError {
+    mapped.backend.at("interface").error(format!("{object} {why}"))
 }
 
 fn object(mapped: &Mapped, path: &str) -> String {

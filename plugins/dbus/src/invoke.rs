@@ -65,8 +65,9 @@ async fn types(mapped: &Mapped, bus: &Bus, call: &Call) -> Result<Vec<Signature>
         return Ok(types);
     }
     // Not known, or not as the map says: objects come and go without a change of the owner.
-    let useless = |why: &str| {
-        let why = fit::silence(mapped, why).map_or_else(|| why.to_owned(), |error| error.to_string());
+    let useless = |e: &Undescribed| {
+        let why = e.why();
+        let why = fit::silence(mapped, &why, e.is_there()).map_or(why, |error| error.to_string());
         Completion::Unavailable(CallError::new("no_signature", why))
     };
     let description = bus.describe(&object, &call.deadline).await.map_err(|e| match e {
@@ -76,9 +77,9 @@ async fn types(mapped: &Mapped, bus: &Bus, call: &Call) -> Result<Vec<Signature>
         // The bus's word on an absent name is the same as for the call itself.
         Undescribed::Error(ref reply) => {
             let meant = answer::completion(mapped, reply);
-            if let Completion::Unavailable(_) = meant { meant } else { useless(&e.why()) }
+            if let Completion::Unavailable(_) = meant { meant } else { useless(&e) }
         }
-        Undescribed::Useless(_) | Undescribed::NoText => useless(&e.why()),
+        Undescribed::Useless(_) | Undescribed::NoText => useless(&e),
     })?;
     fit::types(mapped, &description).map_err(|misfit| Completion::Refused(misfit.into()))
 }

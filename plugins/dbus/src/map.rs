@@ -97,6 +97,8 @@ impl MethodKeys for Keys {
 pub(crate) struct Mapped {
     pub(crate) method: Method,
     pub(crate) origin: MapOrigin,
+    /// The place of `[dbus]`.
+    pub(crate) backend: MapOrigin,
     pub(crate) target: Target,
     pub(crate) action: Action,
     /// The types of the arguments, if the map declares them.
@@ -120,9 +122,10 @@ pub(crate) enum Action {
 /// Reads and checks one map.
 pub(crate) fn load(source: &MapSource) -> Result<Vec<Mapped>, MapError> {
     let mut file: MapFile<Backend, Keys> = MapFile::parse(source)?;
-    let target = target(&file.backend, &file.origin())?;
+    let backend = file.origin();
+    let target = target(&file.backend, &backend)?;
     let lane = file.lane(format!("dbus:{}:{}{}", target.bus, target.destination, target.path));
-    file.methods.iter_mut().map(|method| mapped(method, &target, lane.clone())).collect()
+    file.methods.iter_mut().map(|method| mapped(method, &target, &backend, lane.clone())).collect()
 }
 
 fn target(backend: &Backend, origin: &MapOrigin) -> Result<Target, MapError> {
@@ -156,7 +159,12 @@ fn target(backend: &Backend, origin: &MapOrigin) -> Result<Target, MapError> {
     })
 }
 
-fn mapped(read: &mut MapMethod<Keys>, target: &Target, lane: Lane) -> Result<Mapped, MapError> {
+fn mapped(
+    read: &mut MapMethod<Keys>,
+    target: &Target,
+    backend: &MapOrigin,
+    lane: Lane,
+) -> Result<Mapped, MapError> {
     let (keys, origin) = (&read.keys, &read.origin);
     let mut reader = Reader { origin, uses: Vec::new() };
     let action = action(keys, &mut reader)?;
@@ -190,6 +198,7 @@ fn mapped(read: &mut MapMethod<Keys>, target: &Target, lane: Lane) -> Result<Map
     Ok(Mapped {
         method: read.describe(lane),
         origin: read.origin.clone(),
+        backend: backend.clone(),
         target: target.clone(),
         action,
         signature,

@@ -205,12 +205,12 @@ fn complaints(
     users: &[Arc<Mapped>],
     described: &Result<Arc<Description>, Undescribed>,
 ) -> Vec<MapError> {
-    let mut wrong = Vec::new();
+    let mut wrong: Vec<MapError> = Vec::new();
     for user in users {
         if user.object() == *object {
             match described {
                 Ok(description) => wrong.extend(fit::complaints(user, description)),
-                Err(e) => wrong.extend(fit::silence(user, &e.why())),
+                Err(e) => wrong.extend(fit::silence(user, &e.why(), e.is_there())),
             }
         }
         if let (Some(done), Ok(description)) = (&user.done, described)
@@ -219,10 +219,20 @@ fn complaints(
             wrong.extend(fit::done_complaint(user, done, &object.path, description));
         }
     }
+    // What is wrong with the object is so for each of its methods.
+    wrong.sort_by_key(|error| (error.origin.file().to_owned(), error.origin.line(), error.origin.column()));
+    wrong.dedup();
     wrong
 }
 
 impl Undescribed {
+    /// Whether the object may be there.
+    pub(crate) fn is_there(&self) -> bool {
+        let Self::Error(reply) = self else { return true };
+        let header = reply.header();
+        header.error_name().is_none_or(|name| name.as_str() != "org.freedesktop.DBus.Error.UnknownObject")
+    }
+
     /// What the object did, in words.
     pub(crate) fn why(&self) -> String {
         match self {
@@ -233,9 +243,6 @@ impl Undescribed {
             Self::Error(reply) => {
                 let header = reply.header();
                 let name = header.error_name().map_or("unnamed error", |name| name.as_str());
-                if name == "org.freedesktop.DBus.Error.UnknownObject" {
-                    return format!("is not there ({name})");
-                }
                 format!("does not describe itself ({})", clip(name, 100))
             }
         }

@@ -82,6 +82,99 @@ fn other_forms_are_taken() {
     }
 }
 
+fn typed(signature: &str, value: Value) -> Given {
+    let signature = crate::types::parse_type(signature).unwrap();
+    Given::Typed { signature, value: Box::new(value.into()) }
+}
+
+#[test]
+fn a_map_says_the_type_of_a_variants_content() {
+    let dict = |value: Given| Given::Object(vec![("k".into(), value), ("n".into(), json!(5).into())]);
+    for (signature, value, sent, back) in [
+        ("v", typed("u", json!(5)), "u", json!(5)),
+        ("v", typed("ay", json!("AAE=")), "ay", json!("AAE=")),
+        ("v", typed("(us)", json!([1, "x"])), "(us)", json!([1, "x"])),
+        ("v", typed("v", json!(5)), "v", json!(5)),
+        ("v", json!(5).into(), "x", json!(5)),
+        ("a{sv}", dict(typed("y", json!(3))), "", json!({"k": 3, "n": 5})),
+        ("v", dict(typed("y", json!(3))), "a{sv}", json!({"k": 3, "n": 5})),
+        ("av", Given::Array(vec![typed("q", json!(3))]), "", json!([3])),
+        ("u", typed("u", json!(3)), "", json!(3)),
+        // What a caller sends is never taken for it.
+        ("v", json!({"$type": "u", "value": 5}).into(), "a{sv}", json!({"$type": "u", "value": 5})),
+    ] {
+        let types = parse_signature(signature).unwrap();
+        if let Variant::Variant(content) = to_dbus(&value, &types[0], "v").unwrap()
+            && !sent.is_empty()
+        {
+            assert_eq!(content.value_signature().to_string(), sent, "{value}");
+        }
+        assert_eq!(through(signature, &[value]), Ok(vec![back]), "{signature}");
+    }
+    for (signature, value, expected) in [
+        ("v", typed("y", json!(256)), "argument 1: expected an integer from 0 to 255 (y), got 256"),
+        (
+            "u",
+            typed("y", json!(1)),
+            "argument 1: expected an integer from 0 to 4294967295 (u), got a value of the type \"y\"",
+        ),
+        (
+            "a{sv}",
+            dict(typed("y", json!("x"))),
+            "argument 1[\"k\"]: expected an integer from 0 to 255 (y), got \"x\"",
+        ),
+    ] {
+        assert_eq!(through(signature, &[value]), Err(expected.into()), "{signature}");
+    }
+    let value = Given::Json { value: json!([1, "x"]), from: Some("request.list".into()) };
+    assert_eq!(
+        through("au", &[value]),
+        Err("request.list[1]: expected an integer from 0 to 4294967295 (u), got \"x\"".into())
+    );
+}
+
+#[test]
+fn numbers_keep_their_digits() {
+    const BEYOND: i64 = 9_007_199_254_740_993;
+    for (signature, value) in [
+        ("x", json!(BEYOND)),
+        ("t", json!(u64::MAX)),
+        ("v", json!(BEYOND)),
+        ("d", json!(9_007_199_254_740_992_i64)),
+        ("d", json!(1e300)),
+        ("d", json!(0.1)),
+        ("x", json!(9_007_199_254_740_992.0)),
+        ("d", json!(i64::MIN)),
+    ] {
+        let back = round_trip(signature, std::slice::from_ref(&value)).unwrap();
+        assert!(crate::json::same(&back, &value), "{signature}: {value} {back}");
+    }
+    for (signature, value) in [
+        ("d", json!(BEYOND)),
+        ("d", json!(u64::MAX)),
+        ("x", json!(1e17)),
+        ("t", json!(1e17)),
+        ("u", json!(1e17)),
+    ] {
+        assert!(round_trip(signature, std::slice::from_ref(&value)).is_err(), "{signature}: {value}");
+    }
+}
+
+#[test]
+fn one_structure_is_not_its_fields_side_by_side() {
+    for (signature, values) in [
+        ("uu", vec![json!(1), json!(2)]),
+        ("(uu)", vec![json!([1, 2])]),
+        ("(u)", vec![json!([1])]),
+        ("(u)(u)", vec![json!([1]), json!([2])]),
+        ("((u)(u))", vec![json!([[1], [2]])]),
+        ("(u)u", vec![json!([1]), json!(2)]),
+    ] {
+        let given: Vec<Given> = values.iter().cloned().map(Given::from).collect();
+        assert_eq!(through(signature, &given), Ok(values), "{signature}");
+    }
+}
+
 #[test]
 fn what_does_not_fit_is_told() {
     for (signature, value, expected) in [
@@ -134,6 +227,7 @@ fn what_does_not_fit_is_told() {
             json!({"k": -1}),
             "argument 1[\"k\"]: expected an integer from 0 to 4294967295 (u), got -1",
         ),
+        ("a{us}", json!({"5": "v", "5.0": "w"}), "argument 1: expected keys that differ, got an object"),
         (
             "a{us}",
             json!({"k": "v"}),
@@ -196,7 +290,7 @@ fn any_type() -> impl Strategy<Value = String> {
 }
 
 /// A type and a value of it, in the form in which results come.
-fn typed() -> impl Strategy<Value = (String, Value)> {
+fn typed_values() -> impl Strategy<Value = (String, Value)> {
     fn pair(name: &str, values: impl Strategy<Value = Value> + 'static) -> BoxedStrategy<(String, Value)> {
         let name = name.to_owned();
         values.prop_map(move |value| (name.clone(), value)).boxed()
@@ -253,8 +347,33 @@ proptest! {
     }
 
     #[test]
-    fn what_fits_comes_back((signature, value) in typed()) {
+    fn what_fits_comes_back((signature, value) in typed_values()) {
         prop_assert_eq!(round_trip(&signature, std::slice::from_ref(&value)), Ok(value), "{}", signature);
+    }
+
+    #[test]
+    fn what_fits_fits_in_a_variant_of_its_type((signature, value) in typed_values()) {
+        let given = typed(&signature, value.clone());
+        prop_assert_eq!(through("v", std::slice::from_ref(&given)), Ok(vec![value]), "{}", given);
+    }
+
+    /// What the schema of a type refuses cannot be converted either, and the other way round but for what it cannot say.
+    #[test]
+    fn schemas_and_conversion_agree(signature in any_type(), value in any_json()) {
+        let ty = crate::types::parse_type(&signature).unwrap();
+        let properties = serde_json::Map::from_iter([("p".to_owned(), crate::types::schema(&ty))]);
+        let params = nowd_plugin::params::Params::new(&properties).unwrap();
+        let sent = round_trip(&signature, std::slice::from_ref(&value));
+        if params.check(json!({ "p": value })).is_err() {
+            prop_assert!(sent.is_err(), "{} takes {}", signature, value);
+        }
+    }
+
+    #[test]
+    fn values_and_types_side_by_side(pairs in vec(typed_values(), 1..5)) {
+        let (types, values): (Vec<String>, Vec<Value>) = pairs.into_iter().unzip();
+        let given: Vec<Given> = values.iter().cloned().map(Given::from).collect();
+        prop_assert_eq!(through(&types.concat(), &given), Ok(values), "{:?}", types);
     }
 
     #[test]
