@@ -25,6 +25,10 @@ const NOT_DELIVERED: &[&str] = &[
     "org.freedesktop.DBus.Error.LimitsExceeded",
 ];
 
+/// Of these, those that say: nobody has that name.
+const NOBODY: &[&str] =
+    &["org.freedesktop.DBus.Error.ServiceUnknown", "org.freedesktop.DBus.Error.NameHasNoOwner"];
+
 /// Errors of a service that say: there is no such method, so none ran.
 const NO_SUCH_MEMBER: &[&str] = &[
     "org.freedesktop.DBus.Error.UnknownMethod",
@@ -47,7 +51,7 @@ pub(crate) fn completion(mapped: &Mapped, reply: &Message) -> Completion {
         && header.sender().is_some_and(|sender| sender.as_str() == BUS_NAME);
     if from_bus {
         return if NOT_DELIVERED.contains(&name) {
-            Completion::Unavailable(error)
+            Completion::Unavailable(not_delivered(mapped, error))
         } else {
             failed(mapped, error)
         };
@@ -55,14 +59,24 @@ pub(crate) fn completion(mapped: &Mapped, reply: &Message) -> Completion {
     match mapped.errors.meaning(name) {
         Some(Meaning::Refused) => Completion::Refused(error),
         Some(Meaning::Failed(outcome)) => Completion::Failed { outcome, error },
-        None if says_no_such_member(reply) => Completion::Refused(error),
+        None if NO_SUCH_MEMBER.contains(&name) => Completion::Refused(error),
         None => failed(mapped, error),
     }
 }
 
-/// Whether a service says that it has no such member.
-pub(crate) fn says_no_such_member(reply: &Message) -> bool {
-    reply.header().error_name().is_some_and(|name| NO_SUCH_MEMBER.contains(&name.as_str()))
+/// The bus's word, with what to do.
+fn not_delivered(mapped: &Mapped, mut error: CallError) -> CallError {
+    let (name, bus) = (&mapped.target.destination, mapped.target.bus.called());
+    if NOBODY.contains(&error.code.as_str()) {
+        error.message =
+            format!("nobody on {bus} has the name {name}; start that service, or correct `destination`");
+    } else if error.code == "org.freedesktop.DBus.Error.AccessDenied" {
+        let text = error.message;
+        error.message = format!(
+            "the policy of {bus} does not let the gateway call {name}; allow its user in a file of dbus-1/system.d ({text})"
+        );
+    }
+    error
 }
 
 /// An error that does not say whether it acted.

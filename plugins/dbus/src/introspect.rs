@@ -76,3 +76,6 @@ impl Description {
 fn type_of(arg: &Arg<'_>) -> Signature {
     arg.ty().clone()
 }
+
+#[cfg(test)]
+mod tests;

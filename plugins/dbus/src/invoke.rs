@@ -1,11 +1,11 @@
 //! One call, from its parameters to what is known in the end.
 
-use nowd_plugin::{Call, CallError, Completion};
+use nowd_plugin::{Call, CallError, Completion, Outcome};
 use serde_json::Value;
 use tokio::sync::oneshot::error::TryRecvError;
 use tokio::sync::{oneshot, watch};
 use zbus::Signature;
-use zbus::message::{Message, Type};
+use zbus::message::Message;
 use zbus::names::UniqueName;
 
 use crate::bus::{Bus, SendError, Undescribed, Watch};
@@ -47,8 +47,7 @@ async fn try_invoke(mapped: &Mapped, bus: &Bus, call: &Call) -> Result<Completio
             let owner = header.sender().map(UniqueName::as_str);
             Ok(finished(mapped, bus, call, done, &value, owner, &mut losses).await)
         }
-        (Completion::Refused(error), _) => Ok(Completion::Refused(hinted(mapped, bus, &reply, error))),
-        (completion, _) => Ok(completion),
+        (completion, _) => Ok(hinted(mapped, bus, completion)),
     }
 }
 
@@ -84,16 +83,29 @@ async fn types(mapped: &Mapped, bus: &Bus, call: &Call) -> Result<Vec<Signature>
     fit::types(mapped, &description).map_err(|misfit| Completion::Refused(misfit.into()))
 }
 
-/// The service says that it has no such member: what it has instead, where that is known.
-fn hinted(mapped: &Mapped, bus: &Bus, reply: &Message, mut error: CallError) -> CallError {
-    if reply.message_type() == Type::Error
-        && answer::says_no_such_member(reply)
-        && let Some(description) = bus.description(&mapped.object())
-        && let Err(misfit) = fit::types(mapped, &description)
-    {
-        error.message = format!("{} ({})", misfit.error, error.message);
+/// Where the service has refused or failed, and the map does not fit what it says of itself, that is told first.
+fn hinted(mapped: &Mapped, bus: &Bus, completion: Completion) -> Completion {
+    let misfit = || fit::complaints(mapped, bus.description(&mapped.object())?.as_ref()).into_iter().next();
+    let hint = |mut error: CallError| {
+        if let Some(misfit) = misfit() {
+            error.message = format!("{misfit} ({})", error.message);
+        }
+        error
+    };
+    match completion {
+        Completion::Refused(error) => Completion::Refused(hint(error)),
+        Completion::Failed { outcome, error } if outcome != Outcome::Executed => {
+            Completion::Failed { outcome, error: hint(error) }
+        }
+        other @ (Completion::Ok(_)
+        | Completion::Sent(_)
+        | Completion::Failed { .. }
+        | Completion::Timeout(_)
+        | Completion::Expired(_)
+        | Completion::InvalidRequest(_)
+        | Completion::Unavailable(_)
+        | Completion::Internal(_)) => other,
     }
-    error
 }
 
 /// The signal that says that this call's work is done.

@@ -213,6 +213,12 @@ async fn an_absent_name_is_unavailable_and_not_started() {
         let (status, code) = code(&completion);
         assert_eq!(status, "unavailable");
         assert!(code.ends_with("NameHasNoOwner") || code.ends_with("ServiceUnknown"), "{completion:?}");
+        let Completion::Unavailable(error) = &completion else { unreachable!() };
+        let address = bus.address();
+        let expected = format!(
+            "nobody on the bus {address} has the name {NAME}; start that service, or correct `destination`"
+        );
+        assert_eq!(error.message, expected);
     }
     let (_service, seen) = serve(&bus).await;
     assert_eq!(rig.call("move_asked", json!({"percent": 40})).await, Completion::Ok(json!(40)));

@@ -8,12 +8,14 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use nowd_plugin::CancellationToken;
+use nowd_plugin::map::nearest;
 use zbus::connection::Builder;
 use zbus::message::{Message, Type};
 use zbus::{Connection, MessageStream};
 
 use super::signal::owner_change;
 use super::{Bus, Up, bus_call};
+use crate::json::clip;
 use crate::map::BusAddress;
 
 /// How long connecting may take in all, and closing.
@@ -126,6 +128,7 @@ impl Bus {
                 Err(e) => return Err(e),
             }
         }
+        self.tell_absent(&connection, &mut stream, &mut owners).await?;
         let mut state = self.lock();
         state.next_up = state.next_up.wrapping_add(1);
         let dead = CancellationToken::new();
@@ -141,6 +144,35 @@ impl Bus {
         });
         drop(state);
         Ok((stream, dead))
+    }
+}
+
+impl Bus {
+    /// Tells which destinations nobody owns, and which name may have been meant.
+    async fn tell_absent(
+        &self,
+        connection: &Connection,
+        stream: &mut MessageStream,
+        owners: &mut HashMap<String, String>,
+    ) -> Result<(), ConnectError> {
+        if self.losses.keys().all(|destination| owners.contains_key(destination)) {
+            return Ok(());
+        }
+        let reply = match ask(connection, stream, &bus_call("ListNames").build(&())?, owners).await {
+            Ok(reply) => reply,
+            // Names are only for the log.
+            Err(ConnectError::Refused) => return Ok(()),
+            Err(e) => return Err(e),
+        };
+        let names: Vec<String> = reply.body().deserialize()?;
+        for destination in self.losses.keys().filter(|destination| !owners.contains_key(*destination)) {
+            let known = names.iter().map(String::as_str).filter(|name| !name.starts_with(':'));
+            let hint =
+                nearest(destination, known).map(|name| format!("; did you mean {:?}?", clip(name, 255)));
+            let (bus, hint) = (self.address.called(), hint.unwrap_or_default());
+            tracing::info!("nobody on {bus} has the name {destination} yet{hint}");
+        }
+        Ok(())
     }
 }
 

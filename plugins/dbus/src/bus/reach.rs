@@ -32,9 +32,9 @@ impl BusAddress {
         let socket = self.socket().map_or_else(|| "its address".into(), |path| clip(&path, 200));
         let (zbus::Error::InputOutput(e) | zbus::Error::Connection(e, _)) = error else {
             if let zbus::Error::Handshake(text) = error {
+                let text = clip(text, 100);
                 return format!(
-                    "it refused the gateway's user ({}); allow that user in the bus's configuration",
-                    clip(text, 100)
+                    "it does not let the gateway in ({text}); is it a bus, and may the gateway's user use it?"
                 );
             }
             return clip(&error.to_string(), 200);
@@ -56,6 +56,11 @@ impl BusAddress {
         }
         if kind == io::ErrorKind::ConnectionRefused {
             return format!("nobody listens at {socket}; start that bus");
+        }
+        let hung_up =
+            [io::ErrorKind::BrokenPipe, io::ErrorKind::ConnectionReset, io::ErrorKind::UnexpectedEof];
+        if hung_up.contains(&kind) {
+            return format!("it hung up at {socket}; is it a bus, and may the gateway's user use it?");
         }
         format!("{} at {socket}", clip(&e.to_string(), 200))
     }

@@ -136,3 +136,34 @@ async fn an_owner_that_vanishes_in_mid_call_leaves_it_unknown() {
     });
     assert_eq!(code(&completion).0, "failed", "{completion:?}");
 }
+
+#[tokio::test]
+async fn why_a_bus_is_not_there_is_told() {
+    let bus = PrivateBus::absent();
+    let address = bus.address();
+    let socket = address.strip_prefix("unix:path=").unwrap();
+    let said = async || {
+        let rig = Rig::start(&bus.map(METHODS));
+        within(rig.plugin.ready()).await;
+        let Completion::Unavailable(error) = rig.call("move", json!({"percent": 1})).await else { panic!() };
+        let start = format!("the bus {address} is not there, so {NAME} cannot be called: ");
+        let why = error.message.strip_prefix(&start).map(str::to_owned);
+        why.unwrap_or_else(|| panic!("{}", error.message))
+    };
+    assert_eq!(said().await, format!("there is no {socket}; start that bus, or correct `bus`"));
+    let listener = tokio::net::UnixListener::bind(socket).unwrap();
+    let hangs_up = async {
+        loop {
+            drop(listener.accept().await);
+        }
+    };
+    tokio::select! {
+        why = said() => assert!(why.ends_with("is it a bus, and may the gateway's user use it?"), "{why}"),
+        () = hangs_up => {}
+    }
+    drop(listener);
+    assert_eq!(said().await, format!("nobody listens at {socket}; start that bus"));
+    std::fs::remove_file(socket).unwrap();
+    std::fs::write(socket, "").unwrap();
+    assert_eq!(said().await, format!("nobody listens at {socket}; start that bus"));
+}
