@@ -8,10 +8,13 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::expr::{Expr, Reader, plain_key};
-use crate::json::{clip, same, write_list, write_table};
+use crate::json::{clip, listed, same, write_list, write_table};
 
 /// How deep a pattern may nest.
 const MAX_DEPTH: usize = 16;
+
+/// The key of alternatives.
+const ANY: &str = "$any";
 
 /// `done = { ... }`, as it stands in the file.
 #[derive(Debug, Clone, Deserialize)]
@@ -48,6 +51,8 @@ pub(crate) enum Pattern {
     Reply(ReplyPath),
     /// Equal to this.
     Equal(Expr),
+    /// `{ "$any" = [2, 4] }`
+    OneOf(Vec<Pattern>),
     /// As many items, each of which fits.
     Array(Vec<Pattern>),
     /// Has at least these, and they fit.
@@ -78,6 +83,8 @@ pub(crate) enum Match {
     Reply(ReplyPath),
     /// This.
     Equal(Value),
+    /// One of these.
+    OneOf(Vec<Match>),
     /// As many items, each of which fits.
     Array(Vec<Match>),
     /// Has at least these, and they fit.
@@ -97,13 +104,8 @@ pub(crate) struct Wanted {
 impl Reader<'_> {
     /// What `done` says; `path` and `interface` are the map's own.
     pub(crate) fn done(&mut self, keys: &DoneKeys, path: &str, interface: &str) -> Result<Done, MapError> {
-        let mut list = |values: &[toml::Value], key: &str| {
-            let values = values.iter().enumerate();
-            let read = values.map(|(at, value)| self.pattern(value, &format!("{key}[{at}]"), 0));
-            read.collect::<Result<Vec<_>, _>>()
-        };
-        let values = list(&keys.r#match, "done.match")?;
-        let success = list(&keys.success, "done.success")?;
+        let values = self.patterns(&keys.r#match, "done.match", 0)?;
+        let success = self.patterns(&keys.success, "done.success", 0)?;
         let path = match &keys.path {
             Some(text) => self.pattern(&toml::Value::String(text.clone()), "done.path", 0)?,
             None => Pattern::Equal(Expr::Literal(path.into())),
@@ -127,10 +129,17 @@ impl Reader<'_> {
             _ if depth > MAX_DEPTH => {
                 return Err(place().error(format!("a value nests deeper than {MAX_DEPTH} levels")));
             }
-            toml::Value::Array(items) => {
-                let items = items.iter().enumerate();
-                let items = items.map(|(at, item)| self.pattern(item, &format!("{path}[{at}]"), depth + 1));
-                Pattern::Array(items.collect::<Result<_, _>>()?)
+            toml::Value::Array(items) => Pattern::Array(self.patterns(items, path, depth)?),
+            toml::Value::Table(entries) if entries.contains_key(ANY) => {
+                match (entries.get(ANY), entries.len()) {
+                    (Some(toml::Value::Array(items)), 1) if !items.is_empty() => {
+                        Pattern::OneOf(self.patterns(items, &format!("{path}.{ANY}"), depth)?)
+                    }
+                    _ => {
+                        let form = "alternatives are { \"$any\" = [2, 4] }, alone in their table";
+                        return Err(place().error(form));
+                    }
+                }
             }
             toml::Value::Table(entries) => {
                 let mut read = Vec::new();
@@ -149,6 +158,18 @@ impl Reader<'_> {
     }
 }
 
+impl Reader<'_> {
+    fn patterns(
+        &mut self,
+        items: &[toml::Value],
+        path: &str,
+        depth: usize,
+    ) -> Result<Vec<Pattern>, MapError> {
+        let items = items.iter().enumerate();
+        items.map(|(at, item)| self.pattern(item, &format!("{path}[{at}]"), depth + 1)).collect()
+    }
+}
+
 impl Pattern {
     /// What this is for a call.
     pub(crate) fn for_call(&self, call: &Call) -> Match {
@@ -156,6 +177,7 @@ impl Pattern {
             Self::Any => Match::Any,
             Self::Reply(path) => Match::Reply(path.clone()),
             Self::Equal(expr) => Match::Equal(expr.value(call)),
+            Self::OneOf(items) => Match::OneOf(items.iter().map(|item| item.for_call(call)).collect()),
             Self::Array(items) => Match::Array(items.iter().map(|item| item.for_call(call)).collect()),
             Self::Object(entries) => {
                 Match::Object(entries.iter().map(|(key, item)| (key.clone(), item.for_call(call))).collect())
@@ -167,7 +189,12 @@ impl Pattern {
     pub(crate) fn literal_text(&self) -> Option<&str> {
         match self {
             Self::Equal(Expr::Literal(value)) => value.as_str(),
-            Self::Any | Self::Reply(_) | Self::Equal(_) | Self::Array(_) | Self::Object(_) => None,
+            Self::Any
+            | Self::Reply(_)
+            | Self::Equal(_)
+            | Self::OneOf(_)
+            | Self::Array(_)
+            | Self::Object(_) => None,
         }
     }
 }
@@ -217,6 +244,7 @@ impl Match {
         match self {
             Self::Any | Self::Reply(_) => true,
             Self::Equal(wanted) => same(wanted, value),
+            Self::OneOf(wanted) => wanted.iter().any(|wanted| wanted.fits(value)),
             Self::Array(wanted) => value.as_array().is_some_and(|items| {
                 items.len() == wanted.len()
                     && wanted.iter().zip(items).all(|(wanted, item)| wanted.fits(item))
@@ -232,7 +260,7 @@ impl Match {
         match self {
             Self::Reply(_) => true,
             Self::Any | Self::Equal(_) => false,
-            Self::Array(items) => items.iter().any(Self::is_open),
+            Self::OneOf(items) | Self::Array(items) => items.iter().any(Self::is_open),
             Self::Object(entries) => entries.iter().any(|(_, item)| item.is_open()),
         }
     }
@@ -246,7 +274,9 @@ impl Match {
                 Ok(())
             }
             Self::Any | Self::Equal(_) => Ok(()),
-            Self::Array(items) => items.iter_mut().try_for_each(|item| item.settle(reply)),
+            Self::OneOf(items) | Self::Array(items) => {
+                items.iter_mut().try_for_each(|item| item.settle(reply))
+            }
             Self::Object(entries) => entries.iter_mut().try_for_each(|(_, item)| item.settle(reply)),
         }
     }
@@ -293,6 +323,7 @@ impl fmt::Display for Pattern {
             Self::Any => f.write_str("$*"),
             Self::Reply(path) => path.fmt(f),
             Self::Equal(expr) => expr.fmt(f),
+            Self::OneOf(items) => write!(f, "any of {}", listed(items)),
             Self::Array(items) => write_list(f, items),
             Self::Object(entries) => write_table(f, entries),
         }

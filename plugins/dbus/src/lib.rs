@@ -33,7 +33,7 @@
 //! With `done`, the call's response is the signal's body. A signal counts only from the owner of `destination`, from
 //! `done.path` (default: `path`), in `done.interface` (default: `interface`), and with the values of `match` at its start:
 //! `"$*"` is any value, `"$call.reply"` the call's own response (`"$call.reply[1]"` and `"$call.reply.name"` parts of it), an array
-//! one of as many fitting items, a table one that has at least these. What comes before the reply is kept until then. If
+//! one of as many fitting items, a table one that has at least these, and `{ "$any" = [2, 4] }` one of these. What comes before the reply is kept until then. If
 //! the signal's values are not those of `done.success`, the call is `failed`, `unknown`, with the code `done_otherwise`.
 //!
 //! Types come from `signature`, or are asked of the object, at the start and when the owner of the name changes; whatever

@@ -66,6 +66,8 @@ fn what_fits() {
         ),
         (Match::Object(vec![("State".into(), Match::Equal(json!(100)))]), json!({"x": 1}), false),
         (Match::Object(vec![]), json!([]), false),
+        (Match::OneOf(vec![Match::Equal(json!(2)), Match::Equal(json!(4))]), json!(4), true),
+        (Match::OneOf(vec![Match::Equal(json!(2)), Match::Equal(json!(4))]), json!(1), false),
     ] {
         assert_eq!(wanted.fits(&value), fits, "{wanted:?} {value}");
     }

@@ -243,6 +243,16 @@ refused = ["#,
         r#"interface = "com", match = ["#,
         r#"11:40: `done.interface = "com"` is not a D-Bus interface name, such as "com.example.Window1""#,
     ),
+    (
+        r#"match = ["$call.id"]"#,
+        r#"match = [{ "$any" = 2 }]"#,
+        r#"11:37: alternatives are { "$any" = [2, 4] }, alone in their table"#,
+    ),
+    (
+        r#"match = ["$call.id"]"#,
+        r#"match = [{ "$any" = ["$x"] }]"#,
+        "11:49: `$x` is not declared in `params`; there is percent",
+    ),
 ];
 
 #[test]

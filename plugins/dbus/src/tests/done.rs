@@ -46,17 +46,22 @@ const JOBS: &str = r#"
 call = "Job"
 args = ["$how"]
 signature = "s"
-done = { signal = "JobEnded", match = ["$*", "$call.reply[1]"], success = ["$call.reply[0]", "$*", "done"] }
+done = { signal = "JobEnded", match = ["$*", "$call.reply[1]", "$how"], success = ["$call.reply[0]", "$*", "done"] }
 [methods.job_flood]
 call = "Job"
 args = ["$how"]
 signature = "s"
-done = { signal = "JobEnded", match = ["$*", "$call.reply[1]"] }
+done = { signal = "JobEnded", match = ["$*", "$call.reply[1]", { "$any" = ["flood"] }] }
 [methods.job_elsewhere]
 call = "Job"
 args = ["$how"]
 signature = "s"
 done = { signal = "JobEnded", path = "$call.reply[1]" }
+[methods.job_states]
+call = "Job"
+args = ["$how"]
+signature = "s"
+done = { signal = "JobEnded", match = ["$*", "$call.reply[1]", { "$any" = ["done", "broken"] }], success = ["$*", "$*", "done"] }
 [methods.job_mistaken]
 call = "Job"
 args = ["$how"]
@@ -85,6 +90,9 @@ async fn the_reply_tells_which_signal_it_is() {
     assert_eq!(error.message, expected);
     // Of too many, those that came last before the reply are kept.
     assert_eq!(rig.call("job_flood", json!({"how": "flood"})).await, mine("flood"));
+    // What is only half-way is neither.
+    assert_eq!(rig.call("job_states", json!({"how": "done"})).await, mine("done"));
+    assert_eq!(code(&rig.call("job_states", json!({"how": "broken"})).await), ("failed", "done_otherwise"));
     // From the object that the reply names.
     assert_eq!(rig.call("job_elsewhere", json!({"how": "elsewhere"})).await, mine("done"));
     let mistaken = rig.call("job_mistaken", json!({"how": "done"})).await;

@@ -244,6 +244,7 @@ impl Window {
         if how == "elsewhere" {
             Self::job_ended(&mine, 7_000, job(7_000), "done").await?;
         } else if how != "never" {
+            Self::job_ended(&emitter, 7_000, job(7_000), "running").await?;
             Self::job_ended(&emitter, 7_000, job(7_000), &how).await?;
         }
         Ok((7_000, job(7_000)))
