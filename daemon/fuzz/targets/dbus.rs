@@ -3,6 +3,8 @@
 #![no_main]
 #![allow(dead_code, reason = "most of what these modules hold serves the crate that they are part of")]
 
+#[path = "../checks/dbus.rs"]
+mod check;
 #[path = "../../../plugins/dbus/src/convert.rs"]
 mod convert;
 #[path = "../../../plugins/dbus/src/done.rs"]
@@ -11,11 +13,9 @@ mod done;
 mod expr;
 #[path = "../../../plugins/dbus/src/json.rs"]
 mod json;
-#[path = "../../../plugins/dbus/src/types.rs"]
-mod types;
-#[path = "../checks/dbus.rs"]
-mod check;
 #[path = "../checks/sentence.rs"]
 mod sentence;
+#[path = "../../../plugins/dbus/src/types.rs"]
+mod types;
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| check::check(data));

@@ -3,7 +3,7 @@
 use nowd_plugin::Outcome;
 
 use crate::errors::Meaning;
-use crate::json::listed;
+use crate::json::{clip, listed};
 use crate::map::{Action, Mapped};
 use crate::message;
 
@@ -31,7 +31,7 @@ pub(crate) fn explain(mapped: &Mapped) -> Vec<String> {
         };
         lines.push(format!("the error {name} means {meaning}"));
     }
-    lines
+    lines.into_iter().map(|line| clip(&line, message::MAX_LINE)).collect()
 }
 
 /// Where the types come from, if the map does not say them.

@@ -184,7 +184,7 @@ fn mapped(
         let name = &used.param;
         let hint = match nearest(name, names.iter().copied()) {
             Some(nearest) => format!("did you mean `${nearest}`?"),
-            None if declared => format!("there is {}", names.join(", ")),
+            None if declared => format!("there is {}", clip(&names.join(", "), 200)),
             None if signature.is_some() => {
                 format!(
                     "what it may be does not follow from the signature: write `params.{name} = {{ ... }}`"

@@ -15,6 +15,9 @@ const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
 /// The longest value that is shown, in characters.
 const MAX_SHOWN: usize = 2_000;
 
+/// The longest line that is shown, in characters.
+pub(crate) const MAX_LINE: usize = 4_000;
+
 /// The message, with arguments of these types.
 pub(crate) fn message(mapped: &Mapped, call: &Call, types: &[Signature]) -> Result<Message, Completion> {
     let mut values = Vec::new();
@@ -49,7 +52,7 @@ pub(crate) fn message(mapped: &Mapped, call: &Call, types: &[Signature]) -> Resu
 pub(crate) fn words(mapped: &Mapped, call: &Call, types: Option<&[Signature]>) -> String {
     let given = mapped.action.values().iter().map(|value| value.given(call));
     let given: Vec<Given> = given.collect();
-    line(mapped, &typed(&given, types))
+    clip(&line(mapped, &typed(&given, types)), MAX_LINE)
 }
 
 /// What is written for any call, in words, with its placeholders.
