@@ -7,9 +7,15 @@
 //! It never writes again by itself, never keeps a call for a port that is not there, and never writes a parameter
 //! that could end the frame.
 
+mod catalogue;
+mod checksum;
 mod config;
 mod exchange;
+mod field;
 mod frame;
+mod framing;
+mod hex;
+mod keys;
 mod line;
 mod load;
 mod map;
@@ -17,6 +23,7 @@ mod modbus;
 mod port;
 mod reader;
 mod transaction;
+mod value;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
