@@ -10,12 +10,12 @@
 //! - [`Plugin::invoke`] ends when the *resource* is free again, not when the deadline passes: the host answers the
 //!   caller at the deadline by itself, and keeps the lane held until then.
 
-pub mod clock;
 pub mod duration;
 pub mod host;
 pub mod map;
 pub mod params;
 pub mod template;
+pub mod words;
 
 mod call;
 mod completion;
@@ -27,9 +27,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 pub use call::{Call, Deadline, Expired};
-pub use clock::BootInstant;
 pub use completion::{CallError, Completion, Outcome};
 pub use method::{Lane, Method, Policy};
+pub use nowd_clock as clock;
+pub use nowd_clock::BootInstant;
 pub use tokio_util::sync::CancellationToken;
 
 /// A boxed future, so that plugins of different types stand in one registry.
@@ -54,4 +55,27 @@ pub trait Plugin: Send + Sync + fmt::Debug {
     /// Ends when the resource is free for the next call: a late result is returned late (the host has answered
     /// `timeout` already and records it), and [`Call::cancelled`] tells that nobody waits any more.
     fn invoke<'a>(&'a self, call: &'a Call) -> BoxFuture<'a, Completion>;
+
+    /// Some lines for people: what the method will send, with its placeholders, and what the answers mean. The default
+    /// says that it knows nothing.
+    fn explain(&self, method: &str) -> Vec<String> {
+        vec![format!("the plugin {:?} does not say what {method:?} sends", self.name())]
+    }
+
+    /// What exactly would be written for this call, for people: the D-Bus call with its typed arguments, the frame as text
+    /// and in hex. Writes nothing and opens nothing.
+    ///
+    /// # Errors
+    /// What [`Plugin::invoke`] would say before it writes, such as [`Completion::InvalidRequest`].
+    fn preview(&self, call: &Call) -> Result<Vec<String>, Completion> {
+        let message =
+            format!("the plugin {:?} cannot say what it would do for {:?}", self.name(), call.method);
+        Err(Completion::Unavailable(CallError::new("no_preview", message)))
+    }
+
+    /// Ends when [`Plugin::run`] has what it needs: buses are connected, ports are open, or a first attempt has failed.
+    /// Waited for, a moment at most, before the methods of a reloaded map take over.
+    fn ready(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
 }
