@@ -79,7 +79,7 @@ pub(crate) fn plugins(
     let mut plugins = extra;
     let of = |backend| maps.get(backend).map(Vec::as_slice).unwrap_or_default();
     // Ports are checked even if no map uses one: a mistake in them is a mistake.
-    let serial = SerialPlugin::load(&files.config.ports, of("serial"))?;
+    let serial = SerialPlugin::load(&files.config.ports, of("serial"), None)?;
     if !of("serial").is_empty() {
         plugins.push(serial);
     }

@@ -121,17 +121,23 @@ impl Sum {
             }
             Self::Crc8(crc) => {
                 let mut digest = crc.digest();
-                parts.iter().for_each(|part| digest.update(part));
+                for part in parts {
+                    digest.update(part);
+                }
                 vec![digest.finalize()]
             }
             Self::Crc16(crc) => {
                 let mut digest = crc.digest();
-                parts.iter().for_each(|part| digest.update(part));
+                for part in parts {
+                    digest.update(part);
+                }
                 digest.finalize().to_be_bytes().into()
             }
             Self::Crc32(crc) => {
                 let mut digest = crc.digest();
-                parts.iter().for_each(|part| digest.update(part));
+                for part in parts {
+                    digest.update(part);
+                }
                 digest.finalize().to_be_bytes().into()
             }
         }

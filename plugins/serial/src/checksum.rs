@@ -1,9 +1,10 @@
 //! The checksum of a frame: what it covers, how it is written, and its check. Knows no framing.
 
+use nowd_plugin::words::nearest;
 use serde_json::Value;
 
 use crate::catalogue::Sum;
-use crate::keys::{Mistake, Table, suggest};
+use crate::keys::{Mistake, Table};
 
 /// The longest mark before a checksum, in bytes, and the most leading bytes that it may leave out.
 const LONGEST_MARK: usize = 8;
@@ -16,8 +17,7 @@ pub(crate) struct Checksum {
     sum: Sum,
     /// Written as hex digits instead of as bytes.
     digits: Option<Digits>,
-    /// Low byte first.
-    little: bool,
+    order: Order,
     /// What stands before it: the `*` of NMEA.
     mark: Vec<u8>,
     /// How many leading bytes of the content are not covered.
@@ -27,6 +27,13 @@ pub(crate) struct Checksum {
     /// Whether the start and end bytes are covered.
     pub(crate) covers_start: bool,
     pub(crate) covers_end: bool,
+}
+
+/// Which byte of the number comes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Order {
+    Big,
+    Little,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,11 +50,11 @@ impl Checksum {
         const KEYS: &[&str] =
             &["name", "as", "order", "after", "skip", "after_end", "covers_start", "covers_end"];
         if let Value::String(name) = value {
-            let (sum, little) = by_name(name, at)?;
+            let (sum, order) = by_name(name, at)?;
             return Ok(Self {
                 name: name.clone(),
                 sum,
-                little,
+                order,
                 digits: None,
                 mark: Vec::new(),
                 skip: 0,
@@ -60,7 +67,7 @@ impl Checksum {
         let Some(name) = table.text("name")? else {
             return Err(Mistake::new(at, "has no `name`, such as \"CRC-16/MODBUS\""));
         };
-        let (sum, mut little) = by_name(name, &table.path("name"))?;
+        let (sum, mut order) = by_name(name, &table.path("name"))?;
         let digits = match table.text("as")? {
             None | Some("binary") => None,
             Some("hex") => Some(Digits::Upper),
@@ -74,10 +81,10 @@ impl Checksum {
         };
         match table.text("order")? {
             // Digits are written as a number is read.
-            None if digits.is_some() => little = false,
+            None if digits.is_some() => order = Order::Big,
             None => {}
-            Some("big") => little = false,
-            Some("little") => little = true,
+            Some("big") => order = Order::Big,
+            Some("little") => order = Order::Little,
             Some(other) => {
                 return Err(table.error("order", format!("{other:?} is neither \"big\" nor \"little\"")));
             }
@@ -91,7 +98,7 @@ impl Checksum {
             name: name.into(),
             sum,
             digits,
-            little,
+            order,
             mark,
             skip: table.size("skip", 0, MOST_SKIPPED)?.unwrap_or_default(),
             after_end,
@@ -115,7 +122,7 @@ impl Checksum {
     pub(crate) fn of(&self, content: &[u8], start: &[u8], end: &[u8]) -> Vec<u8> {
         let covered = content.get(self.skip..).unwrap_or_default();
         let mut number = self.sum.of(&[start, covered, end]);
-        if self.little {
+        if self.order == Order::Little {
             number.reverse();
         }
         let mut bytes = self.mark.clone();
@@ -139,10 +146,12 @@ impl Checksum {
     }
 }
 
-fn by_name(name: &str, at: &str) -> Result<(Sum, bool), Mistake> {
-    Sum::by_name(name).ok_or_else(|| {
+fn by_name(name: &str, at: &str) -> Result<(Sum, Order), Mistake> {
+    let found =
+        Sum::by_name(name).map(|(sum, low_first)| (sum, if low_first { Order::Little } else { Order::Big }));
+    found.ok_or_else(|| {
         let names = Sum::names();
-        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let names = names.iter().map(String::as_str);
         let message = match name.to_ascii_uppercase().as_str() {
             "CRC-16" | "CRC16" => {
                 "several CRCs are called so; CRC-16/ARC, CRC-16/MODBUS and CRC-16/XMODEM are common".into()
@@ -151,7 +160,13 @@ fn by_name(name: &str, at: &str) -> Result<(Sum, bool), Mistake> {
                 "several CRCs are called so; CRC-16/CCITT-FALSE, CRC-16/KERMIT and CRC-16/XMODEM are common"
                     .into()
             }
-            _ => suggest(name, &names),
+            _ => match nearest(name, names) {
+                Some(nearest) => format!("did you mean `{nearest}`?"),
+                None => {
+                    "there are XOR, SUM-8, LRC, SUM-16 and the CRCs of the catalogue, such as CRC-16/MODBUS"
+                        .into()
+                }
+            },
         };
         Mistake::new(at, format!("the checksum {name:?} is not known; {message}"))
     })

@@ -82,7 +82,7 @@ impl Field {
     }
 
     /// Whether `values` may say this of it.
-    pub(crate) fn check_convert(&self, convert: &Convert) -> Result<(), String> {
+    pub(crate) fn check_convert(&self, convert: Convert) -> Result<(), String> {
         let number = match self {
             Self::Int { .. } | Self::Float { .. } | Self::Bcd { .. } => true,
             Self::Text(_) | Self::Bytes(_) => false,
@@ -114,7 +114,7 @@ impl Field {
     }
 
     /// What its type says of a parameter that is sent in it, as a JSON Schema.
-    pub(crate) fn schema(&self, convert: &Convert) -> Value {
+    pub(crate) fn schema(&self, convert: Convert) -> Value {
         match self {
             Self::Int { .. } | Self::Bcd { .. } => {
                 let (least, most) = self.ends();
@@ -131,7 +131,7 @@ impl Field {
     }
 
     /// The bytes of a JSON value.
-    pub(crate) fn encode(&self, value: &Value, convert: &Convert) -> Result<Vec<u8>, String> {
+    pub(crate) fn encode(&self, value: &Value, convert: Convert) -> Result<Vec<u8>, String> {
         match self {
             Self::Int { len, little, .. } => {
                 let whole = self.whole(value, convert)?;
@@ -196,7 +196,7 @@ impl Field {
     }
 
     /// The JSON value of bytes, of which there are [`Field::len`].
-    pub(crate) fn decode(&self, bytes: &[u8], convert: &Convert) -> Result<Value, String> {
+    pub(crate) fn decode(&self, bytes: &[u8], convert: Convert) -> Result<Value, String> {
         let mut ordered = bytes.to_vec();
         match self {
             Self::Int { little: true, .. }
@@ -224,8 +224,7 @@ impl Field {
             Self::Float { .. } => {
                 let number = match ordered.as_slice() {
                     [a, b, c, d] => f32::from_be_bytes([*a, *b, *c, *d]).to_string().parse().ok(),
-                    [a, b, c, d, e, f, g, h] => Some(f64::from_be_bytes([*a, *b, *c, *d, *e, *f, *g, *h])),
-                    _ => None,
+                    long => long.try_into().ok().map(f64::from_be_bytes),
                 };
                 let number = number.and_then(Number::from_f64).map(Value::Number);
                 number.ok_or_else(|| format!("{} is no finite number", hex(bytes)))?
@@ -244,7 +243,7 @@ impl Field {
     }
 
     /// The raw whole number for a JSON value, rounded where it is scaled, and within the field.
-    fn whole(&self, value: &Value, convert: &Convert) -> Result<i128, String> {
+    fn whole(&self, value: &Value, convert: Convert) -> Result<i128, String> {
         let exact = value.as_i64().map(i128::from).or_else(|| value.as_u64().map(i128::from));
         let whole = match exact {
             Some(whole) if !convert.is_scaled() && convert.kind() != Some(ValueKind::Boolean) => whole,
@@ -261,13 +260,13 @@ impl Field {
         if (least..=most).contains(&whole) {
             return Ok(whole);
         }
-        match convert.schema(&json_whole(least), &json_whole(most)) {
-            Value::Object(ends) if convert.is_scaled() => {
-                let end = |key: &str| ends.get(key).map(ToString::to_string).unwrap_or_default();
-                Err(format!("{value} does not fit {self}: {} to {}", end("minimum"), end("maximum")))
-            }
-            _ => Err(format!("{value} does not fit {self}: {least} to {most}")),
+        let schema = convert.schema(&json_whole(least), &json_whole(most));
+        if let (true, Some(from), Some(to)) =
+            (convert.is_scaled(), schema.get("minimum"), schema.get("maximum"))
+        {
+            return Err(format!("{value} does not fit {self}: {from} to {to}"));
         }
+        Err(format!("{value} does not fit {self}: {least} to {most}"))
     }
 }
 
@@ -288,18 +287,12 @@ impl std::fmt::Display for Field {
     }
 }
 
-fn number(value: &Value, convert: &Convert) -> Result<f64, String> {
-    match value {
-        Value::Bool(on) if convert.kind() == Some(ValueKind::Boolean) => Ok(if *on { 1.0 } else { 0.0 }),
-        Value::Number(number) if convert.kind() != Some(ValueKind::Boolean) => number
-            .as_f64()
-            .map(|number| convert.to_raw(number))
-            .ok_or_else(|| format!("{value} is too great")),
-        _ if convert.kind() == Some(ValueKind::Boolean) => {
-            Err(format!("{} is neither true nor false", kind(value)))
-        }
-        _ => Err(format!("{} is no number", kind(value))),
+fn number(value: &Value, convert: Convert) -> Result<f64, String> {
+    if convert.kind() == Some(ValueKind::Boolean) {
+        let on = value.as_bool().ok_or_else(|| format!("{} is neither true nor false", kind(value)))?;
+        return Ok(if on { 1.0 } else { 0.0 });
     }
+    value.as_f64().map(|number| convert.to_raw(number)).ok_or_else(|| format!("{} is no number", kind(value)))
 }
 
 fn json_whole(whole: i128) -> Value {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::checksum::Checksum;
-use crate::keys::{Mistake, Table, kind, suggest};
+use crate::keys::{Mistake, Table, suggest};
 
 /// The longest frame, in bytes as it is on the line.
 pub const LONGEST_FRAME: usize = 4096;
@@ -265,11 +265,11 @@ impl Between {
         Ok(Self { start, end, escape })
     }
 
-    fn is_special(&self, byte: u8) -> bool {
+    fn is_special(self, byte: u8) -> bool {
         byte == self.start || byte == self.end || self.escape.is_some_and(|escape| escape.byte == byte)
     }
 
-    fn put(&self, content: &[u8], frame: &mut Vec<u8>) -> Result<(), WrapError> {
+    fn put(self, content: &[u8], frame: &mut Vec<u8>) -> Result<(), WrapError> {
         for byte in content {
             match (self.is_special(*byte), self.escape) {
                 (false, _) => frame.push(*byte),
@@ -368,7 +368,7 @@ impl Wire {
                 let (before, after) = content.split_at_checked(field.at).ok_or(WrapError::Short(field.at))?;
                 self.summed(&[before, &length, after].concat(), &[], &[])
             }
-            Framing::Between(between) => self.wrap_between(between, content)?,
+            Framing::Between(between) => self.wrap_between(*between, content)?,
             Framing::Cobs => {
                 let content = self.summed(content, &[], &[]);
                 let mut frame = vec![0; cobs::max_encoding_length(content.len()) + 1];
@@ -382,7 +382,7 @@ impl Wire {
         if frame.len() > LONGEST_FRAME { Err(WrapError::TooLong(frame.len())) } else { Ok(frame) }
     }
 
-    fn wrap_between(&self, between: &Between, content: &[u8]) -> Result<Vec<u8>, WrapError> {
+    fn wrap_between(&self, between: Between, content: &[u8]) -> Result<Vec<u8>, WrapError> {
         let mut frame = vec![between.start];
         between.put(content, &mut frame)?;
         let sum = self.checksum.as_ref();
@@ -418,6 +418,15 @@ impl std::fmt::Display for Framing {
             Self::Between(between) if *between == SLIP => f.write_str("SLIP frames"),
             Self::Between(between) => write!(f, "frames from {:02X} to {:02X}", between.start, between.end),
             Self::Cobs => f.write_str("COBS frames"),
+        }
+    }
+}
+
+impl std::fmt::Display for Wire {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.checksum {
+            Some(checksum) => write!(f, "{}, with the checksum {}", self.framing, checksum.name),
+            None => write!(f, "{}", self.framing),
         }
     }
 }

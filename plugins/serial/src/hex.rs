@@ -132,7 +132,7 @@ impl HexTemplate {
                 Part::Byte(byte) => bytes.push(*byte),
                 Part::Field { name, field } => {
                     let value = param(call, name).unwrap_or(&Value::Null);
-                    let field = field.encode(value, &values.of(name)).map_err(|e| (name.clone(), e))?;
+                    let field = field.encode(value, values.of(name)).map_err(|e| (name.clone(), e))?;
                     bytes.extend(field);
                 }
                 Part::Any | Part::Rest => {}
@@ -178,7 +178,7 @@ impl HexPattern {
             return None;
         }
         let read = |(name, field, bytes): (&str, Field, &[u8])| {
-            let value = field.decode(bytes, &values.of(name)).map_err(|e| format!("`{name}`: {e}"))?;
+            let value = field.decode(bytes, values.of(name)).map_err(|e| format!("`{name}`: {e}"))?;
             Ok((name.to_owned(), value))
         };
         Some(found.into_iter().map(read).collect())

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use nowd_plugin::words::hint;
 use serde_json::{Map, Value};
 
 /// What is wrong with a value of a map, and where it stands: `framing.at`, `steps[0].send`.
@@ -15,6 +16,7 @@ pub(crate) struct Mistake {
 }
 
 impl Mistake {
+    #[allow(clippy::needless_pass_by_value, reason = "so that a text and an error are given alike")]
     pub(crate) fn new(at: impl Into<String>, message: impl ToString) -> Self {
         Self { at: at.into(), message: message.to_string() }
     }
@@ -124,32 +126,7 @@ pub(crate) fn kind(value: &Value) -> String {
     }
 }
 
-/// The nearest right name, and all of them where they are few.
+/// The nearest right name, or all of them.
 pub(crate) fn suggest(word: &str, known: &[&str]) -> String {
-    let nearest = nearest(word, known).map(|name| format!("did you mean `{name}`?"));
-    match nearest {
-        Some(nearest) => nearest,
-        None => format!("there are {}", known.join(", ")),
-    }
-}
-
-fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
-    let distances = known.iter().map(|name| (distance(&word.to_lowercase(), &name.to_lowercase()), *name));
-    let (distance, name) = distances.min()?;
-    (distance <= 2.max(word.len() / 3)).then_some(name)
-}
-
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().take(64).collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().take(64).enumerate() {
-        let mut next = vec![i + 1];
-        for (j, y) in b.iter().enumerate() {
-            let at = |row: &[usize], j: usize| row.get(j).copied().unwrap_or(usize::MAX - 1);
-            let replaced = at(&row, j) + usize::from(x != *y);
-            next.push(replaced.min(at(&row, j + 1) + 1).min(at(&next, j) + 1));
-        }
-        row = next;
-    }
-    row.last().copied().unwrap_or_default()
+    hint(word, known.iter().copied()).trim_start_matches("; ").to_owned()
 }

@@ -60,7 +60,11 @@ impl Reader {
     }
 
     /// Gives each frame that ends in `bytes` to `judge`, until it makes something of one; what follows is dropped.
-    pub(crate) fn feed<T>(&mut self, bytes: &[u8], judge: &mut impl FnMut(&[u8]) -> Option<T>) -> Option<T> {
+    pub(crate) fn feed<T>(
+        &mut self,
+        bytes: &[u8],
+        judge: &mut (impl FnMut(&[u8]) -> Option<T> + ?Sized),
+    ) -> Option<T> {
         let wire = Arc::clone(&self.wire);
         let found = match &wire.framing {
             Framing::Line(terminator) => self.feed_line(terminator.as_bytes(), &wire, bytes, judge),
@@ -71,7 +75,7 @@ impl Reader {
             Framing::Length { field, .. } => {
                 self.feed_block(&|start| field.whole(start), &wire, bytes, judge)
             }
-            Framing::Between(between) => self.feed_between(between, &wire, bytes, judge),
+            Framing::Between(between) => self.feed_between(*between, &wire, bytes, judge),
             Framing::Cobs => self.feed_line(&[0], &wire, bytes, judge),
         };
         if found.is_some() {
@@ -82,11 +86,9 @@ impl Reader {
 
     /// The line has been silent for [`Framing::pause`]: what has come of a frame is no frame. Where checksums prove it,
     /// frames inside are found.
-    pub(crate) fn silence<T>(&mut self, judge: &mut impl FnMut(&[u8]) -> Option<T>) -> Option<T> {
+    pub(crate) fn silence<T>(&mut self, judge: &mut (impl FnMut(&[u8]) -> Option<T> + ?Sized)) -> Option<T> {
         let wire = Arc::clone(&self.wire);
-        if wire.framing.pause().is_none() {
-            return None;
-        }
+        wire.framing.pause()?;
         let mut found = None;
         while wire.checksum.is_some() && found.is_none() && !self.buffer.is_empty() {
             let rest = self.buffer.split_off(1);
@@ -126,7 +128,7 @@ impl Reader {
         &mut self,
         wire: &Wire,
         frame: &[u8],
-        judge: &mut impl FnMut(&[u8]) -> Option<T>,
+        judge: &mut (impl FnMut(&[u8]) -> Option<T> + ?Sized),
     ) -> Option<T> {
         let mut unstuffed;
         let mut content = frame;
@@ -153,7 +155,7 @@ impl Reader {
         terminator: &[u8],
         wire: &Wire,
         bytes: &[u8],
-        judge: &mut impl FnMut(&[u8]) -> Option<T>,
+        judge: &mut (impl FnMut(&[u8]) -> Option<T> + ?Sized),
     ) -> Option<T> {
         for byte in bytes {
             self.buffer.push(*byte);
@@ -181,7 +183,7 @@ impl Reader {
         whole: &impl Fn(&[u8]) -> Option<i64>,
         wire: &Wire,
         bytes: &[u8],
-        judge: &mut impl FnMut(&[u8]) -> Option<T>,
+        judge: &mut (impl FnMut(&[u8]) -> Option<T> + ?Sized),
     ) -> Option<T> {
         let least = match &wire.framing {
             Framing::Length { field, .. } => field.at + field.width(),
@@ -230,10 +232,10 @@ impl Reader {
 
     fn feed_between<T>(
         &mut self,
-        between: &Between,
+        between: Between,
         wire: &Wire,
         bytes: &[u8],
-        judge: &mut impl FnMut(&[u8]) -> Option<T>,
+        judge: &mut (impl FnMut(&[u8]) -> Option<T> + ?Sized),
     ) -> Option<T> {
         let tail = wire.checksum.as_ref().filter(|sum| sum.after_end).map_or(0, Checksum::len);
         for byte in bytes {
@@ -292,10 +294,10 @@ impl Reader {
 
     fn judge_between<T>(
         &mut self,
-        between: &Between,
+        between: Between,
         wire: &Wire,
         frame: &[u8],
-        judge: &mut impl FnMut(&[u8]) -> Option<T>,
+        judge: &mut (impl FnMut(&[u8]) -> Option<T> + ?Sized),
     ) -> Option<T> {
         let content = match &wire.checksum {
             None => Some(frame),

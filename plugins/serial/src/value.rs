@@ -133,6 +133,9 @@ impl Convert {
 
     /// The raw number that stands for a JSON value: the inverse of [`Convert::of_raw`], not rounded yet.
     pub(crate) fn to_raw(self, value: f64) -> f64 {
+        if !self.is_scaled() {
+            return value;
+        }
         tidy((value - self.offset.unwrap_or_default()) / self.scale.unwrap_or(1.0))
     }
 
@@ -159,8 +162,8 @@ impl Convert {
             return schema.into();
         }
         let ends = [least, most].map(|end| self.scaled(end.clone()).unwrap_or(Value::Null));
-        let whole =
-            ends.iter().all(|end| end.is_i64() || end.is_u64()) && self.scale.is_none_or(|s| s.abs() == 1.0);
+        let whole = ends.iter().all(|end| end.is_i64() || end.is_u64())
+            && self.scale.is_none_or(|s| (s.abs() - 1.0).abs() < f64::EPSILON);
         schema.insert("type".into(), if whole { "integer" } else { "number" }.into());
         let turned = self.scale.is_some_and(|scale| scale < 0.0);
         let [least, most] = ends;
@@ -267,7 +270,10 @@ mod tests {
     fn mistakes() {
         for (value, expected) in [
             (json!(["x"]), "`values`: must be a table"),
-            (json!({"x": "int"}), "`values.x`: \"int\" is no type; did you mean `hex`?"),
+            (
+                json!({"x": "int"}),
+                "`values.x`: \"int\" is no type; there are integer, hex, number, boolean, text",
+            ),
             (json!({"x": "intger"}), "`values.x`: \"intger\" is no type; did you mean `integer`?"),
             (json!({"x": {"scale": 0}}), "`values.x.scale`: must be a number other than 0"),
             (json!({"x": {"typ": "text"}}), "`values.x.typ`: unknown key; did you mean `type`?"),
