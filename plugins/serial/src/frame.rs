@@ -7,10 +7,11 @@ use nowd_plugin::template::{Template, param};
 use serde_json::Value;
 
 use crate::checksum::Checksum;
-use crate::framing::{Between, Framing, Wire, WrapError, literal_escape};
+use crate::framing::{Between, Framing, literal_escape};
 use crate::hex::HexTemplate;
 use crate::keys::{Mistake, Table};
 use crate::value::Values;
+use crate::wire::{Wire, WrapError};
 
 /// What may stand where a frame is expected, in words.
 const EXPECTED: &str = "a text such as \"SET $ch ON\", or { hex = \"A0 $ch:u8\" },";

@@ -7,13 +7,13 @@ use nowd_plugin::map::{MapError, MapMethod};
 use nowd_plugin::{BootInstant, Call, CallError, Completion};
 use serde_json::{Value, json};
 
-use crate::framing::Wire;
 use crate::keys::Mistake;
 use crate::map::Keys;
 use crate::pattern::Pattern;
 use crate::port::Port;
 use crate::reader::Reader;
 use crate::value::Values;
+use crate::wire::Wire;
 
 /// A method with `hears`, and what was heard for it.
 #[derive(Debug)]

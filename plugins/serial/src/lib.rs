@@ -28,6 +28,7 @@ mod port;
 mod reader;
 mod transaction;
 mod value;
+mod wire;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -35,6 +36,7 @@ use std::time::Duration;
 
 use nowd_plugin::map::MapSource;
 use nowd_plugin::{BoxFuture, Call, CallError, CancellationToken, Completion, Method, Plugin};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 pub use config::{Flow, Format, FormatError, Parity, PortConfig, Rs485};
@@ -43,7 +45,7 @@ use hears::Hearing;
 pub use load::LoadError;
 use load::{Loaded, SerialMethod, Task};
 pub use map::MOST_STEPS;
-use port::Port;
+use port::{Port, Runner};
 pub use reader::LONGEST_LINE;
 
 /// How long a port rests whose task ended by mistake.
@@ -57,6 +59,8 @@ pub struct SerialPlugin {
     ports: BTreeMap<String, Arc<Port>>,
     hearing: BTreeMap<String, Vec<Hearing>>,
     methods: BTreeMap<String, SerialMethod>,
+    /// Whether `run` has begun.
+    joined: watch::Sender<bool>,
 }
 
 impl SerialPlugin {
@@ -72,7 +76,13 @@ impl SerialPlugin {
         let none = BTreeMap::new();
         let previous = previous.map_or(&none, |previous| &previous.ports);
         let Loaded { ports: used, hearing, methods, .. } = load::load(ports, maps, previous)?;
-        Ok(Arc::new(Self { declared: ports.clone(), ports: used, hearing, methods }))
+        Ok(Arc::new(Self {
+            declared: ports.clone(),
+            ports: used,
+            hearing,
+            methods,
+            joined: watch::Sender::new(false),
+        }))
     }
 
     /// What is no mistake in the declared ports, and worth telling all the same: one sentence each.
@@ -96,8 +106,11 @@ impl Plugin for SerialPlugin {
             let mut tasks = JoinSet::new();
             for (name, port) in &self.ports {
                 let hearing = self.hearing.get(name).cloned().unwrap_or_default();
-                tasks.spawn(keep_running(Arc::clone(port), hearing, stop.clone()));
+                // Before anybody is told that it is ready: so the one before leaves the port open.
+                let runner = port.join(hearing.clone());
+                tasks.spawn(keep_running(Arc::clone(port), runner, hearing, stop.clone()));
             }
+            self.joined.send_replace(true);
             while tasks.join_next().await.is_some() {}
             stop.cancelled().await;
         })
@@ -127,6 +140,8 @@ impl Plugin for SerialPlugin {
 
     fn ready(&self) -> BoxFuture<'_, ()> {
         Box::pin(async {
+            // The sender is `self`'s own.
+            self.joined.subscribe().wait_for(|joined| *joined).await.ok();
             for port in self.ports.values() {
                 port.ready().await;
             }
@@ -140,10 +155,10 @@ fn unknown_method(call: &Call) -> Completion {
 }
 
 /// Runs a port until `stop`. A bug that ends its task costs the call that ran, and no other.
-async fn keep_running(port: Arc<Port>, hearing: Vec<Hearing>, stop: CancellationToken) {
+async fn keep_running(port: Arc<Port>, mut runner: Runner, hearing: Vec<Hearing>, stop: CancellationToken) {
     loop {
         let mut task = JoinSet::new();
-        task.spawn(Arc::clone(&port).run(hearing.clone(), stop.clone()));
+        task.spawn(Arc::clone(&port).run(runner, stop.clone()));
         let Some(Err(e)) = task.join_next().await else { return };
         tracing::error!(error = %e, "the task of {port} ended by mistake; it is opened again");
         port.failed();
@@ -151,6 +166,7 @@ async fn keep_running(port: Arc<Port>, hearing: Vec<Hearing>, stop: Cancellation
             () = stop.cancelled() => return,
             () = tokio::time::sleep(RESTART_PAUSE) => {}
         }
+        runner = port.join(hearing.clone());
     }
 }
 

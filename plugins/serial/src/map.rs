@@ -9,10 +9,10 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::frame::{FrameError, FrameTemplate};
-use crate::framing::Wire;
 use crate::keys::{Mistake, Table};
 use crate::pattern::Pattern;
 use crate::value::Values;
+use crate::wire::Wire;
 
 /// The most steps a method may have.
 pub const MOST_STEPS: usize = 8;

@@ -5,10 +5,11 @@ use serde_json::{Map, Value};
 
 use crate::checksum::Checksum;
 use crate::field::hex;
-use crate::framing::{Framing, Wire};
+use crate::framing::Framing;
 use crate::hex::HexPattern;
 use crate::keys::{Mistake, Table};
 use crate::value::Values;
+use crate::wire::Wire;
 
 /// The largest compiled pattern, in bytes.
 const LARGEST: usize = 1024 * 1024;

@@ -12,7 +12,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use self::runners::{Runner, Runners};
+pub(crate) use self::runners::Runner;
+use self::runners::Runners;
 use crate::config::PortConfig;
 use crate::hears::{Ears, Hearing};
 use crate::line::Line;
@@ -127,10 +128,14 @@ impl Port {
         }
     }
 
-    /// Opens the port and serves calls until `stop`; `hearing` listens meanwhile. Where others run it too, each has its
-    /// turn when the one before has stopped, and a call in progress is not cut; the last one closes it.
-    pub(crate) async fn run(self: Arc<Self>, hearing: Vec<Hearing>, stop: CancellationToken) {
-        let runner = Runner::join(&self, hearing);
+    /// From now on the port is run by one more, for whom `hearing` listens.
+    pub(crate) fn join(self: &Arc<Self>, hearing: Vec<Hearing>) -> Runner {
+        Runner::join(self, hearing)
+    }
+
+    /// Opens the port and serves calls until `stop`. Where others run it too, each has its turn when the one before has
+    /// stopped, and a call in progress is not cut; the last one closes it.
+    pub(crate) async fn run(self: Arc<Self>, runner: Runner, stop: CancellationToken) {
         let mut inside = tokio::select! {
             inside = self.inside.lock() => inside,
             () = stop.cancelled() => {

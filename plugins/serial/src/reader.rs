@@ -7,7 +7,8 @@
 use std::sync::Arc;
 
 use crate::checksum::Checksum;
-use crate::framing::{Between, Framing, LONGEST_FRAME, LengthField, Wire};
+use crate::framing::{Between, Framing, LONGEST_FRAME, LengthField};
+use crate::wire::Wire;
 
 /// The longest line, in bytes without its terminator; a longer one is dropped whole.
 pub const LONGEST_LINE: usize = LONGEST_FRAME;

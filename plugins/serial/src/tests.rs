@@ -12,7 +12,10 @@ use uuid::Uuid;
 use super::*;
 
 mod corpus;
+mod framings;
+mod hears;
 mod panics;
+mod reload;
 
 const MAP: &str = r#"
 [serial]

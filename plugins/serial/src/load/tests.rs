@@ -39,107 +39,94 @@ fn reads_a_map() {
     assert_eq!(methods["gate.ring"].described.lane, pulse.lane);
 }
 
+/// What is changed in the map, and the beginning of what is said about it.
+const MISTAKES: &[(&str, &str, &str)] = &[
+    ("port = \"relay\"", "port = \"rely\"", "3:8: the port \"rely\" is not declared; did you mean `relay`?"),
+    ("port = \"relay\"", "port = \"x\"", "3:8: the port \"x\" is not declared; nowd.toml has relay, rs485"),
+    ("line = \"\\r\\n\"", "lin = \"\\n\"", "4:19: `framing.lin`: unknown key; did you mean `line`?"),
+    ("line = \"\\r\\n\"", "line = '\\r\\n'", "4:20: `framing.line`: '\\r' in single quotes is 4 characters"),
+    ("framing = { line = \"\\r\\n\" }", "", "2:1: the key `framing` is missing"),
+    ("line = \"\\r\\n\"", "line = \"\"", "4:20: `framing.line`: must be 1 to 8 bytes"),
+    (
+        "line = \"\\r\\n\" }",
+        "line = \"\\r\\n\" }\nchecksum = \"XR\"",
+        "5:12: `checksum`: the checksum \"XR\" is not known; did you mean `XOR`?",
+    ),
+    (
+        "line = \"\\r\\n\" }",
+        "line = \"\\r\\n\" }\nchecksums = \"XR\"",
+        "5:1: unknown key `checksums`; did you mean `checksum`?",
+    ),
+    (
+        "\"SET $ch ON\"",
+        "\"SET $chn ON\"",
+        "7:12: `steps[0].send`: `$chn` is not declared in `params`; did you mean `$ch`?",
+    ),
+    ("\"SET $ch ON\"", "\"SET\\r\\nX\"", "7:12: `steps[0].send`: the frame holds the terminator"),
+    (
+        "\"SET $ch ON\"",
+        "{ hex = \"A0 $ch:u8 $on:u8\" }",
+        "7:20: `$on` is not declared in `params`; declare it, or",
+    ),
+    (
+        "\"SET $ch ON\"",
+        "{ hex = \"A0 $ch:text4\" }",
+        "12:22: `params.ch.type` is \"integer\", but the field `$ch:text4` takes",
+    ),
+    ("^OK (?<state>\\w+)$", "^OK\\r\\n", "7:34: `steps[0].reply`: the pattern ends in the terminator"),
+    (
+        "^OK (?<state>\\w+)$",
+        "^OK (?<state>",
+        "7:34: `steps[0].reply`: \"^OK (?<state>\" is not a regular expression: unclosed group",
+    ),
+    (
+        "^OK (?<state>\\w+)$",
+        "(\\w{1000}){1000}",
+        "7:34: `steps[0].reply`: \"(\\\\w{1000}){1000}\" is not a regular expression:",
+    ),
+    ("^ERR (?<message>.+)$", "(", "11:11: `refused`: \"(\" is not a regular expression: unclosed group"),
+    ("^ERR (?<message>.+)$", "^OK", "11:11: `refused`: is the same pattern as `reply`"),
+    ("{ wait = \"200ms\" }", "{ wait = \"200\" }", "8:12: `steps[1].wait`: \"200\" is not a duration"),
+    ("{ wait = \"200ms\" }", "{ wait = \"1m\" }", "6:9: `steps`: the steps wait for 60s in all"),
+    ("{ wait = \"200ms\" }", "{ wait = \"200ms\", send = \"A\" }", "8:3: `steps[1]`: must be { send"),
+    ("{ wait = \"200ms\" }", "{ }", "8:3: `steps[1]`: must be { send"),
+    (
+        "{ wait = \"200ms\" }",
+        "{ wiat = \"200ms\" }",
+        "8:12: `steps[1].wiat`: unknown key; did you mean `wait`?",
+    ),
+    ("  { send = \"SET $ch OFF\", reply = '^OK' },\n", "", "8:3: `steps[1]`: the last step is a `wait`"),
+    ("steps = [", "send = \"A\"\nsteps = [", "7:9: `steps`: a method has `send` or `steps`, not both"),
+    ("steps = [", "reply = \"A\"\nsteps = [", "6:9: `reply`: stands beside `steps`"),
+    ("send = \"RING\"", "", "13:10: the method sends nothing; add `send`, `steps` or `hears`"),
+    ("send = \"RING\"", "steps = []", "14:9: `steps`: has 0 steps; 1 to 8 are allowed"),
+    ("send = \"RING\"", "send = 'RING\\r\\n'", "14:8: `send`: '\\r' in single quotes is 8 characters"),
+    ("send = \"RING\"", "send = \"RING\"\nfailed = 'x'", "15:10: `failed`: is never looked at"),
+    ("send = \"RING\"", "send = \"RING\"\nrepyl = 'x'", "15:1: unknown key `repyl`; did you mean `reply`?"),
+    (
+        "send = \"RING\"",
+        "send = \"RING\"\nvalues.x = \"integer\"",
+        "15:12: `values.x`: no reply names a part so",
+    ),
+    ("send = \"RING\"", "hears = '^X'\nreply = 'x'", "15:9: `reply`: stands beside `hears`"),
+    ("send = \"RING\"", "hears = '^X'\npoll = \"1s\"", "15:8: `poll`: reads something every so often"),
+    ("send = \"RING\"", "hears = '^X'\nparams.x = true", "15:1: `params`: `hears` takes no parameters"),
+    (
+        "send = \"RING\"",
+        "hears = '^X'\nvalues.x = \"integer\"",
+        "15:12: `values.x`: no reply names a part so",
+    ),
+    (
+        "[methods.\"gate.ring\"]",
+        "[lane]\nconcurrency = 2\n[methods.\"gate.ring\"]",
+        "2:2: `lane.concurrency` of a serial map is 1",
+    ),
+];
+
 #[test]
 fn mistakes_name_file_and_line() {
     let mut wrong = Vec::new();
-    for (from, to, expected) in [
-        (
-            "port = \"relay\"",
-            "port = \"rely\"",
-            "3:8: the port \"rely\" is not declared; did you mean `relay`?",
-        ),
-        (
-            "port = \"relay\"",
-            "port = \"x\"",
-            "3:8: the port \"x\" is not declared; nowd.toml has relay, rs485",
-        ),
-        ("line = \"\\r\\n\"", "lin = \"\\n\"", "4:19: `framing.lin`: unknown key; did you mean `line`?"),
-        (
-            "line = \"\\r\\n\"",
-            "line = '\\r\\n'",
-            "4:20: `framing.line`: '\\r' in single quotes is 4 characters",
-        ),
-        ("framing = { line = \"\\r\\n\" }", "", "2:1: the key `framing` is missing"),
-        ("line = \"\\r\\n\"", "line = \"\"", "4:20: `framing.line`: must be 1 to 8 bytes"),
-        (
-            "line = \"\\r\\n\" }",
-            "line = \"\\r\\n\" }\nchecksum = \"XR\"",
-            "5:12: `checksum`: the checksum \"XR\" is not known; did you mean `XOR`?",
-        ),
-        (
-            "line = \"\\r\\n\" }",
-            "line = \"\\r\\n\" }\nchecksums = \"XR\"",
-            "5:1: unknown key `checksums`; did you mean `checksum`?",
-        ),
-        (
-            "\"SET $ch ON\"",
-            "\"SET $chn ON\"",
-            "7:12: `steps[0].send`: `$chn` is not declared in `params`; did you mean `$ch`?",
-        ),
-        ("\"SET $ch ON\"", "\"SET\\r\\nX\"", "7:12: `steps[0].send`: the frame holds the terminator"),
-        (
-            "\"SET $ch ON\"",
-            "{ hex = \"A0 $ch:u8 $on:u8\" }",
-            "7:20: `$on` is not declared in `params`; declare it, or",
-        ),
-        (
-            "\"SET $ch ON\"",
-            "{ hex = \"A0 $ch:text4\" }",
-            "12:22: `params.ch.type` is \"integer\", but the field `$ch:text4` takes",
-        ),
-        ("^OK (?<state>\\w+)$", "^OK\\r\\n", "7:34: `steps[0].reply`: the pattern ends in the terminator"),
-        (
-            "^OK (?<state>\\w+)$",
-            "^OK (?<state>",
-            "7:34: `steps[0].reply`: \"^OK (?<state>\" is not a regular expression: unclosed group",
-        ),
-        (
-            "^OK (?<state>\\w+)$",
-            "(\\w{1000}){1000}",
-            "7:34: `steps[0].reply`: \"(\\\\w{1000}){1000}\" is not a regular expression:",
-        ),
-        ("^ERR (?<message>.+)$", "(", "11:11: `refused`: \"(\" is not a regular expression: unclosed group"),
-        ("^ERR (?<message>.+)$", "^OK", "11:11: `refused`: is the same pattern as `reply`"),
-        ("{ wait = \"200ms\" }", "{ wait = \"200\" }", "8:12: `steps[1].wait`: \"200\" is not a duration"),
-        ("{ wait = \"200ms\" }", "{ wait = \"1m\" }", "6:9: `steps`: the steps wait for 60s in all"),
-        ("{ wait = \"200ms\" }", "{ wait = \"200ms\", send = \"A\" }", "8:3: `steps[1]`: must be { send"),
-        ("{ wait = \"200ms\" }", "{ }", "8:3: `steps[1]`: must be { send"),
-        (
-            "{ wait = \"200ms\" }",
-            "{ wiat = \"200ms\" }",
-            "8:12: `steps[1].wiat`: unknown key; did you mean `wait`?",
-        ),
-        ("  { send = \"SET $ch OFF\", reply = '^OK' },\n", "", "8:3: `steps[1]`: the last step is a `wait`"),
-        ("steps = [", "send = \"A\"\nsteps = [", "7:9: `steps`: a method has `send` or `steps`, not both"),
-        ("steps = [", "reply = \"A\"\nsteps = [", "6:9: `reply`: stands beside `steps`"),
-        ("send = \"RING\"", "", "13:10: the method sends nothing; add `send`, `steps` or `hears`"),
-        ("send = \"RING\"", "steps = []", "14:9: `steps`: has 0 steps; 1 to 8 are allowed"),
-        ("send = \"RING\"", "send = 'RING\\r\\n'", "14:8: `send`: '\\r' in single quotes is 8 characters"),
-        ("send = \"RING\"", "send = \"RING\"\nfailed = 'x'", "15:10: `failed`: is never looked at"),
-        (
-            "send = \"RING\"",
-            "send = \"RING\"\nrepyl = 'x'",
-            "15:1: unknown key `repyl`; did you mean `reply`?",
-        ),
-        (
-            "send = \"RING\"",
-            "send = \"RING\"\nvalues.x = \"integer\"",
-            "15:12: `values.x`: no reply names a part so",
-        ),
-        ("send = \"RING\"", "hears = '^X'\nreply = 'x'", "15:9: `reply`: stands beside `hears`"),
-        ("send = \"RING\"", "hears = '^X'\npoll = \"1s\"", "15:8: `poll`: reads something every so often"),
-        ("send = \"RING\"", "hears = '^X'\nparams.x = true", "15:1: `params`: `hears` takes no parameters"),
-        (
-            "send = \"RING\"",
-            "hears = '^X'\nvalues.x = \"integer\"",
-            "15:12: `values.x`: no reply names a part so",
-        ),
-        (
-            "[methods.\"gate.ring\"]",
-            "[lane]\nconcurrency = 2\n[methods.\"gate.ring\"]",
-            "2:2: `lane.concurrency` of a serial map is 1",
-        ),
-    ] {
+    for (from, to, expected) in MISTAKES {
         assert!(GOOD.contains(from), "{from}");
         let message = check(&GOOD.replace(from, to)).unwrap_err();
         if !message.starts_with(&format!("methods.d/relay.toml:{expected}")) {

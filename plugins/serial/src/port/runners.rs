@@ -24,7 +24,8 @@ impl Runners {
 }
 
 /// One that runs a port, until it leaves or is dropped.
-pub(super) struct Runner {
+#[derive(Debug)]
+pub(crate) struct Runner {
     port: Arc<Port>,
     hearing: Vec<Hearing>,
     ends: CancellationToken,
