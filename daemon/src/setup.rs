@@ -96,7 +96,7 @@ fn load(files: &ConfigFiles, extra: &[Arc<dyn Plugin>]) -> Result<Plugins, Setup
     let mut of_maps: Vec<Arc<dyn Plugin>> = Vec::new();
     let of = |backend| maps.get(backend).map(Vec::as_slice).unwrap_or_default();
     // Ports are checked even if no map uses one: a mistake in them is a mistake.
-    let serial = SerialPlugin::load(&files.config.ports, of("serial"))?;
+    let serial = SerialPlugin::load(&files.config.ports, of("serial"), None)?;
     if !of("serial").is_empty() {
         of_maps.push(serial);
     }

@@ -14,6 +14,7 @@ mod crates;
 mod life;
 mod lockout;
 mod methods;
+mod mistakes;
 mod polling;
 mod presence;
 mod probe;
