@@ -89,6 +89,12 @@ async fn a_reload_in_mid_call() {
     bed.map("slow", SLOW);
     reload(&gateway, 2).await;
     assert_eq!(in_the_end(&cloud, "gone", "1").await, "ok executed 1");
+    assert_eq!(
+        words(&cloud.invoke(request("alarm.arm", r#"{"zone":3}"#)).await),
+        r#"ok executed {"state":"armed"}"#
+    );
+    let opened = gateway.lines().iter().filter(|line| line.contains("the port is open")).count();
+    assert_eq!(opened, 1, "it was handed on open");
 }
 
 #[tokio::test]
