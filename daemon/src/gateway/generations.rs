@@ -164,3 +164,6 @@ async fn keep_running(plugin: Arc<dyn Plugin>, stop: CancellationToken) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -72,7 +72,7 @@ impl Reloads {
     /// Nothing is read any more, and what is under way is forgotten.
     pub(super) fn end(&mut self) {
         self.asked = None;
-        self.work.abort_all();
+        self.work = JoinSet::new();
     }
 
     /// The next step: `ports` is who holds the serial ports now. For ever where nobody asks. May be dropped while waiting.
