@@ -42,6 +42,7 @@ fn fake(methods: &[(&str, &str)]) -> Arc<Fake> {
         name: (*name).into(),
         description: (*description).into(),
         origin: "here".into(),
+        place: None,
         lane: Lane::exclusive("lane"),
         policy: Policy::default(),
         params: None,
