@@ -42,7 +42,7 @@ impl Bus {
                         Err(e) => {
                             let why = self.reason(&e);
                             if failures == 0 {
-                                tracing::warn!("cannot connect to {}: {why} (trying on)", self.address.full());
+                                tracing::warn!("cannot connect to {}; trying on: {why}", self.address.full());
                             } else {
                                 tracing::debug!("cannot connect to {}: {why}", self.address.full());
                             }
