@@ -26,7 +26,7 @@ pub(crate) fn check(data: &[u8]) {
         Err(e) => return check_place(text, &e),
     };
     let ports = BTreeMap::from([("relay".to_owned(), PortConfig::new("/dev/ttyUSB0"))]);
-    match SerialPlugin::load(&ports, &maps) {
+    match SerialPlugin::load(&ports, &maps, None) {
         Ok(plugin) => check_plugin(backend, "serial", plugin),
         Err(e) => check_place(text, &e),
     }
