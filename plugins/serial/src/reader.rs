@@ -112,7 +112,7 @@ impl Reader {
     }
 
     /// How many bytes it holds.
-    #[cfg(test)]
+    #[cfg_attr(not(test), allow(dead_code, reason = "for tests and fuzz targets"))]
     pub(crate) fn held(&self) -> usize {
         self.buffer.len()
     }

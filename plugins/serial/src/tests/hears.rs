@@ -36,10 +36,7 @@ async fn heard(rig: &Rig, method: &str, wanted: impl Fn(&Completion) -> bool) ->
 }
 
 fn value(completion: &Completion) -> Option<&Value> {
-    match completion {
-        Completion::Ok(response) => response.get("value"),
-        _ => None,
-    }
+    if let Completion::Ok(response) = completion { response.get("value") } else { None }
 }
 
 #[tokio::test]
@@ -67,9 +64,9 @@ async fn the_last_frame_of_each_kind_is_told_with_its_age() {
         value(&first).unwrap(),
         &json!({"time": "123519", "lat": 4807.038, "ns": "N", "lon": 1131.0, "ew": "E", "fix": 1})
     );
-    let age = |completion: &Completion| match completion {
-        Completion::Ok(response) => response["age_ms"].as_u64().unwrap(),
-        other => panic!("{other:?}"),
+    let age = |completion: &Completion| {
+        let Completion::Ok(response) = completion else { panic!("{completion:?}") };
+        response["age_ms"].as_u64().unwrap()
     };
     let older = heard(&rig, "position", |c| age(c) > age(&first) + 20).await;
     assert_eq!(value(&older), value(&first));
