@@ -190,3 +190,15 @@ fn maps_share_a_port_and_its_lane() {
         "{differ}"
     );
 }
+
+#[test]
+fn ready_made_maps_are_read() {
+    let declared = ports(&[("board", "/dev/a"), ("panel", "/dev/b"), ("gnss", "/dev/c"), ("relay", "/dev/d")]);
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../maps");
+    for name in ["arduino-lines", "demo-alarm", "nmea", "usb-relay"] {
+        let text = std::fs::read_to_string(format!("{folder}/{name}.toml")).unwrap();
+        let map = MapSource { file: name.into(), text };
+        let loaded = load(&declared, &[map], &BTreeMap::new());
+        assert!(loaded.is_ok(), "{name}: {loaded:?}");
+    }
+}
