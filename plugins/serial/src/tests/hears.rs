@@ -90,3 +90,26 @@ async fn the_last_frame_of_each_kind_is_told_with_its_age() {
             .await;
     assert_eq!(value(&old).unwrap()["fix"], 2);
 }
+
+#[tokio::test]
+async fn a_silence_begins_a_frame_anew() {
+    let map = "[serial]\nport = \"gps\"\nframing = { fixed = 3 }\n[methods.button]\n\
+               hears = { hex = \"06 $n:u8 07\" }\n[methods.ring]\nsend = { hex = \"01 02 03\" }";
+    let mut device = Device::new();
+    let mut rig = Rig::load(&[("gps", PortConfig::new(device.path()))], &[map]);
+    rig.run();
+    rig.wait_open("ring").await;
+    let bound = Deadline::after(LONG);
+    loop {
+        device.master.write_all(&[9]).await.unwrap();
+        // Longer than the pause in a frame; a machine that stands still may make one of both.
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        device.master.write_all(&[6, 5, 7]).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let completion = rig.call("button", Value::Null, LONG).await;
+        if value(&completion) == Some(&json!({"n": 5})) {
+            break;
+        }
+        assert!(bound.check().is_ok(), "{completion:?}");
+    }
+}
