@@ -25,3 +25,16 @@ fn frames_of_all_kinds() {
 fn bytes_and_fields() {
     replay::replay(CORPUS, "hex", hex::check);
 }
+
+proptest::proptest! {
+    /// A little of what the fuzz targets do, on every run of the tests.
+    #[test]
+    fn any_bytes(mut data in proptest::collection::vec(proptest::prop_oneof![
+        proptest::prelude::any::<u8>(), proptest::prelude::Just(2), proptest::prelude::Just(3), proptest::prelude::Just(0xc0),
+        proptest::prelude::Just(0), proptest::prelude::Just(0x10), proptest::prelude::Just(b'\n'),
+    ], 0..300)) {
+        frames::check(&data);
+        data.splice(0..0, *b"A0 $a:u8 $b:i16le $c:bcd2 $d:text3 $e:f32be $f:bytes\n{\"a\": \"boolean\", \"b\": {\"scale\": 0.1}}\n\xa0");
+        hex::check(&data);
+    }
+}

@@ -222,35 +222,3 @@ async fn what_would_be_written_is_told() {
     let wrong = rig.plugin.preview(&call("m", json!({"ch": "\u{3}", "level": 1}), LONG)).unwrap_err();
     assert!(matches!(wrong, Completion::InvalidRequest(_)), "{wrong:?}");
 }
-
-#[tokio::test]
-async fn any_speed_is_set() {
-    let mut device = Device::new();
-    let config = PortConfig { baud: 12_345, ..PortConfig::new(device.path()) };
-    let rig = Rig::start(config).await;
-    assert_eq!(device.slave.baud_rate().unwrap(), 12_345);
-    rig.works(&mut device).await;
-}
-
-#[tokio::test]
-async fn the_gap_between_frames_is_kept() {
-    let mut device = Device::new();
-    let gap = Duration::from_millis(60);
-    let rig = Rig::start(PortConfig { gap: Some(gap), ..PortConfig::new(device.path()) }).await;
-    let mut last = None;
-    for _ in 0..4 {
-        let (completion, answered) = tokio::join!(rig.call("state", json!({"ch": "1"}), LONG), async {
-            device.expect("STATE 1\r\n").await;
-            let heard = nowd_plugin::BootInstant::now();
-            if let Some(last) = last {
-                assert!(heard.saturating_since(last) >= gap, "{:?}", heard.saturating_since(last));
-            }
-            // Before the answer is written: the line is silent since then at the earliest.
-            let answered = nowd_plugin::BootInstant::now();
-            device.say("OK fine\r\n").await;
-            answered
-        });
-        assert!(matches!(completion, Completion::Ok(_)), "{completion:?}");
-        last = Some(answered);
-    }
-}
