@@ -216,7 +216,13 @@ impl<P: Clone + Default> Core<P> {
             return Err(Refusal::new(Status::UnknownMethod, format!("there is no method {name:?}")));
         };
         if method.internal || !self.may_call(method, request) {
-            return Err(Refusal::new(Status::Forbidden, format!("this caller may not use {name:?}")));
+            let client = request.topic.client.as_str();
+            let caller =
+                request.caller.as_deref().map_or_else(String::new, |caller| format!(" or {caller:?}"));
+            let message = format!(
+                "this caller may not use {name:?}: its `allow`, or `[access] default` where it has none, has no pattern for {client:?}{caller}"
+            );
+            return Err(Refusal::new(Status::Forbidden, message));
         }
         Ok(method)
     }
