@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::frame::LONGEST_FRAME;
-use crate::map::{Backend, Frame, Keys, SerialMap, Verdict};
+use crate::map::{Frame, Keys, SerialMap, SerialTable, Verdict};
 use crate::reader::{LONGEST_LINE, LineReader};
 
 /// What ends a line; one of them is not found by looking at single bytes.
@@ -60,7 +60,8 @@ fn map(terminator: &str) -> SerialMap {
          reply = '^OK( (?<state>\\w+))?( (?<rest>.*))?$'\nrefused = '^NO (?<message>.+)$'\n\
          failed = '^ERR (?<code>\\d+)'\nparams.x = true\n"
     );
-    let file: MapFile<Backend, Keys> = MapFile::parse(&MapSource { file: "m.toml".into(), text }).unwrap();
+    let file: MapFile<SerialTable, Keys> =
+        MapFile::parse(&MapSource { file: "m.toml".into(), text }).unwrap();
     assert!(file.backend.framing.mistake().is_none());
     SerialMap::new(file.methods.first().unwrap(), &file.backend.framing).unwrap()
 }

@@ -8,10 +8,12 @@
 //! that could end the frame.
 
 mod config;
+mod exchange;
 mod frame;
 mod line;
 mod load;
 mod map;
+mod modbus;
 mod port;
 mod reader;
 mod transaction;
@@ -27,7 +29,7 @@ use tokio::task::JoinSet;
 pub use config::{Flow, Format, FormatError, Parity, PortConfig};
 pub use frame::LONGEST_FRAME;
 pub use load::LoadError;
-use load::SerialMethod;
+use load::{Loaded, SerialMethod};
 pub use map::MOST_STEPS;
 use port::Port;
 pub use reader::LONGEST_LINE;
@@ -47,8 +49,20 @@ impl SerialPlugin {
     ///
     /// A port that no map uses is checked, but never opened.
     pub fn load(ports: &BTreeMap<String, PortConfig>, maps: &[MapSource]) -> Result<Arc<Self>, LoadError> {
-        let (ports, methods) = load::load(ports, maps)?;
+        let Loaded { ports, methods, .. } = load::load(ports, maps)?;
         Ok(Arc::new(Self { ports, methods }))
+    }
+
+    /// What `method` sends and what answers mean: a few lines for people, with placeholders left in.
+    #[must_use]
+    pub fn explain(&self, method: &str) -> Vec<String> {
+        self.methods.get(method).map(|method| method.action.explain()).unwrap_or_default()
+    }
+
+    /// What exactly would be written for `call`, in lines for people. Writes nothing and opens nothing.
+    pub fn preview(&self, call: &Call) -> Result<Vec<String>, Completion> {
+        let method = self.methods.get(&call.method).ok_or_else(|| unknown_method(call))?;
+        method.action.preview(call).map_err(Completion::InvalidRequest)
     }
 }
 
@@ -75,15 +89,19 @@ impl Plugin for SerialPlugin {
     fn invoke<'a>(&'a self, call: &'a Call) -> BoxFuture<'a, Completion> {
         Box::pin(async move {
             let Some(method) = self.methods.get(&call.method) else {
-                let message = format!("the serial plugin has no method {:?}", call.method);
-                return Completion::Unavailable(CallError::new("no_such_method", message));
+                return unknown_method(call);
             };
-            match method.map.frames(call) {
-                Ok(frames) => method.port.invoke(call, &method.map, frames).await,
-                Err(e) => Completion::InvalidRequest(CallError::new("invalid_request", e.to_string())),
+            match method.action.work(call) {
+                Ok(work) => method.port.invoke(call, work).await,
+                Err(e) => Completion::InvalidRequest(e),
             }
         })
     }
+}
+
+fn unknown_method(call: &Call) -> Completion {
+    let message = format!("the serial plugin has no method {:?}", call.method);
+    Completion::Unavailable(CallError::new("no_such_method", message))
 }
 
 /// Runs a port until `stop`. A bug that ends its task costs the call that ran, and no other.

@@ -23,7 +23,7 @@ const LONGEST_MESSAGE: usize = 200;
 /// `[serial]`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Backend {
+pub(crate) struct SerialTable {
     pub(crate) port: String,
     pub(crate) framing: Framing,
 }

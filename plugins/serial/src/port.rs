@@ -13,8 +13,7 @@ use tokio::time::sleep;
 
 use crate::config::PortConfig;
 use crate::line::Line;
-use crate::map::{Frame, SerialMap};
-use crate::transaction::Transaction;
+use crate::transaction::{Transaction, Work};
 
 /// How long to wait before the port is opened again: at first, and at most.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -48,12 +47,12 @@ impl Port {
     }
 
     /// Runs one call; ends when the port is free again.
-    pub(crate) async fn invoke(&self, call: &Call, map: &Arc<SerialMap>, frames: Vec<Frame>) -> Completion {
+    pub(crate) async fn invoke(&self, call: &Call, work: Work) -> Completion {
         if let Some(unavailable) = self.unavailable() {
             return unavailable;
         }
         let (done, ended) = oneshot::channel();
-        let transaction = Transaction { call: call.clone(), map: Arc::clone(map), frames, done };
+        let transaction = Transaction { call: call.clone(), work, done };
         tokio::select! {
             biased;
             permit = self.sender.reserve() => match permit {

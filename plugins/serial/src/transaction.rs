@@ -1,183 +1,77 @@
-//! One call on an open line: its steps in order, and what is known when they end. Writes nothing twice.
+//! One call on its way to a port's task, and what all kinds of calls have in common there. Knows no frames.
 
 use std::io;
-use std::sync::Arc;
 
 use nowd_plugin::{Call, CallError, CancellationToken, Completion, Outcome};
-use regex::Regex;
-use serde_json::{Map, Value};
 use tokio::sync::oneshot;
 
+use crate::exchange::Exchange;
 use crate::line::{GiveUp, Interrupt, Line};
-use crate::map::{Frame, SerialMap, Verdict};
+use crate::modbus;
 use crate::port::Port;
-use crate::reader::LineReader;
 
 /// A call on its way to the port's task.
 #[derive(Debug)]
 pub(crate) struct Transaction {
     pub(crate) call: Call,
-    pub(crate) map: Arc<SerialMap>,
-    pub(crate) frames: Vec<Frame>,
+    pub(crate) work: Work,
     pub(crate) done: oneshot::Sender<Completion>,
 }
 
-/// How far a call has come.
-struct Progress {
-    /// The kernel took at least one byte.
-    written: bool,
-    /// How many frames have been written and, where they have a reply, confirmed.
-    sent: usize,
-    /// Whether every frame so far was confirmed.
-    confirmed: bool,
-    captures: Map<String, Value>,
-    /// The reply that is waited for, and whether it is the last.
-    waiting: Option<(Regex, bool)>,
-    reader: LineReader,
+/// What is done for a call once it has the line.
+#[derive(Debug)]
+pub(crate) enum Work {
+    /// `[serial]`.
+    Frames(Exchange),
+    /// `[modbus]`.
+    Modbus(modbus::Exchange),
+}
+
+/// An open line, lent to one call.
+#[derive(Debug)]
+pub(crate) struct Session<'a> {
+    pub(crate) port: &'a Port,
+    pub(crate) line: &'a mut Line,
+    pub(crate) call: &'a Call,
+    /// To be given to everything that waits or writes; its `stop` to [`Line::settle`].
+    pub(crate) give_up: &'a GiveUp,
 }
 
 impl Transaction {
     /// Runs the call, tells its completion when the line is free again, and says so if the device is gone.
     pub(crate) async fn run(self, port: &Port, line: &mut Line, stop: &CancellationToken) -> io::Result<()> {
-        let give_up = GiveUp {
-            deadline: self.call.deadline,
-            cancelled: self.call.cancelled.clone(),
-            stop: stop.clone(),
-        };
-        let mut progress = Progress {
-            written: false,
-            sent: 0,
-            confirmed: true,
-            captures: Map::new(),
-            waiting: None,
-            reader: LineReader::new(self.map.terminator.as_bytes()),
-        };
-        let ended = self.steps(port, line, &give_up, &mut progress).await;
-        let (completion, line) = match ended {
-            Ok(completion) => (completion, Ok(())),
-            Err(interrupt) => self.interrupted(port, line, stop, progress, interrupt).await,
+        let call = &self.call;
+        let give_up =
+            GiveUp { deadline: call.deadline, cancelled: call.cancelled.clone(), stop: stop.clone() };
+        let session = Session { port, line, call, give_up: &give_up };
+        let (completion, line) = match self.work {
+            Work::Frames(exchange) => exchange.run(session).await,
+            Work::Modbus(exchange) => exchange.run(session).await,
         };
         self.done.send(completion).ok();
         line
     }
-
-    async fn steps(
-        &self,
-        port: &Port,
-        line: &mut Line,
-        give_up: &GiveUp,
-        progress: &mut Progress,
-    ) -> Result<Completion, Interrupt> {
-        for (index, frame) in self.frames.iter().enumerate() {
-            let (bytes, reply) = match frame {
-                Frame::Send { bytes, reply } => (bytes, reply),
-                Frame::Wait(wait) => {
-                    line.listen(give_up, Some(*wait), |_| None::<()>).await?;
-                    continue;
-                }
-            };
-            if let Some(gap) = port.config.gap {
-                line.wait_gap(gap, give_up).await?;
-            }
-            line.discard_input()?;
-            line.write(bytes, give_up, &mut progress.written).await?;
-            if let Some(reply) = reply {
-                progress.reader.reset();
-                progress.waiting = Some((reply.clone(), index + 1 == self.frames.len()));
-                let reader = &mut progress.reader;
-                let verdict = line.listen(give_up, None, |chunk| self.hear(reply, reader, chunk)).await?;
-                progress.waiting = None;
-                if let Some(completion) = verdict.and_then(|verdict| progress.take(verdict)) {
-                    return Ok(completion);
-                }
-            } else {
-                line.wait_sent(give_up).await?;
-                progress.confirmed = false;
-            }
-            progress.sent += 1;
-        }
-        Ok(progress.finished())
-    }
-
-    fn hear(&self, reply: &Regex, reader: &mut LineReader, chunk: &[u8]) -> Option<Verdict> {
-        reader.feed(chunk, &mut |line| {
-            let verdict = self.map.judge(reply, line);
-            if verdict.is_none() {
-                tracing::debug!(id = %self.call.id, line = %line.escape_ascii(), "a line that is no answer");
-            }
-            verdict
-        })
-    }
-
-    /// What is known of a call that could not be finished; waits until the line is free.
-    async fn interrupted(
-        &self,
-        port: &Port,
-        line: &mut Line,
-        stop: &CancellationToken,
-        mut progress: Progress,
-        interrupt: Interrupt,
-    ) -> (Completion, io::Result<()>) {
-        let (code, why) = match interrupt {
-            Interrupt::Gone(gone) if progress.written => {
-                let message = format!("{port} went in mid-call: {gone}");
-                let error = CallError::new("port_gone", message);
-                return (Completion::Failed { outcome: Outcome::Unknown, error }, Err(gone));
-            }
-            Interrupt::Gone(gone) => return (port.gone_because(&gone.to_string()), Err(gone)),
-            Interrupt::Late(expired) if !progress.written => return (expired.into(), Ok(())),
-            Interrupt::Cancelled if !progress.written => return (port.cancelled(), Ok(())),
-            Interrupt::Late(_) => ("timeout", "the deadline passed"),
-            Interrupt::Cancelled => ("cancelled", "the call was cancelled"),
-        };
-        let waiting = progress.waiting.take();
-        let reader = &mut progress.reader;
-        let settled = line.settle(port.config.silence(), stop, |chunk| {
-            let (reply, _) = waiting.as_ref()?;
-            self.hear(reply, reader, chunk)
-        });
-        let (late, line) = match settled.await {
-            Ok(late) => (late, Ok(())),
-            Err(gone) => (None, Err(gone)),
-        };
-        let all = self.frames.iter().filter(|frame| matches!(frame, Frame::Send { .. })).count();
-        let sent = progress.sent;
-        let message = match &waiting {
-            Some(_) => format!("{why} before {port} answered frame {} of {all}", sent + 1),
-            None => format!("{why} with {sent} of {all} frames done at {port}"),
-        };
-        // A late answer is still the truth about the device, unless frames after it were never sent.
-        let last = waiting.is_some_and(|(_, last)| last);
-        let late = match late {
-            Some(Verdict::Reply(_)) if !last => None,
-            Some(verdict) => Some(progress.take(verdict).unwrap_or_else(|| progress.finished())),
-            None => None,
-        };
-        let completion = late.unwrap_or_else(|| Completion::Timeout(CallError::new(code, message)));
-        (completion, line)
-    }
 }
 
-impl Progress {
-    /// Takes what the device said; gives the completion if the call ends with it.
-    fn take(&mut self, verdict: Verdict) -> Option<Completion> {
-        match verdict {
-            Verdict::Reply(captures) => {
-                self.captures.extend(captures);
-                None
+impl Session<'_> {
+    /// What an interruption means. `Err`: that is all, with what is known and whether the device is gone. `Ok`: something
+    /// was written and the device is still there, so the line must settle; a code and the reason, in words.
+    pub(crate) fn cut(
+        &self,
+        interrupt: Interrupt,
+        written: bool,
+    ) -> Result<(&'static str, &'static str), (Completion, io::Result<()>)> {
+        let port = self.port;
+        match interrupt {
+            Interrupt::Gone(gone) if written => {
+                let error = CallError::new("port_gone", format!("{port} went in mid-call: {gone}"));
+                Err((Completion::Failed { outcome: Outcome::Unknown, error }, Err(gone)))
             }
-            // It refused this step, but an earlier one was done.
-            Verdict::Refused(error) if self.sent > 0 => {
-                Some(Completion::Failed { outcome: Outcome::Unknown, error })
-            }
-            Verdict::Refused(error) => Some(Completion::Refused(error)),
-            Verdict::Failed(error) => Some(Completion::Failed { outcome: Outcome::Unknown, error }),
+            Interrupt::Gone(gone) => Err((port.gone_because(&gone.to_string()), Err(gone))),
+            Interrupt::Late(expired) if !written => Err((expired.into(), Ok(()))),
+            Interrupt::Cancelled if !written => Err((port.cancelled(), Ok(()))),
+            Interrupt::Late(_) => Ok(("timeout", "the deadline passed")),
+            Interrupt::Cancelled => Ok(("cancelled", "the call was cancelled")),
         }
-    }
-
-    fn finished(&mut self) -> Completion {
-        let captures = std::mem::take(&mut self.captures);
-        let response = if captures.is_empty() { Value::Null } else { Value::Object(captures) };
-        if self.confirmed { Completion::Ok(response) } else { Completion::Sent(response) }
     }
 }

@@ -29,7 +29,7 @@ fn check(text: &str) -> Result<Loaded, String> {
 
 #[test]
 fn reads_a_map() {
-    let (ports, methods) = check(GOOD).unwrap();
+    let Loaded { ports, methods, .. } = check(GOOD).unwrap();
     assert_eq!(ports.keys().collect::<Vec<_>>(), ["relay"], "an unused port is not opened");
     let pulse = &methods["gate.pulse"].described;
     assert_eq!((pulse.lane.name.as_str(), pulse.lane.concurrency.get()), ("port:relay", 1));
@@ -121,7 +121,8 @@ fn maps_share_a_port_and_its_lane() {
     let source = |file: &str, text: &str| MapSource { file: file.into(), text: text.into() };
     let ports = ports(&[("relay", "/dev/a")]);
     let other = GOOD.replace("gate.", "door.");
-    let (used, methods) = load(&ports, &[source("a.toml", GOOD), source("b.toml", &other)]).unwrap();
+    let Loaded { ports: used, methods, .. } =
+        load(&ports, &[source("a.toml", GOOD), source("b.toml", &other)]).unwrap();
     assert_eq!((used.len(), methods.len()), (1, 4));
     let twice = load(&ports, &[source("a.toml", GOOD), source("b.toml", GOOD)]).unwrap_err().to_string();
     assert!(
