@@ -11,7 +11,7 @@ use nowd_core::{Compat, Lane, Limits, Method, Pattern, Settings};
 use nowd_link::{DatePolicy, Tls, TlsError, TlsFiles};
 use nowd_plugin::Plugin;
 use nowd_plugin::host::{Registry, RegistryError};
-use nowd_plugin::map::{MapError, MapOrigin, MapSource, backend_of};
+use nowd_plugin::map::{MapError, MapSource, backend_of};
 use nowd_plugin_dbus::DbusPlugin;
 use nowd_plugin_serial::SerialPlugin;
 use nowd_plugin_simulator::SimulatorPlugin;
@@ -20,6 +20,9 @@ use uuid::Uuid;
 
 use crate::clock::WallClock;
 use crate::config::{Config, ConfigError, ConfigFiles, LinkConfig};
+
+/// What maps can be for.
+const BACKENDS: &[&str] = &["dbus", "serial", "simulator"];
 
 /// MQTT over TLS.
 const MQTTS_PORT: u16 = 8_883;
@@ -68,16 +71,9 @@ pub(crate) fn plugins(
     files: &ConfigFiles,
     extra: Vec<Arc<dyn Plugin>>,
 ) -> Result<(Vec<Arc<dyn Plugin>>, Registry), SetupError> {
-    let mut maps: BTreeMap<String, Vec<MapSource>> = BTreeMap::new();
+    let mut maps: BTreeMap<&str, Vec<MapSource>> = BTreeMap::new();
     for map in &files.maps {
-        let backend = backend_of(map)?;
-        if !matches!(backend.as_str(), "dbus" | "serial" | "simulator") {
-            let message = match backend.as_str() {
-                "modbus" => "[modbus] is not supported by this version".to_owned(),
-                _ => format!("[{backend}] is no backend; there are [dbus], [serial] and [simulator]"),
-            };
-            return Err(MapError { origin: MapOrigin { file: map.file.clone(), line: 1 }, message }.into());
-        }
+        let backend = backend_of(map, BACKENDS)?;
         maps.entry(backend).or_default().push(map.clone());
     }
     let mut plugins = extra;

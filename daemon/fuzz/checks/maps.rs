@@ -19,21 +19,21 @@ pub(crate) fn check(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let map = MapSource { file: "m.toml".into(), text: text.into() };
     let maps = [map.clone()];
-    let backend = match backend_of(&map) {
+    let backend = match backend_of(&map, &["dbus", "serial", "simulator"]) {
         Ok(backend) => backend,
         Err(e) => return check_place(text, &e),
     };
     let ports = BTreeMap::from([("relay".to_owned(), PortConfig::new("/dev/ttyUSB0"))]);
     match SerialPlugin::load(&ports, &maps) {
-        Ok(plugin) => check_plugin(&backend, "serial", plugin),
+        Ok(plugin) => check_plugin(backend, "serial", plugin),
         Err(e) => check_place(text, &e),
     }
     match DbusPlugin::load(&maps) {
-        Ok(plugin) => check_plugin(&backend, "dbus", plugin),
+        Ok(plugin) => check_plugin(backend, "dbus", plugin),
         Err(e) => check_place(text, &e),
     }
     match SimulatorPlugin::load(&maps) {
-        Ok(plugin) => check_plugin(&backend, "simulator", plugin),
+        Ok(plugin) => check_plugin(backend, "simulator", plugin),
         Err(e) => check_place(text, &e),
     }
 }

@@ -9,6 +9,7 @@ use crate::call::Call;
 use crate::completion::{CallError, Completion};
 use crate::method::{Lane, Method};
 use crate::params::Params;
+use crate::words::hint;
 use crate::{CancellationToken, Plugin};
 
 /// The methods of all plugins, by name.
@@ -68,8 +69,18 @@ pub enum RegistryError {
         /// Its parameter.
         param: String,
     },
+    /// A polled method needs a parameter, and the gateway has none to give.
+    #[error(
+        "{origin}: the method is polled, and {param:?} has no default that the gateway could read it with; give it one, or leave out `poll`"
+    )]
+    PollNeedsParam {
+        /// Where it was declared.
+        origin: String,
+        /// The parameter.
+        param: String,
+    },
     /// A safe action names no method.
-    #[error("{origin}: `{key} = {target:?}` names a method that is not declared")]
+    #[error("{origin}: `{key} = {target:?}` names a method that is not declared{hint}")]
     NoSuchMethod {
         /// Where it was declared.
         origin: String,
@@ -77,6 +88,8 @@ pub enum RegistryError {
         key: &'static str,
         /// The method that is missing.
         target: String,
+        /// What was probably meant.
+        hint: String,
     },
 }
 
@@ -101,8 +114,19 @@ impl Registry {
                 registry.methods.insert(method.name.clone(), (method, Arc::clone(plugin)));
             }
         }
+        registry.check_polls()?;
         registry.check_safe_actions()?;
         Ok(registry)
+    }
+
+    fn check_polls(&self) -> Result<(), RegistryError> {
+        for method in self.methods().filter(|method| method.policy.poll.is_some()) {
+            if let Some(param) = method.params.iter().flat_map(Params::required).next() {
+                let (origin, param) = (method.origin.clone(), param.to_owned());
+                return Err(RegistryError::PollNeedsParam { origin, param });
+            }
+        }
+        Ok(())
     }
 
     fn check_safe_actions(&self) -> Result<(), RegistryError> {
@@ -113,7 +137,8 @@ impl Registry {
                 let Some(target) = target else { continue };
                 let (origin, target) = (method.origin.clone(), target.clone());
                 let Some((action, _)) = self.methods.get(&target) else {
-                    return Err(RegistryError::NoSuchMethod { origin, key, target });
+                    let hint = hint(&target, self.methods.keys().map(String::as_str));
+                    return Err(RegistryError::NoSuchMethod { origin, key, target, hint });
                 };
                 if action.policy.on_timeout.is_some() || action.policy.on_stop.is_some() {
                     return Err(RegistryError::SafeActionChained { origin, key, target });

@@ -16,6 +16,7 @@ pub mod host;
 pub mod map;
 pub mod params;
 pub mod template;
+pub mod words;
 
 mod call;
 mod completion;
@@ -54,4 +55,27 @@ pub trait Plugin: Send + Sync + fmt::Debug {
     /// Ends when the resource is free for the next call: a late result is returned late (the host has answered
     /// `timeout` already and records it), and [`Call::cancelled`] tells that nobody waits any more.
     fn invoke<'a>(&'a self, call: &'a Call) -> BoxFuture<'a, Completion>;
+
+    /// Some lines for people: what the method will send, with its placeholders, and what the answers mean. The default
+    /// says that it knows nothing.
+    fn explain(&self, method: &str) -> Vec<String> {
+        vec![format!("the plugin {:?} does not say what {method:?} sends", self.name())]
+    }
+
+    /// What exactly would be written for this call, for people: the D-Bus call with its typed arguments, the frame as text
+    /// and in hex. Writes nothing and opens nothing.
+    ///
+    /// # Errors
+    /// What [`Plugin::invoke`] would say before it writes, such as [`Completion::InvalidRequest`].
+    fn preview(&self, call: &Call) -> Result<Vec<String>, Completion> {
+        let message =
+            format!("the plugin {:?} cannot say what it would do for {:?}", self.name(), call.method);
+        Err(Completion::Unavailable(CallError::new("no_preview", message)))
+    }
+
+    /// Ends when [`Plugin::run`] has what it needs: buses are connected, ports are open, or a first attempt has failed.
+    /// Waited for, a moment at most, before the methods of a reloaded map take over.
+    fn ready(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
 }

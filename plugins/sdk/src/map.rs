@@ -2,40 +2,29 @@
 //!
 //! A map is a TOML file with one backend table (`[dbus]`, `[serial]`, ...), an optional `[lane]`, and
 //! `[methods."name"]` tables. A method's keys are the common ones, read here, and the backend's own. Every error names
-//! file and line.
+//! file, line and column, and can show the line.
 
-use std::fmt;
 use std::num::NonZeroU16;
 use std::ops::Range;
-use std::time::Duration;
+use std::sync::Arc;
 
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IntoDeserializer};
-use serde_json::{Map, Value};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use self::common::{COMMON_KEYS, CommonKeys};
+pub use self::place::{MapError, MapOrigin};
 use crate::method::{Lane, Method, Policy};
-use crate::params::Params;
+use crate::params::{Derived, Params};
+pub use crate::words::nearest;
+use crate::words::{hint, plain};
+
+mod common;
+mod place;
 
 /// The largest map file, in bytes.
 pub const MAX_FILE_LEN: usize = 256 * 1024;
-
-/// The keys that a method may have whatever its backend.
-const COMMON_KEYS: &[&str] = &[
-    "description",
-    "params",
-    "timeout",
-    "max_timeout",
-    "min_budget",
-    "stuck_after",
-    "allow",
-    "idempotent",
-    "stop",
-    "internal",
-    "on_timeout",
-    "on_stop",
-];
 
 /// The keys of one method that belong to its backend.
 pub trait MethodKeys: DeserializeOwned {
@@ -52,10 +41,7 @@ pub struct MapFile<B, M> {
     pub lane: LaneTable,
     /// The methods, in the order of their names.
     pub methods: Vec<MapMethod<M>>,
-    /// The file's name, for messages.
-    pub file: String,
-    /// The line of the backend's table, for messages.
-    pub line: usize,
+    place: MapOrigin,
 }
 
 /// `[lane]`: what is said of the lane in which the methods of a file stand.
@@ -75,7 +61,7 @@ pub struct LaneTable {
 pub struct MapMethod<M> {
     /// Its name.
     pub name: String,
-    /// Where it stands: `file:line`.
+    /// Where it stands.
     pub origin: MapOrigin,
     /// One sentence for people.
     pub description: String,
@@ -87,38 +73,6 @@ pub struct MapMethod<M> {
     pub keys: M,
 }
 
-/// A place in a map file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MapOrigin {
-    /// The file's name as the user gave it.
-    pub file: String,
-    /// The line, from 1.
-    pub line: usize,
-}
-
-impl fmt::Display for MapOrigin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.file, self.line)
-    }
-}
-
-/// What is wrong with a map file, and where.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{origin}: {message}")]
-pub struct MapError {
-    /// Where.
-    pub origin: MapOrigin,
-    /// What, what was expected, and what to do.
-    pub message: String,
-}
-
-impl MapOrigin {
-    /// An error at this place.
-    pub fn error(&self, message: impl fmt::Display) -> MapError {
-        MapError { origin: self.clone(), message: message.to_string() }
-    }
-}
-
 /// A map file as it was read: its name for messages, and its text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MapSource {
@@ -128,23 +82,28 @@ pub struct MapSource {
     pub text: String,
 }
 
-/// Tells which backend a map file is for, by the name of its table.
-pub fn backend_of(map: &MapSource) -> Result<String, MapError> {
-    let source = Source { file: &map.file, text: &map.text };
+/// Tells which of the `known` backends a map file is for, by the name of its table.
+pub fn backend_of(map: &MapSource, known: &[&'static str]) -> Result<&'static str, MapError> {
+    let map = Arc::new(map.clone());
+    let source = Source { map: &map };
     let table = source.parse()?;
-    let (name, _, _) = source.backend_table(&table)?;
-    Ok(name.to_owned())
+    let (name, place) = source.backend_table(&table)?;
+    known
+        .iter()
+        .find(|backend| **backend == name)
+        .copied()
+        .ok_or_else(|| place.error(format!("[{name}] is no backend{}", hint(name, known.iter().copied()))))
 }
 
 impl<B: DeserializeOwned, M: MethodKeys> MapFile<B, M> {
     /// Reads a map file whose backend is already known to be `B`.
     pub fn parse(map: &MapSource) -> Result<Self, MapError> {
-        let source = Source { file: &map.file, text: &map.text };
+        let map = Arc::new(map.clone());
+        let source = Source { map: &map };
         let mut table = source.parse()?;
-        let (name, _, line) = source.backend_table(&table)?;
-        let (name, line) = (name.to_owned(), line);
-        let backend =
-            source.take(&mut table, &name)?.ok_or_else(|| source.origin(0..0).error("no backend table"))?;
+        let (name, place) = source.backend_table(&table)?;
+        let name = name.to_owned();
+        let backend = source.take(&mut table, &name)?.ok_or_else(|| place.error("no backend table"))?;
         let lane = source.take(&mut table, "lane")?.unwrap_or_default();
         let mut methods = Vec::new();
         if let Some(declared) = table.remove("methods") {
@@ -155,7 +114,7 @@ impl<B: DeserializeOwned, M: MethodKeys> MapFile<B, M> {
                     .error("`methods` must be tables, such as [methods.\"gate.open\"]"));
             };
             for (name, keys) in declared {
-                methods.push(source.method(name, keys)?);
+                methods.push(source.method(&name, keys)?);
             }
         }
         if methods.is_empty() {
@@ -163,7 +122,7 @@ impl<B: DeserializeOwned, M: MethodKeys> MapFile<B, M> {
                 .origin(0..0)
                 .error("the map declares no method; add a table such as [methods.\"gate.open\"]"));
         }
-        Ok(Self { backend, lane, methods, file: map.file.clone(), line })
+        Ok(Self { backend, lane, methods, place })
     }
 
     /// A lane for this file: `[lane]` over the backend's `name`.
@@ -179,11 +138,18 @@ impl<B: DeserializeOwned, M: MethodKeys> MapFile<B, M> {
     /// The place of the backend's table, for errors about it.
     #[must_use]
     pub fn origin(&self) -> MapOrigin {
-        MapOrigin { file: self.file.clone(), line: self.line }
+        self.place.clone()
     }
 }
 
 impl<M> MapMethod<M> {
+    /// Takes what the backend knows of parameters from the places where they are used: see [`Derived`].
+    pub fn derive(&mut self, derived: &[Derived]) -> Result<(), MapError> {
+        let derived = Params::derive(self.params.as_ref(), derived);
+        self.params = derived.map_err(|e| self.origin.at(&e.path).error(&e))?;
+        Ok(())
+    }
+
     /// What the host needs to know of this method.
     #[must_use]
     pub fn describe(&self, lane: Lane) -> Method {
@@ -198,90 +164,32 @@ impl<M> MapMethod<M> {
     }
 }
 
-/// The common keys of a method, as they stand in the file.
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct CommonKeys {
-    description: String,
-    params: Map<String, Value>,
-    #[serde(deserialize_with = "crate::duration::deserialize_option")]
-    timeout: Option<Duration>,
-    #[serde(deserialize_with = "crate::duration::deserialize_option")]
-    max_timeout: Option<Duration>,
-    #[serde(deserialize_with = "crate::duration::deserialize_option")]
-    min_budget: Option<Duration>,
-    #[serde(deserialize_with = "crate::duration::deserialize_option")]
-    stuck_after: Option<Duration>,
-    allow: Option<Vec<String>>,
-    idempotent: bool,
-    stop: bool,
-    internal: bool,
-    on_timeout: Option<String>,
-    on_stop: Option<String>,
-}
-
-impl CommonKeys {
-    fn policy(&self, origin: &MapOrigin) -> Result<Policy, MapError> {
-        let default = Policy::default();
-        let max_timeout = self.max_timeout.unwrap_or(default.max_timeout);
-        let timeout = self.timeout.unwrap_or_else(|| default.timeout.min(max_timeout));
-        for (key, duration) in [("timeout", timeout), ("max_timeout", max_timeout)] {
-            if duration.is_zero() {
-                return Err(origin.error(format!("`{key}` must be longer than 0")));
-            }
-        }
-        if timeout > max_timeout {
-            return Err(origin.error(format!(
-                "`timeout` ({}) is longer than `max_timeout` ({})",
-                humantime::format_duration(timeout),
-                humantime::format_duration(max_timeout)
-            )));
-        }
-        Ok(Policy {
-            timeout,
-            max_timeout,
-            min_budget: self.min_budget.unwrap_or(default.min_budget),
-            stuck_after: self.stuck_after.unwrap_or(default.stuck_after),
-            allow: self.allow.clone(),
-            idempotent: self.idempotent,
-            stop: self.stop,
-            internal: self.internal,
-            on_timeout: self.on_timeout.clone(),
-            on_stop: self.on_stop.clone(),
-        })
-    }
-}
-
 struct Source<'a> {
-    file: &'a str,
-    text: &'a str,
+    map: &'a Arc<MapSource>,
 }
 
 impl<'a> Source<'a> {
     fn parse(&self) -> Result<DeTable<'a>, MapError> {
-        if self.text.len() > MAX_FILE_LEN {
+        if self.map.text.len() > MAX_FILE_LEN {
             return Err(self.origin(0..0).error(format!("the map is larger than {MAX_FILE_LEN} bytes")));
         }
-        DeTable::parse(self.text).map(Spanned::into_inner).map_err(|e| self.toml_error(&e, 0..0))
+        DeTable::parse(&self.map.text).map(Spanned::into_inner).map_err(|e| self.toml_error(&e, 0..0))
     }
 
-    /// The name, value and line of the one table that is neither `lane` nor `methods`.
-    fn backend_table<'t>(
-        &self,
-        table: &'t DeTable<'a>,
-    ) -> Result<(&'t str, &'t Spanned<DeValue<'a>>, usize), MapError> {
-        let mut found: Option<(&str, &Spanned<DeValue<'a>>, usize)> = None;
-        for (key, value) in table {
+    /// The name of the one table that is neither `lane` nor `methods`, and its place.
+    fn backend_table<'t>(&self, table: &'t DeTable<'a>) -> Result<(&'t str, MapOrigin), MapError> {
+        let mut found: Option<(&str, MapOrigin)> = None;
+        for key in table.keys() {
             let name: &str = key.get_ref();
             if matches!(name, "lane" | "methods") {
                 continue;
             }
-            let origin = self.origin(key.span());
-            if let Some((first, _, _)) = found {
+            let place = self.place(vec![name.to_owned()], key.span());
+            if let Some((first, _)) = found {
                 let message = format!("a map has one backend table, and this one has [{first}] and [{name}]");
-                return Err(origin.error(message));
+                return Err(place.error(message));
             }
-            found = Some((name, value, origin.line));
+            found = Some((name, place));
         }
         found.ok_or_else(|| {
             self.origin(0..0).error("the map has no backend table; add [dbus], [serial] or another one")
@@ -299,11 +207,11 @@ impl<'a> Source<'a> {
 
     fn method<M: MethodKeys>(
         &self,
-        name: Spanned<std::borrow::Cow<'a, str>>,
+        name: &Spanned<std::borrow::Cow<'a, str>>,
         keys: Spanned<DeValue<'a>>,
     ) -> Result<MapMethod<M>, MapError> {
-        let origin = self.origin(name.span());
-        let name = name.into_inner().into_owned();
+        let (name, span) = (name.get_ref().clone().into_owned(), name.span());
+        let origin = self.place(vec!["methods".into(), name.clone()], span);
         check_name(&name, &origin)?;
         let span = keys.span();
         let DeValue::Table(keys) = keys.into_inner() else {
@@ -318,7 +226,13 @@ impl<'a> Source<'a> {
                 own.insert(key, value);
             } else {
                 let all = COMMON_KEYS.iter().chain(M::KEYS).copied();
-                return Err(self.origin(key.span()).error(unknown_key(known, all)));
+                let message = match nearest(known, all.clone()) {
+                    Some(nearest) => format!("unknown key `{known}`; did you mean `{nearest}`?"),
+                    None => {
+                        format!("unknown key `{known}`; a method has {}", all.collect::<Vec<_>>().join(", "))
+                    }
+                };
+                return Err(self.origin(key.span()).error(message));
             }
         }
         let common: CommonKeys = self.deserialize(Spanned::new(span.clone(), DeValue::Table(common)))?;
@@ -326,26 +240,28 @@ impl<'a> Source<'a> {
             self.deserialize(Spanned::new(span, DeValue::Table(own))).map_err(|e| at_least(e, &origin))?;
         let policy = common.policy(&origin)?;
         let params = (!common.params.is_empty())
-            .then(|| Params::new(&common.params).map_err(|e| origin.error(e)))
+            .then(|| Params::new(&common.params).map_err(|e| origin.at(&e.path).error(&e)))
             .transpose()?;
         Ok(MapMethod { name, description: common.description, origin, policy, params, keys })
     }
 
     fn origin(&self, span: Range<usize>) -> MapOrigin {
-        let before = self.text.as_bytes().get(..span.start).unwrap_or_default();
-        let line = 1 + before.split(|byte| *byte == b'\n').skip(1).count();
-        MapOrigin { file: self.file.into(), line }
+        self.place(Vec::new(), span)
+    }
+
+    fn place(&self, table: Vec<String>, span: Range<usize>) -> MapOrigin {
+        MapOrigin::new(Arc::clone(self.map), table, span)
     }
 
     fn toml_error(&self, error: &toml::de::Error, fallback: Range<usize>) -> MapError {
-        self.origin(error.span().unwrap_or(fallback)).error(error.message().trim().replace('\n', ", "))
+        self.origin(error.span().unwrap_or(fallback)).error(plain(error.message()))
     }
 }
 
 /// An error about a missing key has the span of the whole table, which may start before the method's own line.
-fn at_least(mut error: MapError, origin: &MapOrigin) -> MapError {
-    error.origin.line = error.origin.line.max(origin.line);
-    error
+fn at_least(error: MapError, origin: &MapOrigin) -> MapError {
+    let start = |place: &MapOrigin| (place.line(), place.column());
+    if start(&error.origin) < start(origin) { origin.error(error.message) } else { error }
 }
 
 /// A method's name is a topic level; the rules of the wire, in words.
@@ -365,18 +281,6 @@ fn check_name(name: &str, origin: &MapOrigin) -> Result<(), MapError> {
         )));
     }
     Ok(())
-}
-
-fn unknown_key<'k>(key: &str, known: impl Iterator<Item = &'k str> + Clone) -> String {
-    let nearest = known
-        .clone()
-        .map(|candidate| (strsim::damerau_levenshtein(key, candidate), candidate))
-        .min()
-        .filter(|(distance, _)| *distance <= 2);
-    match nearest {
-        Some((_, nearest)) => format!("unknown key `{key}`; did you mean `{nearest}`?"),
-        None => format!("unknown key `{key}`; a method has {}", known.collect::<Vec<_>>().join(", ")),
-    }
 }
 
 #[cfg(test)]

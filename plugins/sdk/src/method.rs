@@ -69,6 +69,8 @@ pub struct Policy {
     pub on_timeout: Option<String>,
     /// The safe action to run at shutdown.
     pub on_stop: Option<String>,
+    /// How often the gateway reads it by itself; calls are then answered with the last value and its age.
+    pub poll: Option<Duration>,
 }
 
 impl Default for Policy {
@@ -84,6 +86,7 @@ impl Default for Policy {
             internal: false,
             on_timeout: None,
             on_stop: None,
+            poll: None,
         }
     }
 }

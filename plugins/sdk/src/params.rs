@@ -4,6 +4,12 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
+pub use self::derive::Derived;
+use self::lint::lint;
+
+mod derive;
+mod lint;
+
 /// Named parameters, each with a JSON Schema.
 ///
 /// Every declared parameter is required unless its schema has a `default`; others are refused.
@@ -24,27 +30,58 @@ pub struct ParamsError {
     pub message: String,
 }
 
-/// A parameter's declaration is not a JSON Schema.
+/// The declaration of parameters is not right.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the schema of the parameters is not valid: {0}")]
-pub struct SchemaError(String);
+#[error("{message}")]
+pub struct SchemaError {
+    /// The path of the key in the method: `params.percent.type`.
+    pub path: String,
+    /// What is wrong, what was expected, and what to do.
+    pub message: String,
+}
 
 impl Params {
     /// Compiles declarations such as `{"percent": {"type": "integer", "minimum": 0, "maximum": 100}}`.
+    ///
+    /// # Errors
+    /// What is no JSON Schema, a keyword that does not exist, or a default that the schema itself refuses.
     pub fn new(properties: &Map<String, Value>) -> Result<Self, SchemaError> {
+        for (name, schema) in properties {
+            lint(schema, &format!("params.{name}"), 0)?;
+        }
         let has_default = |schema: &Value| schema.get("default").is_some();
         let required: Vec<&String> =
             properties.iter().filter(|(_, schema)| !has_default(schema)).map(|(name, _)| name).collect();
         let schema = json!({
             "type": "object", "properties": properties, "required": required, "additionalProperties": false,
         });
-        let defaults = properties
-            .iter()
-            .filter_map(|(name, schema)| Some((name.clone(), schema.get("default")?.clone())))
-            .collect();
-        let validator =
-            jsonschema::validator_for(&schema).map_err(|e| SchemaError(shorten(&e.to_string())))?;
+        let mut defaults = Map::new();
+        for (name, schema) in properties {
+            let path = format!("params.{name}");
+            let validator = jsonschema::validator_for(schema).map_err(|e| {
+                let inside = e.instance_path().as_str().replace('/', ".");
+                let message = format!("`{path}{inside}`: {}", shorten(&e.to_string()));
+                SchemaError { path: format!("{path}{inside}"), message }
+            })?;
+            let Some(default) = schema.get("default") else { continue };
+            if let Err(e) = validator.validate(default) {
+                let message = format!(
+                    "the default of `{path}` is not what it allows itself: {}",
+                    shorten(&e.to_string())
+                );
+                return Err(SchemaError { path: format!("{path}.default"), message });
+            }
+            defaults.insert(name.clone(), default.clone());
+        }
+        let validator = jsonschema::validator_for(&schema)
+            .map_err(|e| SchemaError { path: "params".into(), message: shorten(&e.to_string()) })?;
         Ok(Self { schema: Arc::new(schema), validator: Arc::new(validator), defaults })
+    }
+
+    /// The declarations that it was made of, with what was derived.
+    #[must_use]
+    pub fn properties(&self) -> Map<String, Value> {
+        self.schema.get("properties").and_then(Value::as_object).cloned().unwrap_or_default()
     }
 
     /// The whole as one JSON Schema of an object.
@@ -95,6 +132,11 @@ impl Params {
             }
         }
     }
+}
+
+/// The value of `type`: one name, or several.
+fn types(value: &Value) -> &[Value] {
+    value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice)
 }
 
 /// A message may quote a value: keep it to one short line.

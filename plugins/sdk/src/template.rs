@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use crate::call::Call;
+use crate::words::nearest;
 
 /// A text with placeholders.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,7 +29,7 @@ pub enum TemplateError {
     #[error("`$call.{0}` is not known; there are `$call.id` and `$call.not_after`")]
     UnknownField(String),
     /// The parameter is not declared.
-    #[error("`${name}` is not declared in `params`{}", nearest_hint(.declared))]
+    #[error("`${name}` is not declared in `params`{}", nearest_hint(.name, .declared))]
     Undeclared {
         /// The parameter's name.
         name: String,
@@ -37,11 +38,11 @@ pub enum TemplateError {
     },
 }
 
-fn nearest_hint(declared: &[String]) -> String {
-    if declared.is_empty() {
-        ", which is empty".into()
-    } else {
-        format!(", which has {}", declared.join(", "))
+fn nearest_hint(name: &str, declared: &[String]) -> String {
+    match nearest(name, declared.iter().map(String::as_str)) {
+        Some(nearest) => format!("; did you mean `${nearest}`?"),
+        None if declared.is_empty() => ", which is empty".into(),
+        None => format!(", which has {}", declared.join(", ")),
     }
 }
 
@@ -215,6 +216,9 @@ mod tests {
         }
         let undeclared =
             Template::parse("$perzent").unwrap().check_declared(["percent"].into_iter()).unwrap_err();
-        assert_eq!(undeclared.to_string(), "`$perzent` is not declared in `params`, which has percent");
+        assert_eq!(
+            undeclared.to_string(),
+            "`$perzent` is not declared in `params`; did you mean `$percent`?"
+        );
     }
 }

@@ -1,3 +1,7 @@
+use std::time::Duration;
+
+use serde_json::json;
+
 use super::*;
 
 #[derive(Debug, Deserialize)]
@@ -39,7 +43,7 @@ fn parse(text: &str) -> Result<MapFile<Backend, Keys>, String> {
 #[test]
 fn reads_common_and_backend_keys() {
     let map = parse(GOOD).unwrap();
-    assert_eq!(backend_of(&source(GOOD)).unwrap(), "serial");
+    assert_eq!(backend_of(&source(GOOD), &["serial"]).unwrap(), "serial");
     assert_eq!(map.backend.port, "relay");
     assert_eq!(map.lane("port:relay"), Lane { depth: 2, ..Lane::exclusive("port:relay") });
     let method = map.methods[0].describe(map.lane("port:relay"));
@@ -51,22 +55,55 @@ fn reads_common_and_backend_keys() {
 }
 
 #[test]
-fn mistakes_are_told_with_file_and_line() {
+fn mistakes_are_told_with_their_place() {
     for (from, to, expected) in [
-        ("timeout =", "timout =", "gate.toml:9: unknown key `timout`; did you mean `timeout`?"),
-        ("send =", "frobnicate =", "gate.toml:7: unknown key `frobnicate`; a method has description, params"),
-        ("send = \"OPEN $ch\"", "", "gate.toml:6: missing field `send`"),
-        ("\"800ms\"", "800", "gate.toml:9: invalid type: integer `800`, expected a string"),
-        ("\"800ms\"", "\"800\"", "gate.toml:9: \"800\" is not a duration"),
-        ("\"800ms\"", "\"31s\"", "gate.toml:6: `timeout` (31s) is longer than `max_timeout` (30s)"),
-        ("[serial]", "[serial", "gate.toml:2: "),
-        ("port = \"relay\"", "prot = \"relay\"", "gate.toml:3: unknown field `prot`, expected `port`"),
-        ("[serial]\nport = \"relay\"", "", "gate.toml:1: the map has no backend table"),
+        ("timeout =", "timout =", "gate.toml:9:1: unknown key `timout`; did you mean `timeout`?"),
+        (
+            "send =",
+            "frobnicate =",
+            "gate.toml:7:1: unknown key `frobnicate`; a method has description, params",
+        ),
+        ("send = \"OPEN $ch\"", "", "gate.toml:6:10: the key `send` is missing"),
+        ("\"800ms\"", "800", "gate.toml:9:11: invalid type: integer `800`, expected a string"),
+        ("\"800ms\"", "\"800\"", "gate.toml:9:11: \"800\" is not a duration"),
+        ("\"800ms\"", "\"31s\"", "gate.toml:9:11: `timeout` (31s) is longer than `max_timeout` (30s)"),
+        ("[serial]", "[serial", "gate.toml:2:8: "),
+        ("port = \"relay\"", "prot = \"relay\"", "gate.toml:3:1: unknown key `prot`; did you mean `port`?"),
+        ("[serial]\nport = \"relay\"", "", "gate.toml:1:1: the map has no backend table"),
         ("[lane]", "[dbus]\n[lane]", "gate.toml:"),
-        ("\"integer\"", "\"integr\"", "gate.toml:6: the schema of the parameters is not valid"),
-        ("gate.open", "gate/open", "gate.toml:6: \"gate/open\" cannot be a method's name"),
-        ("gate.open", "nowd.lock", "gate.toml:6: \"nowd.lock\" cannot be a method's name: `nowd.` is kept"),
-        ("depth = 2", "depth = -2", "gate.toml:5: "),
+        (
+            "\"integer\"",
+            "\"integr\"",
+            "gate.toml:8:22: \"integr\" is no type of JSON Schema; did you mean `integer`?",
+        ),
+        (
+            "minimum = 1",
+            "minimun = 1",
+            "gate.toml:8:43: `minimun` is no keyword of JSON Schema; did you mean `minimum`?",
+        ),
+        (
+            "minimum = 1",
+            "minimum = 1, default = 0",
+            "gate.toml:8:56: the default of `params.ch` is not what it allows",
+        ),
+        (
+            "minimum = 1",
+            "minimum = 9, maximum = 8",
+            "gate.toml:8:43: `params.ch.minimum` (9) is greater than `maximum` (8)",
+        ),
+        ("gate.open", "gate/open", "gate.toml:6:10: \"gate/open\" cannot be a method's name"),
+        (
+            "gate.open",
+            "nowd.lock",
+            "gate.toml:6:10: \"nowd.lock\" cannot be a method's name: `nowd.` is kept",
+        ),
+        ("depth = 2", "depth = -2", "gate.toml:5:9: "),
+        ("timeout =", "poll = \"1ms\"\ntimeout =", "gate.toml:9:8: `poll` must be at least 50ms"),
+        (
+            "timeout =",
+            "poll = \"1s\"\nstop = true\ntimeout =",
+            "gate.toml:9:8: a `stop` method overtakes others",
+        ),
     ] {
         assert!(GOOD.contains(from), "{from}");
         let message = parse(&GOOD.replace(from, to)).unwrap_err();
@@ -74,5 +111,80 @@ fn mistakes_are_told_with_file_and_line() {
         assert!(!message.contains('\n'), "{message}");
     }
     let none = parse("[serial]\nport = \"relay\"\n").unwrap_err();
-    assert_eq!(none, "gate.toml:1: the map declares no method; add a table such as [methods.\"gate.open\"]");
+    assert_eq!(
+        none,
+        "gate.toml:1:1: the map declares no method; add a table such as [methods.\"gate.open\"]"
+    );
+}
+
+#[test]
+fn a_wrong_backend_is_told_with_the_nearest_right_one() {
+    let e = backend_of(&source(&GOOD.replace("[serial]", "[seriel]")), &["dbus", "serial"]).unwrap_err();
+    assert_eq!(e.to_string(), "gate.toml:2:2: [seriel] is no backend; did you mean `serial`?");
+}
+
+#[test]
+fn keys_are_found_by_their_path_and_shown() {
+    let map: MapFile<Backend, Keys> = MapFile::parse(&source(GOOD)).unwrap();
+    let method = &map.methods[0].origin;
+    for (path, line, column) in [
+        ("send", 7, 8),
+        ("params.ch.minimum", 8, 43),
+        ("params.ch.maximum", 8, 13),
+        ("allow[0]", 10, 10),
+        ("allow[1]", 10, 9),
+        ("nothing.here", 6, 10),
+    ] {
+        let place = method.at(path);
+        assert_eq!((place.line(), place.column()), (line, column), "{path}");
+    }
+    assert_eq!(map.origin().at("port").line(), 3);
+    assert_eq!(
+        method.at("send").error("it is shut").excerpt().unwrap(),
+        "  7 | send = \"OPEN $ch\"\n    |        ^^^^^^^^^^"
+    );
+    assert_eq!(MapOrigin::start(&source("\n")).error("empty").excerpt(), None);
+}
+
+#[test]
+fn parameters_are_derived_from_where_they_go() {
+    let byte = |param: &str| Derived {
+        param: param.into(),
+        schema: json!({"type": "integer", "minimum": 0, "maximum": 255}).as_object().unwrap().clone(),
+        place: "argument 1 (y)".into(),
+        path: "send".into(),
+    };
+    let derive = |declared: &str, param: &str| {
+        let text = GOOD.replace("params.ch = { type = \"integer\", minimum = 1 }", declared);
+        let mut map: MapFile<Backend, Keys> = MapFile::parse(&source(&text)).unwrap();
+        map.methods[0].derive(&[byte(param)]).map_err(|e| e.to_string())?;
+        Ok::<_, String>(serde_json::Value::Object(map.methods[0].params.as_ref().unwrap().properties()))
+    };
+    for (declared, expected) in [
+        ("", Ok(json!({"ch": {"type": "integer", "minimum": 0, "maximum": 255}}))),
+        (
+            "params.ch = { minimum = 1, description = \"which\" }",
+            Ok(json!({"ch": {"type": "integer", "minimum": 1, "maximum": 255, "description": "which"}})),
+        ),
+        ("params.ch = { enum = [1, 2] }", Ok(json!({"ch": {"enum": [1, 2], "minimum": 0, "maximum": 255}}))),
+        (
+            "params.ch = { maximum = 1000 }",
+            Err("8:25: `params.ch.maximum` is 1000, but argument 1 (y) takes maximum 255"),
+        ),
+        (
+            "params.ch = { type = \"string\" }",
+            Err("8:22: `params.ch.type` is \"string\", but argument 1 (y) takes \"integer\""),
+        ),
+        (
+            "params.chanel = {}",
+            Err("7:8: `$ch` is not declared in `params`; declare it, or leave `params` out"),
+        ),
+        ("params.hc = {}", Err("7:8: `$ch` is not declared in `params`; did you mean `$hc`?")),
+    ] {
+        match (derive(declared, "ch"), expected) {
+            (Ok(found), Ok(expected)) => assert_eq!(found, expected, "{declared}"),
+            (Err(found), Err(expected)) => assert!(found.contains(expected), "{declared}: {found}"),
+            (found, _) => panic!("{declared}: {found:?}"),
+        }
+    }
 }

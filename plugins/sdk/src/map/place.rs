@@ -1,0 +1,149 @@
+//! Places in a map file, and what is wrong there: file, line, column, and the line itself.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::MapSource;
+
+/// The most characters of a line that are shown.
+const LONGEST_EXCERPT: usize = 160;
+
+/// A place in a map file: a table or a key, of which keys further inside can be named.
+#[derive(Clone, PartialEq, Eq)]
+pub struct MapOrigin {
+    source: Arc<MapSource>,
+    /// The table in which [`MapOrigin::at`] looks for keys: none, or `methods` and the method's name.
+    table: Vec<String>,
+    span: Range<usize>,
+}
+
+/// What is wrong with a map file, and where. One sentence; [`MapError::excerpt`] shows the line.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}:{}:{}: {message}", .origin.file(), .origin.line(), .origin.column())]
+pub struct MapError {
+    /// Where.
+    pub origin: MapOrigin,
+    /// What, what was expected, and what to do.
+    pub message: String,
+}
+
+impl MapError {
+    /// The line that the error is about, with its number and a mark under the place; nothing where the file has no such
+    /// line.
+    #[must_use]
+    pub fn excerpt(&self) -> Option<String> {
+        let origin = &self.origin;
+        let text = origin.line_text();
+        if text.trim().is_empty() {
+            return None;
+        }
+        let number = origin.line().to_string();
+        let before: String = text.chars().take(origin.column() - 1).collect();
+        let pad: String = before.chars().map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
+        let marked = origin.source.text.get(origin.span.clone()).unwrap_or_default();
+        let width = marked.lines().next().unwrap_or_default().chars().count().max(1);
+        if before.chars().count() + width > LONGEST_EXCERPT {
+            return None;
+        }
+        let shown: String = text.chars().take(LONGEST_EXCERPT).collect();
+        let gutter = " ".repeat(number.len());
+        Some(format!("  {number} | {shown}\n  {gutter} | {pad}{}", "^".repeat(width)))
+    }
+}
+
+impl MapOrigin {
+    pub(super) fn new(source: Arc<MapSource>, table: Vec<String>, span: Range<usize>) -> Self {
+        Self { source, table, span }
+    }
+
+    /// The start of a file.
+    #[must_use]
+    pub fn start(source: &MapSource) -> Self {
+        Self::new(Arc::new(source.clone()), Vec::new(), 0..0)
+    }
+
+    /// An error at this place.
+    pub fn error(&self, message: impl fmt::Display) -> MapError {
+        MapError { origin: self.clone(), message: message.to_string() }
+    }
+
+    /// The place of the value of a key inside, by its path as messages write it: `done.signal`, `args[2]`, `steps[0].reply`.
+    /// The nearest that is there if there is no such key.
+    #[must_use]
+    pub fn at(&self, path: &str) -> Self {
+        let Ok(table) = DeTable::parse(&self.source.text) else { return self.clone() };
+        let root = Spanned::new(0..0, DeValue::Table(table.into_inner()));
+        let mut found = &root;
+        for name in &self.table {
+            match step(found, name) {
+                Some(inner) => found = inner,
+                None => return self.clone(),
+            }
+        }
+        let mut span = None;
+        for name in path.split(['.', '[']).map(|name| name.trim_end_matches(']')) {
+            let Some(inner) = step(found, name) else { break };
+            found = inner;
+            span = Some(inner.span());
+        }
+        match span {
+            Some(span) => Self { span, ..self.clone() },
+            None => self.clone(),
+        }
+    }
+
+    /// The file's name as the user gave it.
+    #[must_use]
+    pub fn file(&self) -> &str {
+        &self.source.file
+    }
+
+    /// The line, from 1.
+    #[must_use]
+    pub fn line(&self) -> usize {
+        1 + self.before().matches('\n').count()
+    }
+
+    /// The column in characters, from 1.
+    #[must_use]
+    pub fn column(&self) -> usize {
+        let before = self.before();
+        1 + before.rsplit('\n').next().unwrap_or_default().chars().count()
+    }
+
+    fn before(&self) -> &str {
+        self.source.text.get(..self.span.start).unwrap_or_default()
+    }
+
+    fn line_text(&self) -> &str {
+        self.source.text.lines().nth(self.line() - 1).unwrap_or_default()
+    }
+}
+
+impl fmt::Display for MapOrigin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.file(), self.line())
+    }
+}
+
+impl fmt::Debug for MapOrigin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}:{}", self.column())
+    }
+}
+
+fn step<'t, 'a>(value: &'t Spanned<DeValue<'a>>, name: &str) -> Option<&'t Spanned<DeValue<'a>>> {
+    match value.get_ref() {
+        DeValue::Table(table) => table.get(name),
+        DeValue::Array(items) => items.get(name.parse::<usize>().ok()?),
+        DeValue::String(_)
+        | DeValue::Integer(_)
+        | DeValue::Float(_)
+        | DeValue::Boolean(_)
+        | DeValue::Datetime(_) => None,
+    }
+}

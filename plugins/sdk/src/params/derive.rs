@@ -1,0 +1,129 @@
+//! What is known of a parameter from the place where it is used: a byte takes 0 to 255, whatever the map says.
+
+use serde_json::{Map, Value};
+
+use super::{Params, SchemaError, types};
+use crate::words::nearest;
+
+/// What a place where a lone `$name` is sent as a typed value says of that parameter.
+///
+/// Where a method has no `params`, this declares them. Where it has, each name must be among them; what the declaration leaves
+/// open (type, bounds) is filled in, and what contradicts is a mistake.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Derived {
+    /// The parameter's name.
+    pub param: String,
+    /// What the type implies, as a JSON Schema: `{"type": "integer", "minimum": 0, "maximum": 255}`. Of the keywords,
+    /// `type`, `minimum`, `maximum`, `minLength` and `maxLength` are compared with a declaration's.
+    pub schema: Map<String, Value>,
+    /// The place in words: `argument 1 (y)`.
+    pub place: String,
+    /// The path of its key in the method: `args[0]`.
+    pub path: String,
+}
+
+/// Bounds, and whether the larger one is the narrower.
+const BOUNDS: &[(&str, bool)] =
+    &[("minimum", true), ("maximum", false), ("minLength", true), ("maxLength", false)];
+
+impl Params {
+    /// The declared parameters, if there are any, with what is `derived` from the places where they are used.
+    ///
+    /// # Errors
+    /// A name that is not declared, or a declaration that contradicts.
+    pub fn derive(declared: Option<&Self>, derived: &[Derived]) -> Result<Option<Self>, SchemaError> {
+        if derived.is_empty() {
+            return Ok(declared.cloned());
+        }
+        let mut properties = declared.map(Self::properties).unwrap_or_default();
+        for place in derived {
+            match properties.get_mut(&place.param) {
+                Some(Value::Object(schema)) => place.narrow(schema)?,
+                // `true` allows anything, and `false` nothing.
+                Some(Value::Bool(false)) => {}
+                Some(other) => *other = Value::Object(place.schema.clone()),
+                None if declared.is_none() => {
+                    properties.insert(place.param.clone(), Value::Object(place.schema.clone()));
+                }
+                None => return Err(place.undeclared(&properties)),
+            }
+        }
+        Self::new(&properties).map(Some)
+    }
+}
+
+impl Derived {
+    fn undeclared(&self, properties: &Map<String, Value>) -> SchemaError {
+        let name = &self.param;
+        let hint = match nearest(name, properties.keys().map(String::as_str)) {
+            Some(nearest) => format!("did you mean `${nearest}`?"),
+            None => "declare it, or leave `params` out to have it derived".into(),
+        };
+        SchemaError {
+            path: self.path.clone(),
+            message: format!("`${name}` is not declared in `params`; {hint}"),
+        }
+    }
+
+    /// Fills in what a declaration leaves open, and refuses what contradicts.
+    fn narrow(&self, schema: &mut Map<String, Value>) -> Result<(), SchemaError> {
+        self.narrow_type(schema)?;
+        for (keyword, larger_is_narrower) in BOUNDS {
+            let Some(ours) = self.schema.get(*keyword) else { continue };
+            match schema.get(*keyword) {
+                None => {
+                    schema.insert((*keyword).to_owned(), ours.clone());
+                }
+                Some(theirs) => {
+                    let wider = match (theirs.as_f64(), ours.as_f64()) {
+                        (Some(theirs), Some(ours)) if *larger_is_narrower => theirs < ours,
+                        (Some(theirs), Some(ours)) => theirs > ours,
+                        (None, _) | (_, None) => false,
+                    };
+                    if wider {
+                        return Err(self.contradiction(
+                            keyword,
+                            &format!("is {theirs}"),
+                            &format!("{keyword} {ours}"),
+                        ));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn narrow_type(&self, schema: &mut Map<String, Value>) -> Result<(), SchemaError> {
+        let Some(ours) = self.schema.get("type") else { return Ok(()) };
+        let Some(theirs) = schema.get("type") else {
+            // A list of values, or a combination, says by itself what it takes.
+            let open = !["enum", "const", "anyOf", "oneOf", "allOf", "$ref"]
+                .iter()
+                .any(|key| schema.contains_key(*key));
+            if open {
+                schema.insert("type".into(), ours.clone());
+            }
+            return Ok(());
+        };
+        let takes = |name: &Value| {
+            let whole = name.as_str() == Some("integer");
+            types(ours).iter().any(|ours| ours == name || (whole && ours.as_str() == Some("number")))
+        };
+        if types(theirs).iter().any(takes) {
+            return Ok(());
+        }
+        Err(self.contradiction("type", &format!("is {theirs}"), &type_words(ours)))
+    }
+
+    fn contradiction(&self, keyword: &str, says: &str, takes: &str) -> SchemaError {
+        let (param, place) = (&self.param, &self.place);
+        SchemaError {
+            path: format!("params.{param}.{keyword}"),
+            message: format!("`params.{param}.{keyword}` {says}, but {place} takes {takes}"),
+        }
+    }
+}
+
+fn type_words(value: &Value) -> String {
+    types(value).iter().map(ToString::to_string).collect::<Vec<_>>().join(" or ")
+}
