@@ -146,7 +146,7 @@ pub(crate) fn load(ports: &BTreeMap<String, PortConfig>, maps: &[MapSource]) -> 
     check_ports(ports)?;
     let mut loaded = Loaded::default();
     for source in maps {
-        match backend_of(source)?.as_str() {
+        match backend_of(source, &["serial", "modbus"])? {
             "modbus" => loaded.add::<ModbusTable>(ports, source)?,
             _ => loaded.add::<SerialTable>(ports, source)?,
         }

@@ -106,7 +106,9 @@ impl Order {
             words.reverse();
         }
         if self.bytes_swapped {
-            words.iter_mut().for_each(|word| *word = word.swap_bytes());
+            for word in words.iter_mut() {
+                *word = word.swap_bytes();
+            }
         }
     }
 }
@@ -165,21 +167,27 @@ impl Number {
         let float = number.as_f64().filter(|float| float.is_finite()).ok_or_else(range)?;
         let raw = (float - self.offset) / self.scale;
         let bytes = match self.kind {
-            Kind::F64 => if raw.is_finite() { raw.to_be_bytes().to_vec() } else { return Err(range()) },
+            Kind::F64 => {
+                if raw.is_finite() {
+                    raw.to_be_bytes().to_vec()
+                } else {
+                    return Err(range());
+                }
+            }
             Kind::F32 => {
                 // By way of the text: an `as` would also do, but this one is rounded once and says so.
                 let single = raw.to_string().parse::<f32>().ok().filter(|single| single.is_finite());
                 single.ok_or_else(range)?.to_be_bytes().to_vec()
             }
             Kind::U16 | Kind::I16 | Kind::U32 | Kind::I32 | Kind::U64 | Kind::I64 => {
-                let whole = if self.plain() {
-                    let kind = self.kind.name();
-                    let exact = number.as_i64().map(i128::from).or(number.as_u64().map(i128::from));
-                    exact.or_else(|| if float.fract() == 0.0 { whole(float) } else { None }).ok_or_else(|| {
-                        ValueError::NotWhole { value: number.to_string(), kind }
-                    })?
-                } else {
-                    whole(raw.round()).ok_or_else(range)?
+                let exact = number.as_i64().map(i128::from).or(number.as_u64().map(i128::from));
+                let whole = match exact {
+                    Some(exact) if self.plain() => exact,
+                    None if self.plain() && float.fract() != 0.0 => {
+                        let kind = self.kind.name();
+                        return Err(ValueError::NotWhole { value: number.to_string(), kind });
+                    }
+                    Some(_) | None => whole(raw.round()).ok_or_else(range)?,
                 };
                 self.integer(whole).ok_or_else(range)?
             }
@@ -234,7 +242,10 @@ impl Number {
     /// What a raw whole number means.
     fn value(&self, raw: i128) -> Value {
         if self.plain() {
-            return i64::try_from(raw).map(Value::from).or(u64::try_from(raw).map(Value::from)).unwrap_or_default();
+            return i64::try_from(raw)
+                .map(Value::from)
+                .or(u64::try_from(raw).map(Value::from))
+                .unwrap_or_default();
         }
         let value = nearest(raw) * self.scale + self.offset;
         // No minus before nothing.
@@ -327,9 +338,12 @@ impl Text {
     pub(crate) fn decode(self, words: &[u16]) -> Value {
         let words = words.iter().map(|word| if self.swapped { word.swap_bytes() } else { *word });
         let bytes = words.flat_map(u16::to_be_bytes).take(self.length.into()).take_while(|byte| *byte != 0);
-        let text: String = bytes
-            .map(|byte| if (b' '..=b'~').contains(&byte) { char::from(byte) } else { char::REPLACEMENT_CHARACTER })
-            .collect();
+        let text: String =
+            bytes
+                .map(|byte| {
+                    if (b' '..=b'~').contains(&byte) { char::from(byte) } else { char::REPLACEMENT_CHARACTER }
+                })
+                .collect();
         text.trim_end_matches(' ').into()
     }
 

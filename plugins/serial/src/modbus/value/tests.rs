@@ -57,7 +57,9 @@ fn scaled_values_are_what_people_would_write() {
 #[test]
 fn written_to_the_nearest() {
     let hertz = number(Kind::U16, "ABCD", 0.01, 0.0);
-    for (value, raw) in [(json!(0.014), 1), (json!(0.016), 2), (json!(50), 5000), (json!(0.29), 29), (json!(655.35), 65535)] {
+    for (value, raw) in
+        [(json!(0.014), 1), (json!(0.016), 2), (json!(50), 5000), (json!(0.29), 29), (json!(655.35), 65535)]
+    {
         assert_eq!(hertz.encode(&value).unwrap(), [raw], "{value}");
     }
     assert_eq!(number(Kind::I16, "ABCD", 1.0, 0.0).encode(&json!(-2.0)).unwrap(), [0xFFFE]);
@@ -72,8 +74,18 @@ fn what_does_not_fit_is_refused() {
         (Kind::U64, 1.0, json!(-1), "-1 is out of range; a u64 holds 0 to 18446744073709551615"),
         (Kind::I64, 1.0, json!(u64::MAX), "18446744073709551615 is out of range; a i64 holds"),
         (Kind::I32, 1.0, json!(1e300), "1e+300 is out of range; a i32 holds -2147483648 to 2147483647"),
-        (Kind::U16, 0.01, json!(655.36), "655.36 is out of range; a u16 with this `scale` and `offset` holds 0.0 to 655.35"),
-        (Kind::F32, 1.0, json!(1e39), "1e+39 is out of range; a f32 holds -3.4028234663852886e+38 to 3.4028234663852886e+38"),
+        (
+            Kind::U16,
+            0.01,
+            json!(655.36),
+            "655.36 is out of range; a u16 with this `scale` and `offset` holds 0.0 to 655.35",
+        ),
+        (
+            Kind::F32,
+            1.0,
+            json!(1e39),
+            "1e+39 is out of range; a f32 holds -3.4028234663852886e+38 to 3.4028234663852886e+38",
+        ),
         (Kind::F64, 1e-300, json!(1e300), "1e+300 is out of range; it does not go into a f64"),
         (Kind::U16, 1.0, json!("x"), "\"x\" is not a number"),
         (Kind::U16, 1.0, Value::Null, "null is not a number"),
@@ -127,7 +139,8 @@ fn any_number() -> impl Strategy<Value = Number> {
     let offset = prop_oneof![4 => Just(0.0), 1 => prop::sample::select(vec![-40.0, 273.15, 0.5, 1000.0])];
     let kind = prop::sample::select(Kind::NAMES.to_vec());
     let order = prop::sample::select(Order::LONG.to_vec());
-    (kind, order, scale, offset).prop_map(|((_, kind), order, scale, offset)| number(kind, order, scale, offset))
+    (kind, order, scale, offset)
+        .prop_map(|((_, kind), order, scale, offset)| number(kind, order, scale, offset))
 }
 
 proptest! {
@@ -158,7 +171,7 @@ proptest! {
             let (a, b) = (value.as_f64().unwrap(), number.decode(&words).as_f64().unwrap());
             let step = match number.kind {
                 Kind::F32 | Kind::F64 => 1e-44 * number.scale.abs(),
-                _ => number.scale.abs() / 2.0,
+                Kind::U16 | Kind::I16 | Kind::U32 | Kind::I32 | Kind::U64 | Kind::I64 => number.scale.abs() / 2.0,
             };
             prop_assert!((a - b).abs() <= step * 1.001 + a.abs().max(number.offset.abs()) * 1e-6, "{} {}", a, b);
         }
