@@ -60,12 +60,12 @@ fn says_what_it_does() {
     );
 }
 
-/// The frames are those of the specification's own examples and of two independent calculators.
+/// The checksums are those that pymodbus computes.
 #[test]
 fn shows_the_frames() {
     let plugin = load(&port(), &[GOOD]).unwrap();
     let lines = plugin.preview(&call("conveyor.speed", json!({"hz": 12.5}), LONG)).unwrap();
-    assert_eq!(lines, ["write holding register 0x2000, unit 3, function 6: 03 06 20 00 04 E2 00 A1"]);
+    assert_eq!(lines, ["write holding register 0x2000, unit 3, function 6: 03 06 20 00 04 E2 01 61"]);
     let lines = plugin.preview(&call("m", json!({"on": true, "a": -1}), LONG)).unwrap();
     assert_eq!(
         lines,
@@ -73,9 +73,9 @@ fn shows_the_frames() {
             "write coil 0x0001, unit 3, function 5: 03 05 00 01 FF 00 DC 18",
             "wait 20ms",
             "write holding registers 0x0002 to 0x0005, unit 3, function 16: \
-             03 10 00 02 00 04 08 FF FF FF FF 00 05 00 00 00 00",
+             03 10 00 02 00 04 08 FF FF FF FF 00 05 00 00 9D AD",
             "read input registers 0x0001 to 0x0002, unit 3, function 4: 03 04 00 01 00 02 21 E9",
-            "read holding register 0x9C42, unit 3, function 3: 03 03 9C 42 00 01 0A 4C",
+            "read holding register 0x9C42, unit 3, function 3: 03 03 9C 42 00 01 0B AC",
         ]
     );
     let refused = plugin.preview(&call("conveyor.speed", json!({"hz": 1000}), LONG)).unwrap_err();
@@ -270,7 +270,11 @@ fn mistakes_lead_to_the_fix() {
             "4:9: `order` is \"big\"; there are ABCD, CDAB, BADC, DCBA",
         ),
         ("unit = 1\nspeed = 1", "read = { coil = 1 }", "4:1: unknown key `speed`"),
-        ("unit = 0", "read = { coil = 1 }", "5:8: `read`: unit 0 is all devices at once (broadcast)"),
+        (
+            "unit = 0",
+            "read = { coil = 1 }",
+            "5:8: `read`: unit 0 is all devices at once, and none of them answers; to read, choose one unit",
+        ),
     ] {
         let message = mistake(table, method);
         assert!(message.starts_with(&format!("0.toml:{expected}")), "{message}");

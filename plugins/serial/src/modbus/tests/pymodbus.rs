@@ -94,6 +94,7 @@ read.f64 = { holding = 116, type = "f64" }
 read = { holding = 100, count = 12 }
 [methods."text"]
 write = { holding = 200, type = "text", length = 9, value = "<$name>" }
+params.name = { type = "string" }
 read = { holding = 200, type = "text", length = 9 }
 [methods."single"]
 write = { holding = 0, value = "$x" }
