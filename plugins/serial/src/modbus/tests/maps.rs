@@ -115,140 +115,131 @@ fn mistake(table: &str, method: &str) -> String {
     load(&port(), &[&text]).unwrap_err()
 }
 
-#[test]
-fn mistakes_lead_to_the_fix() {
-    for (method, expected) in [
-        ("", "4:10: the method does nothing; add `write` or `read`"),
-        ("reads = { input = 1 }", "5:1: unknown key `reads`; did you mean `read`?"),
-        ("read = 5", "5:8: 5 is nothing to read; `read` must be { input = 0x0001 }, a list of such"),
-        ("read = {}", "5:8: `read`: says no address; add one of `coil`, `discrete`, `holding`, `input`"),
-        ("write = { value = 1 }", "5:9: `write`: says no address; add one of `coil`, `holding`, such as"),
-        ("read = { holdin = 1 }", "5:19: `read.holdin`: unknown key; did you mean `holding`?"),
-        (
-            "read = { holding = 1, register = 1 }",
-            "5:34: `read.register`: unknown key; there are coil, discrete",
-        ),
-        (
-            "read = { holding = 1, input = 1 }",
-            "5:31: `read.input`: one item is in one table; leave out the other",
-        ),
-        (
-            "read = { holding = \"1\" }",
-            "5:20: `read.holding`: \"1\" is no address; write a number without quotes",
-        ),
-        (
-            "read = { holding = 400001 }",
-            "5:20: `read.holding`: 400001 is no address, which is 0 to 65535; addresses are those of the protocol, \
+/// Lines of a method, and what is said of them; the method begins in line 4.
+const MISTAKES: &[(&str, &str)] = &[
+    ("", "4:10: the method does nothing; add `write` or `read`"),
+    ("reads = { input = 1 }", "5:1: unknown key `reads`; did you mean `read`?"),
+    ("read = 5", "5:8: 5 is nothing to read; `read` must be { input = 0x0001 }, a list of such"),
+    ("read = {}", "5:8: `read`: says no address; add one of `coil`, `discrete`, `holding`, `input`"),
+    ("write = { value = 1 }", "5:9: `write`: says no address; add one of `coil`, `holding`, such as"),
+    ("read = { holdin = 1 }", "5:19: `read.holdin`: unknown key; did you mean `holding`?"),
+    ("read = { holding = 1, register = 1 }", "5:34: `read.register`: unknown key; there are coil, discrete"),
+    (
+        "read = { holding = 1, input = 1 }",
+        "5:31: `read.input`: one item is in one table; leave out the other",
+    ),
+    (
+        "read = { holding = \"1\" }",
+        "5:20: `read.holding`: \"1\" is no address; write a number without quotes",
+    ),
+    (
+        "read = { holding = 400001 }",
+        "5:20: `read.holding`: 400001 is no address, which is 0 to 65535; addresses are those of the protocol, \
              which count from 0 in each table: a manual that calls the holding register 400001 and counts from \
              400001 means 0",
-        ),
-        ("read = { holding = -1 }", "5:20: `read.holding`: -1 is no address, which is 0 to 65535"),
-        (
-            "read = { holding = 65535, type = \"u32\" }",
-            "5:20: `read.holding`: the 2 registers from 65535 on end after",
-        ),
-        (
-            "read = { holding = 1, type = \"u23\" }",
-            "5:30: `read.type`: \"u23\" is no type; did you mean \"u32\"?",
-        ),
-        (
-            "read = { holding = 1, type = \"bool\" }",
-            "5:30: `read.type`: \"bool\" is no type; a register has 16 bits",
-        ),
-        (
-            "read = { holding = 1, type = \"u32\", order = \"BA\" }",
-            "5:45: `read.order`: \"BA\" is no order of a number of several",
-        ),
-        (
-            "read = { holding = 1, order = \"ABCD\" }",
-            "5:31: `read.order`: \"ABCD\" is no order of a number of one register; there are AB, BA",
-        ),
-        ("read = { holding = 1, scale = 0 }", "5:31: `read.scale`: every value would be the same"),
-        ("read = { holding = 1, scale = \"x\" }", "5:31: `read.scale`: \"x\" is not a number"),
-        (
-            "read = { holding = 1, bit = 16 }",
-            "5:29: `read.bit`: 16 is no bit of a register, which are 0 to 15",
-        ),
-        (
-            "read = { holding = 1, bit = 1, scale = 2 }",
-            "5:40: `read.scale`: a `bit` of a register is true or false",
-        ),
-        ("read = { holding = 1, type = \"text\" }", "5:8: `read`: a text needs `length`"),
-        ("read = { holding = 1, length = 2 }", "5:32: `read.length`: it is for texts"),
-        (
-            "read = { holding = 1, count = 0 }",
-            "5:31: `read.count`: 0 is no number of values, which is at least 1",
-        ),
-        (
-            "read = { holding = 1, count = 126 }",
-            "5:31: `read.count`: takes 126 registers, and one request carries at most 125",
-        ),
-        (
-            "read = { coil = 1, count = 2001 }",
-            "5:28: `read.count`: takes 2001 bits, and one request carries at most 2000",
-        ),
-        (
-            "read = { coil = 1, type = \"u16\" }",
-            "5:27: `read.type`: a `coil` is one bit: \"u16\" should be \"bool\"",
-        ),
-        ("read = { coil = 1, scale = 2 }", "5:28: `read.scale`: a `coil` is one bit; leave it out"),
-        ("read = { holding = 1, value = 1 }", "5:31: `read.value`: unknown key; it belongs to `write`"),
-        (
-            "read.a = { holding = 1 }\nread.b = { holding = 2, typ = \"u16\" }",
-            "6:31: `read.b.typ`: unknown key; did you mean `type`?",
-        ),
-        ("read = [{ holding = 1 }, 5]", "5:26: `read[1]`: `read` must be"),
-        (
-            "write = { input = 1, value = 1 }",
-            "5:19: `write.input`: unknown key; it cannot be written; there are `coil` and `holding`",
-        ),
-        (
-            "write = { holding = 1 }",
-            "5:9: `write`: says no value to write; add one, such as value = \"$level\"",
-        ),
-        (
-            "write = { holding = 1, value = 65536 }",
-            "5:32: `write.value`: 65536 is out of range; a u16 holds 0 to 65535",
-        ),
-        ("write = { coil = 1, value = 1 }", "5:29: `write.value`: 1 is not true or false"),
-        ("write = { holding = 1, value = [1] }", "5:32: `write.value`: is a list; add count = 1"),
-        (
-            "write = { holding = 1, count = 2, value = [1] }",
-            "5:43: `write.value`: has 1 values, and `count` says 2",
-        ),
-        (
-            "write = { holding = 1, value = \"5\" }",
-            "5:32: `write.value`: \"5\" is a text, and a u16 goes there",
-        ),
-        ("write = { holding = 1, value = \"$a b\" }", "5:32: `write.value`: \"$a b\" is a text, and a u16"),
-        ("write = { holding = 1, value = \"$\" }", "5:32: `write.value`: a `$` must be followed by"),
-        (
-            "write = { holding = 1, value = \"$a\" }\nparams.b = { type = \"integer\" }",
-            "5:32: `$a` is not declared in `params`",
-        ),
-        ("write = { holding = 1, value = \"$a\" }\nparams.a = { type = \"string\" }", "6:21: "),
-        ("write = { holding = 1, value = \"$a\" }\nparams.a = { maximum = 70000 }", "6:24: "),
-        (
-            "write = { holding = 1, type = \"text\", length = 4, value = \"<$a>\" }",
-            "5:9: `write`: `$a` is not declared in `params`, which is empty",
-        ),
-        (
-            "write = { holding = 1, count = 2, value = [1, 2], single = true }",
-            "5:60: `write.single`: a single write cannot carry holding registers",
-        ),
-        (
-            "write = [{ coil = 1, value = true }, { wait = \"1s\" }]",
-            "5:9: `write`: nothing comes after the last `wait`",
-        ),
-        ("write = [{ wait = \"1s\", coil = 1 }]", "5:32: `write[0].coil`: stands beside `wait`"),
-        ("write = [{ wait = 5 }, { coil = 1, value = true }]", "5:19: `write[0].wait`: "),
-        ("write = [{ wait = \"1h\" }, { coil = 1, value = true }]", "5:9: the steps wait for 3600s in all"),
-        ("write = 5", "5:9: `write` must be { holding = 0x2000, value = \"$level\" }, or a list of such"),
-        (
-            "together = true\nread = [{ holding = 1 }, { holding = 3 }]",
-            "5:12: `together`: there is nothing to join",
-        ),
-    ] {
+    ),
+    ("read = { holding = -1 }", "5:20: `read.holding`: -1 is no address, which is 0 to 65535"),
+    (
+        "read = { holding = 65535, type = \"u32\" }",
+        "5:20: `read.holding`: the 2 registers from 65535 on end after",
+    ),
+    (
+        "read = { holding = 1, type = \"u23\" }",
+        "5:30: `read.type`: \"u23\" is no type; did you mean \"u32\"?",
+    ),
+    (
+        "read = { holding = 1, type = \"bool\" }",
+        "5:30: `read.type`: \"bool\" is no type; a register has 16 bits",
+    ),
+    (
+        "read = { holding = 1, type = \"u32\", order = \"BA\" }",
+        "5:45: `read.order`: \"BA\" is no order of a number of several",
+    ),
+    (
+        "read = { holding = 1, order = \"ABCD\" }",
+        "5:31: `read.order`: \"ABCD\" is no order of a number of one register; there are AB, BA",
+    ),
+    ("read = { holding = 1, scale = 0 }", "5:31: `read.scale`: every value would be the same"),
+    ("read = { holding = 1, scale = \"x\" }", "5:31: `read.scale`: \"x\" is not a number"),
+    ("read = { holding = 1, bit = 16 }", "5:29: `read.bit`: 16 is no bit of a register, which are 0 to 15"),
+    (
+        "read = { holding = 1, bit = 1, scale = 2 }",
+        "5:40: `read.scale`: a `bit` of a register is true or false",
+    ),
+    ("read = { holding = 1, type = \"text\" }", "5:8: `read`: a text needs `length`"),
+    ("read = { holding = 1, length = 2 }", "5:32: `read.length`: it is for texts"),
+    (
+        "read = { holding = 1, count = 0 }",
+        "5:31: `read.count`: 0 is no number of values, which is at least 1",
+    ),
+    (
+        "read = { holding = 1, count = 126 }",
+        "5:31: `read.count`: takes 126 registers, and one request carries at most 125",
+    ),
+    (
+        "read = { coil = 1, count = 2001 }",
+        "5:28: `read.count`: takes 2001 bits, and one request carries at most 2000",
+    ),
+    (
+        "read = { coil = 1, type = \"u16\" }",
+        "5:27: `read.type`: a `coil` is one bit: \"u16\" should be \"bool\"",
+    ),
+    ("read = { coil = 1, scale = 2 }", "5:28: `read.scale`: a `coil` is one bit; leave it out"),
+    ("read = { holding = 1, value = 1 }", "5:31: `read.value`: unknown key; it belongs to `write`"),
+    (
+        "read.a = { holding = 1 }\nread.b = { holding = 2, typ = \"u16\" }",
+        "6:31: `read.b.typ`: unknown key; did you mean `type`?",
+    ),
+    ("read = [{ holding = 1 }, 5]", "5:26: `read[1]`: `read` must be"),
+    (
+        "write = { input = 1, value = 1 }",
+        "5:19: `write.input`: unknown key; it cannot be written; there are `coil` and `holding`",
+    ),
+    ("write = { holding = 1 }", "5:9: `write`: says no value to write; add one, such as value = \"$level\""),
+    (
+        "write = { holding = 1, value = 65536 }",
+        "5:32: `write.value`: 65536 is out of range; a u16 holds 0 to 65535",
+    ),
+    ("write = { coil = 1, value = 1 }", "5:29: `write.value`: 1 is not true or false"),
+    ("write = { holding = 1, value = [1] }", "5:32: `write.value`: is a list; add count = 1"),
+    (
+        "write = { holding = 1, count = 2, value = [1] }",
+        "5:43: `write.value`: has 1 values, and `count` says 2",
+    ),
+    ("write = { holding = 1, value = \"5\" }", "5:32: `write.value`: \"5\" is a text, and a u16 goes there"),
+    ("write = { holding = 1, value = \"$a b\" }", "5:32: `write.value`: \"$a b\" is a text, and a u16"),
+    ("write = { holding = 1, value = \"$\" }", "5:32: `write.value`: a `$` must be followed by"),
+    (
+        "write = { holding = 1, value = \"$a\" }\nparams.b = { type = \"integer\" }",
+        "5:32: `$a` is not declared in `params`",
+    ),
+    ("write = { holding = 1, value = \"$a\" }\nparams.a = { type = \"string\" }", "6:21: "),
+    ("write = { holding = 1, value = \"$a\" }\nparams.a = { maximum = 70000 }", "6:24: "),
+    (
+        "write = { holding = 1, type = \"text\", length = 4, value = \"<$a>\" }",
+        "5:9: `write`: `$a` is not declared in `params`, which is empty",
+    ),
+    (
+        "write = { holding = 1, count = 2, value = [1, 2], single = true }",
+        "5:60: `write.single`: a single write cannot carry holding registers",
+    ),
+    (
+        "write = [{ coil = 1, value = true }, { wait = \"1s\" }]",
+        "5:9: `write`: nothing comes after the last `wait`",
+    ),
+    ("write = [{ wait = \"1s\", coil = 1 }]", "5:32: `write[0].coil`: stands beside `wait`"),
+    ("write = [{ wait = 5 }, { coil = 1, value = true }]", "5:19: `write[0].wait`: "),
+    ("write = [{ wait = \"1h\" }, { coil = 1, value = true }]", "5:9: the steps wait for 3600s in all"),
+    ("write = 5", "5:9: `write` must be { holding = 0x2000, value = \"$level\" }, or a list of such"),
+    (
+        "together = true\nread = [{ holding = 1 }, { holding = 3 }]",
+        "5:12: `together`: there is nothing to join",
+    ),
+];
+
+#[test]
+fn mistakes_lead_to_the_fix() {
+    for (method, expected) in MISTAKES {
         let message = mistake("unit = 3", method);
         assert!(message.starts_with(&format!("0.toml:{expected}")), "{method}\n{message}");
         assert!(!message.contains('\n') && !message.ends_with('.'), "{message}");

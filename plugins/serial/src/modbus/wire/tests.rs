@@ -91,7 +91,15 @@ proptest! {
                 let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_be_bytes()).collect();
                 prop_assert_eq!(&bytes, &expected[3..expected.len() - 2]);
             }
-            _ => {}
+            Response::WriteSingleCoil(..)
+            | Response::WriteMultipleCoils(..)
+            | Response::WriteSingleRegister(..)
+            | Response::WriteMultipleRegisters(..)
+            | Response::ReportServerId(..)
+            | Response::MaskWriteRegister(..)
+            | Response::ReadWriteMultipleRegisters(_)
+            | Response::ReadDeviceIdentification(_)
+            | Response::Custom(..) => {}
         }
     }
 
