@@ -1,13 +1,14 @@
-//! The command line: `nowd run`, `nowd check`, `nowd methods`, `nowd lock`, `nowd unlock`.
+//! The command line: `nowd run`, and what a person at the bench asks.
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use nowd_plugin::{CancellationToken, Plugin};
+use nowd_plugin_serial::LoadError;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info};
 
@@ -18,9 +19,13 @@ use crate::gateway::{Gateway, StartError};
 use crate::journal::JournalError;
 use crate::lockout::MAX_REASON;
 use crate::log;
-use crate::setup::{Setup, SetupError, plugins};
+use crate::setup::{Setup, SetupError};
 
+mod call;
+mod check;
 mod lock;
+mod methods;
+mod schema;
 
 /// Where the configuration is unless said otherwise.
 const DEFAULT_CONFIG: &str = "/etc/nowd/nowd.toml";
@@ -44,7 +49,34 @@ enum Command {
     /// Run the gateway until SIGTERM or Ctrl-C
     Run(Source),
     /// Check configuration, maps, certificate and key without connecting to anything
-    Check(Source),
+    ///
+    /// With maps named, says of each of their methods what it will send, and what the answers mean.
+    Check {
+        #[command(flatten)]
+        source: Source,
+        /// Explain these maps; each need not lie in `methods.d/` yet
+        #[arg(value_name = "MAP")]
+        maps: Vec<PathBuf>,
+    },
+    /// Show what a call would write to its bus or port, without writing it
+    Call {
+        #[command(flatten)]
+        source: Source,
+        /// The method, such as gate.open
+        method: String,
+        /// Its parameters as JSON, such as '{"percent":40}'
+        #[arg(value_name = "PARAMS", default_value = "null")]
+        params: String,
+        /// Write nothing (the only way so far: real calls come through the broker)
+        #[arg(long, required = true)]
+        dry_run: bool,
+    },
+    /// Print a JSON Schema, for editors that complete and check TOML
+    Schema {
+        /// Of which files
+        #[arg(value_enum)]
+        of: schema::Of,
+    },
     /// List the methods on offer
     Methods {
         #[command(flatten)]
@@ -71,7 +103,7 @@ enum Command {
     Unlock(Source),
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 struct Source {
     /// The configuration; `nowd.toml.d/` and `methods.d/` lie beside it [default: /etc/nowd/nowd.toml]
     #[arg(long, short, value_name = "FILE")]
@@ -95,8 +127,16 @@ pub fn run(extra: Vec<Arc<dyn Plugin>>) -> ExitCode {
     };
     let result = match cli.command {
         Command::Run(source) => run_gateway(&source, extra),
-        Command::Check(source) => check(&source, extra),
-        Command::Methods { source, json } => methods(&source, extra, json),
+        Command::Check { source, maps } if maps.is_empty() => check::check(&source, extra),
+        Command::Check { source, maps } => check::explain(&source, extra, &maps),
+        Command::Call { source, method, params, dry_run: _ } => {
+            call::preview(&source, extra, &method, &params)
+        }
+        Command::Schema { of } => {
+            schema::print(of);
+            Ok(())
+        }
+        Command::Methods { source, json } => methods::list(&source, extra, json),
         Command::Lock { source, reason, wait } => lock::lock(&source, &reason, wait),
         Command::Unlock(source) => lock::unlock(&source),
     };
@@ -109,7 +149,7 @@ pub fn run(extra: Vec<Arc<dyn Plugin>>) -> ExitCode {
     }
 }
 
-/// One sentence for people, and the exit code.
+/// One sentence for people (and the line of a file that it is about), and the exit code.
 struct Failure {
     message: String,
     exit: Exit,
@@ -129,13 +169,24 @@ impl From<StartError> for Failure {
 
 impl From<SetupError> for Failure {
     fn from(e: SetupError) -> Self {
-        Self { message: e.to_string(), exit: Exit::Config }
+        let excerpt = excerpt(&e).map(|excerpt| format!("\n{excerpt}")).unwrap_or_default();
+        Self { message: format!("{e}{excerpt}"), exit: Exit::Config }
     }
 }
 
 impl From<ConfigError> for Failure {
     fn from(e: ConfigError) -> Self {
         SetupError::from(e).into()
+    }
+}
+
+/// The line of the file that a mistake is about.
+fn excerpt(e: &SetupError) -> Option<String> {
+    match e {
+        SetupError::Map(e)
+        | SetupError::Serial(LoadError::Map(e))
+        | SetupError::Config(ConfigError::File(e)) => e.excerpt(),
+        SetupError::Config(_) | SetupError::Serial(_) | SetupError::Registry(_) | SetupError::Tls(_) => None,
     }
 }
 
@@ -181,95 +232,6 @@ fn run_gateway(source: &Source, extra: Vec<Arc<dyn Plugin>>) -> Result<(), Failu
     ended
 }
 
-fn check(source: &Source, extra: Vec<Arc<dyn Plugin>>) -> Result<(), Failure> {
-    let files = source.load()?;
-    log::check(&files.config.log)?;
-    let setup = Setup::new(&files, extra, WallClock::of_this_machine(files.config.clock))?;
-    let (methods, maps, ports) =
-        (setup.registry.methods().count(), files.maps.len(), files.config.ports.len());
-    let text = format!(
-        "ok: target {}, broker {}, {methods} methods from {maps} maps, {ports} ports",
-        setup.target(),
-        setup.endpoint()
-    );
-    say(&mut std::io::stdout(), &text);
-    if files.maps.is_empty() {
-        let directory = source.file().parent().unwrap_or(Path::new(".")).join("methods.d");
-        say(&mut std::io::stdout(), &format!("note: there is no map: {}/*.toml", directory.display()));
-    }
-    for warning in warnings(&setup) {
-        say(&mut std::io::stdout(), &format!("note: {warning}"));
-    }
-    Ok(())
-}
-
-/// What is allowed and yet may not be meant.
-fn warnings(setup: &Setup) -> Vec<String> {
-    let settings = &setup.settings;
-    let nobody = |(name, method): (&String, &nowd_core::Method)| {
-        let patterns = method.allow.as_ref().unwrap_or(&settings.access_default);
-        (patterns.is_empty() && !method.internal)
-            .then(|| format!("nobody may call {name:?}: it has no `allow`, and `[access] default` is empty"))
-    };
-    settings.methods.iter().filter_map(nobody).collect()
-}
-
-fn methods(source: &Source, extra: Vec<Arc<dyn Plugin>>, json: bool) -> Result<(), Failure> {
-    let files = source.load()?;
-    let (_, registry) = plugins(&files, extra)?;
-    let mut out = std::io::stdout();
-    if json {
-        let list: Vec<_> = registry.methods().map(as_json).collect();
-        say(&mut out, &serde_json::Value::Array(list).to_string());
-        return Ok(());
-    }
-    let rows: Vec<[String; 4]> = registry
-        .methods()
-        .map(|method| {
-            let params =
-                method.params.iter().flat_map(nowd_plugin::params::Params::names).collect::<Vec<_>>();
-            [method.name.clone(), params.join(" "), method.lane.name.clone(), method.origin.clone()]
-        })
-        .collect();
-    for line in table(["METHOD", "PARAMS", "LANE", "DECLARED IN"], &rows) {
-        say(&mut out, &line);
-    }
-    Ok(())
-}
-
-fn as_json(method: &nowd_plugin::Method) -> serde_json::Value {
-    let policy = &method.policy;
-    serde_json::json!({
-        "name": method.name,
-        "description": method.description,
-        "params": method.params.as_ref().map(nowd_plugin::params::Params::schema),
-        "lane": method.lane.name,
-        "concurrency": method.lane.concurrency,
-        "timeout_ms": policy.timeout.as_millis(),
-        "max_timeout_ms": policy.max_timeout.as_millis(),
-        "allow": policy.allow,
-        "idempotent": policy.idempotent,
-        "stop": policy.stop,
-        "internal": policy.internal,
-        "declared_in": method.origin,
-    })
-}
-
-fn table<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> Vec<String> {
-    let head = head.map(str::to_owned);
-    let mut widths = [0; N];
-    for row in std::iter::once(&head).chain(rows) {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count());
-        }
-    }
-    let line = |row: &[String; N]| {
-        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
-        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
-    };
-    std::iter::once(&head).chain(rows).map(line).collect()
-}
-
 impl Source {
     fn load(&self) -> Result<ConfigFiles, crate::config::ConfigError> {
         let source = self.layers();
@@ -279,6 +241,19 @@ impl Source {
             say(&mut std::io::stderr(), &text);
         }
         source.load()
+    }
+
+    /// The same, or, where no file was named, the configuration that lies beside the first of `maps`.
+    fn or_beside(&self, maps: &[PathBuf]) -> Self {
+        let folder = maps
+            .first()
+            .and_then(|map| map.canonicalize().ok())
+            .and_then(|map| Some(map.parent()?.to_owned()));
+        let beside = folder.and_then(|folder| {
+            let mut places = [Some(folder.as_path()), folder.parent()].into_iter().flatten();
+            places.find_map(|place| Some(place.join("nowd.toml")).filter(|file| file.is_file()))
+        });
+        Self { config: self.config.clone().or(beside), ..self.clone() }
     }
 
     fn layers(&self) -> ConfigSource {

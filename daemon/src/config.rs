@@ -8,12 +8,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use nowd_plugin::duration;
+use nowd_plugin::map::MapError;
 use nowd_plugin_serial::PortConfig;
 use nowd_protocol::Level;
 use serde::{Deserialize, Deserializer};
 
 mod layers;
 
+pub(crate) use layers::read_map;
 pub use layers::{ConfigFiles, ConfigSource};
 
 /// Everything in `nowd.toml`.
@@ -192,15 +194,8 @@ pub enum ConfigError {
         source: std::io::Error,
     },
     /// A mistake in a file.
-    #[error("{}:{line}: {message}", .file.display())]
-    File {
-        /// The file.
-        file: PathBuf,
-        /// The line, from 1.
-        line: usize,
-        /// What is wrong.
-        message: String,
-    },
+    #[error(transparent)]
+    File(#[from] MapError),
     /// A mistake in the environment or on the command line.
     #[error("{origin}: {message}")]
     Layer {

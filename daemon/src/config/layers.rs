@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use config::builder::DefaultState;
 use config::{ConfigBuilder, Environment, File, FileFormat};
-use nowd_plugin::map::MapSource;
+use nowd_plugin::map::{MapError, MapSource};
 
 use super::{Config, ConfigError};
 
@@ -64,8 +64,7 @@ impl ConfigSource {
 
     fn maps(&self) -> Result<Vec<MapSource>, ConfigError> {
         let directory = self.file.parent().unwrap_or(Path::new(".")).join("methods.d");
-        let source = |file: PathBuf| Ok(MapSource { text: read(&file)?, file: file.display().to_string() });
-        toml_files(&directory)?.into_iter().map(source).collect()
+        toml_files(&directory)?.iter().map(|file| read_map(file)).collect()
     }
 
     /// Each variable is tried alone on top of nothing, so that a mistake is told with the variable's name.
@@ -127,6 +126,11 @@ fn words(error: &config::ConfigError) -> String {
     error.to_string().lines().map(str::trim).collect::<Vec<_>>().join(", ")
 }
 
+/// One map, named as the user would name it.
+pub(crate) fn read_map(file: &Path) -> Result<MapSource, ConfigError> {
+    Ok(MapSource { text: read(file)?, file: file.display().to_string() })
+}
+
 fn read(file: &Path) -> Result<String, ConfigError> {
     let error = |source| ConfigError::Read { file: file.into(), source };
     let mut text = String::new();
@@ -137,19 +141,14 @@ fn read(file: &Path) -> Result<String, ConfigError> {
     Ok(text)
 }
 
-/// A file by itself, for the sake of the line in the message.
+/// A file by itself, for the sake of the place in the message.
 fn check_file(file: &Path, text: &str) -> Result<(), ConfigError> {
     match toml::from_str::<Config>(text) {
         Ok(_) => Ok(()),
         Err(e) if is_missing(e.message()) => Ok(()),
         Err(e) => {
-            let before = text.as_bytes().get(..e.span().map_or(0, |span| span.start)).unwrap_or_default();
-            let line = 1 + before.split(|byte| *byte == b'\n').skip(1).count();
-            Err(ConfigError::File {
-                file: file.into(),
-                line,
-                message: e.message().trim().replace('\n', ", "),
-            })
+            let source = MapSource { file: file.display().to_string(), text: text.into() };
+            Err(MapError::of_reader(&source, &e).into())
         }
     }
 }

@@ -7,10 +7,11 @@ use serde_json::Value;
 
 /// What each crate may depend on, in what is shipped and built. Tests may use more.
 const ALLOWED: &[(&str, &[&str])] = &[
+    ("nowd-clock", &[]),
     ("nowd-protocol", &[]),
     ("nowd-core", &["nowd-protocol"]),
     ("nowd-link", &[]),
-    ("nowd-plugin", &[]),
+    ("nowd-plugin", &["nowd-clock"]),
     ("nowd-plugin-dbus", &["nowd-plugin"]),
     ("nowd-plugin-serial", &["nowd-plugin"]),
     ("nowd-plugin-simulator", &["nowd-plugin"]),
@@ -26,7 +27,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "nowd-protocol",
         ],
     ),
-    ("nowd-cloud", &["nowd-link", "nowd-protocol"]),
+    ("nowd-cloud", &["nowd-clock", "nowd-link", "nowd-protocol"]),
     (
         "nowd-demo",
         &["nowd", "nowd-cloud", "nowd-link", "nowd-plugin", "nowd-plugin-simulator", "nowd-protocol"],

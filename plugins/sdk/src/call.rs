@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
+use nowd_clock::{BootInstant, boottime_micros};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
-
-use crate::clock::{BootInstant, boottime_micros};
 
 /// One invocation, as a plugin sees it.
 #[derive(Debug, Clone)]

@@ -155,6 +155,11 @@ impl Registry {
         Ok(())
     }
 
+    /// All methods and their plugins, by name.
+    pub fn all(&self) -> impl Iterator<Item = (&Method, &Arc<dyn Plugin>)> {
+        self.methods.values().map(|(method, plugin)| (method, plugin))
+    }
+
     /// All methods, by name.
     pub fn methods(&self) -> impl Iterator<Item = &Method> {
         self.methods.values().map(|(method, _)| method)

@@ -10,7 +10,6 @@
 //! - [`Plugin::invoke`] ends when the *resource* is free again, not when the deadline passes: the host answers the
 //!   caller at the deadline by itself, and keeps the lane held until then.
 
-pub mod clock;
 pub mod duration;
 pub mod host;
 pub mod map;
@@ -28,9 +27,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 pub use call::{Call, Deadline, Expired};
-pub use clock::BootInstant;
 pub use completion::{CallError, Completion, Outcome};
 pub use method::{Lane, Method, Policy};
+pub use nowd_clock as clock;
+pub use nowd_clock::BootInstant;
 pub use tokio_util::sync::CancellationToken;
 
 /// A boxed future, so that plugins of different types stand in one registry.

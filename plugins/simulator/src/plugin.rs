@@ -62,6 +62,19 @@ enum Status {
     Hang,
 }
 
+impl Keys {
+    fn words(&self) -> String {
+        let does = match self.status {
+            Status::Ok => "acts and confirms",
+            Status::Sent => "acts and never confirms",
+            Status::Refused => "does nothing and says so",
+            Status::Failed => "acts and answers with an error",
+            Status::Hang => "acts and says nothing",
+        };
+        format!("a simulated device {does}, after {} ms", self.delay.as_millis())
+    }
+}
+
 impl SimulatorPlugin {
     /// Reads the maps. The calls of one file stand in a lane of their own, `simulator:` and the file's name.
     pub fn load(maps: &[MapSource]) -> Result<Arc<Self>, MapError> {
@@ -83,6 +96,13 @@ impl SimulatorPlugin {
     #[must_use]
     pub fn actuations(&self) -> Vec<(Uuid, BootInstant)> {
         self.actuations.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect()
+    }
+
+    fn device(&self, method: &str) -> Result<&Keys, Completion> {
+        self.devices.get(method).or_else(|| self.devices.get("*")).ok_or_else(|| {
+            let message = format!("the simulator has no method {method:?}");
+            Completion::Unavailable(CallError::new("no_such_method", message))
+        })
     }
 
     fn act(&self, call: &Call, now: BootInstant) {
@@ -141,12 +161,19 @@ impl Plugin for SimulatorPlugin {
 
     fn invoke<'a>(&'a self, call: &'a Call) -> BoxFuture<'a, Completion> {
         Box::pin(async move {
-            let Some(device) = self.devices.get(&call.method).or_else(|| self.devices.get("*")) else {
-                let message = format!("the simulator has no method {:?}", call.method);
-                return Completion::Unavailable(CallError::new("no_such_method", message));
-            };
-            self.run_call(device, call).await
+            match self.device(&call.method) {
+                Ok(device) => self.run_call(device, call).await,
+                Err(unavailable) => unavailable,
+            }
         })
+    }
+
+    fn explain(&self, method: &str) -> Vec<String> {
+        self.device(method).map(|device| vec![device.words()]).unwrap_or_default()
+    }
+
+    fn preview(&self, call: &Call) -> Result<Vec<String>, Completion> {
+        self.device(&call.method).map(|device| vec![format!("{}; writes nothing", device.words())])
     }
 }
 

@@ -8,6 +8,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::MapSource;
+use crate::words::plain;
 
 /// The most characters of a line that are shown.
 const LONGEST_EXCERPT: usize = 160;
@@ -32,6 +33,14 @@ pub struct MapError {
 }
 
 impl MapError {
+    /// What the TOML reader says of a file, in the words of the other messages.
+    #[must_use]
+    pub fn of_reader(source: &MapSource, error: &toml::de::Error) -> Self {
+        let start = MapOrigin::start(source);
+        let span = error.span().unwrap_or(0..0);
+        MapOrigin { span, ..start }.error(plain(error.message()))
+    }
+
     /// The line that the error is about, with its number and a mark under the place; nothing where the file has no such
     /// line.
     #[must_use]

@@ -107,7 +107,11 @@ fn declares_lanes_and_tells_mistakes() {
     assert_eq!(method.lane.concurrency.get(), 4);
     for (from, to, expected) in [
         ("[simulator]", "[simulator]\nspeed = 1", "methods.d/echo.toml:3:1: unknown key `speed`"),
-        ("\"hang\"\n", "\"hung\"\n", "methods.d/echo.toml:17:10: \"hung\" is not known; did you mean `hang`?"),
+        (
+            "\"hang\"\n",
+            "\"hung\"\n",
+            "methods.d/echo.toml:17:10: \"hung\" is not known; did you mean `hang`?",
+        ),
         ("\"100ms\"", "100", "methods.d/echo.toml:9:9: "),
         ("delay", "dealy", "methods.d/echo.toml:9:1: unknown key `dealy`; did you mean `delay`?"),
     ] {

@@ -1,4 +1,5 @@
-//! The one place in a plugin host that reads the machine's steady clock.
+//! The machine's steady clock, in which deadlines are judged: the one place that reads it, for the daemon, its plugins and
+//! the cloud side. Waits for nothing, and knows no wall clock.
 //!
 //! It counts while the machine is suspended and is neither stepped nor slewed, so a deadline in it cannot be missed by a
 //! stalled process, nor moved by somebody who sets the time or a time daemon that works off an offset. The kernel has no

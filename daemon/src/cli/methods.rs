@@ -1,0 +1,80 @@
+//! `nowd methods`: what is on offer.
+
+use std::sync::Arc;
+
+use nowd_plugin::params::Params;
+use nowd_plugin::{Method, Plugin};
+
+use super::{Failure, Source, say};
+use crate::setup::plugins;
+
+pub(super) fn list(source: &Source, extra: Vec<Arc<dyn Plugin>>, json: bool) -> Result<(), Failure> {
+    let files = source.load()?;
+    let (_, registry) = plugins(&files, extra)?;
+    let mut out = std::io::stdout();
+    if json {
+        let list: Vec<_> = registry.methods().map(as_json).collect();
+        say(&mut out, &serde_json::Value::Array(list).to_string());
+        return Ok(());
+    }
+    let rows: Vec<[String; 6]> = registry.methods().map(row).collect();
+    for line in table(["METHOD", "PARAMS", "AT MOST", "IS", "LANE", "DECLARED IN"], &rows) {
+        say(&mut out, &line);
+    }
+    Ok(())
+}
+
+fn row(method: &Method) -> [String; 6] {
+    let policy = &method.policy;
+    let params: Vec<&str> = method.params.iter().flat_map(Params::names).collect();
+    let is: Vec<&str> = [
+        (policy.idempotent, "idempotent"),
+        (policy.stop, "stop"),
+        (policy.internal, "internal"),
+        (policy.poll.is_some(), "polled"),
+    ]
+    .into_iter()
+    .filter_map(|(set, word)| set.then_some(word))
+    .collect();
+    [
+        method.name.clone(),
+        params.join(" "),
+        humantime::format_duration(policy.max_timeout).to_string(),
+        is.join(" "),
+        method.lane.name.clone(),
+        method.origin.clone(),
+    ]
+}
+
+fn as_json(method: &Method) -> serde_json::Value {
+    let policy = &method.policy;
+    serde_json::json!({
+        "name": method.name,
+        "description": method.description,
+        "params": method.params.as_ref().map(Params::schema),
+        "lane": method.lane.name,
+        "concurrency": method.lane.concurrency,
+        "timeout_ms": policy.timeout.as_millis(),
+        "max_timeout_ms": policy.max_timeout.as_millis(),
+        "allow": policy.allow,
+        "idempotent": policy.idempotent,
+        "stop": policy.stop,
+        "internal": policy.internal,
+        "declared_in": method.origin,
+    })
+}
+
+fn table<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> Vec<String> {
+    let head = head.map(str::to_owned);
+    let mut widths = [0; N];
+    for row in std::iter::once(&head).chain(rows) {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let line = |row: &[String; N]| {
+        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    std::iter::once(&head).chain(rows).map(line).collect()
+}
