@@ -18,16 +18,15 @@ mod wire;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nowd_plugin::map::{MapError, MapMethod, MapOrigin, MethodKeys};
+use nowd_plugin::map::{MapError, MapMethod, MapOrigin};
 use nowd_plugin::{Call, CallError};
 use serde::Deserialize;
-use serde_json::Value;
 
 use crate::config::{Parity, PortConfig};
 use crate::load::{Action, Backend};
 pub(crate) use exchange::Exchange;
 use exchange::Todo;
-use plan::{Plan, Results, Step};
+use plan::{MethodTable, Plan, Results, Step};
 use value::Order;
 
 /// The greatest unit that a device may have.
@@ -50,21 +49,6 @@ pub(crate) struct ModbusTable {
     /// Whether the line repeats what is sent, as some two-wire adapters do.
     #[serde(default)]
     echo: bool,
-}
-
-/// The keys of a method that are this backend's own.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct MethodTable {
-    write: Option<Value>,
-    read: Option<Value>,
-    /// Whether items whose addresses follow on each other go in one request.
-    #[serde(default)]
-    together: bool,
-}
-
-impl MethodKeys for MethodTable {
-    const KEYS: &'static [&'static str] = &["write", "read", "together"];
 }
 
 /// A method of a Modbus map, ready to run.

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use nowd_plugin::Call;
-use nowd_plugin::map::{MapError, MapMethod, MapOrigin};
+use nowd_plugin::map::{MapError, MapMethod, MapOrigin, MethodKeys};
 use nowd_plugin::params::Derived;
+use serde::Deserialize;
 use serde_json::{Map, Value};
 use tokio_modbus::{Request, Response};
 
-use super::MethodTable;
 use super::item::{Item, Shape, Table, span};
 use super::keys::Keys;
 use super::source::Source;
@@ -19,6 +19,21 @@ const MOST_STEPS: usize = 32;
 /// The most registers that one request carries, and the most bits, whether it reads or writes.
 const MOST_REGISTERS: u32 = 123;
 const MOST_BITS: u32 = 1968;
+
+/// The keys of a method that are this backend's own.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct MethodTable {
+    write: Option<Value>,
+    read: Option<Value>,
+    /// Whether items whose addresses follow on each other go in one request.
+    #[serde(default)]
+    together: bool,
+}
+
+impl MethodKeys for MethodTable {
+    const KEYS: &'static [&'static str] = &["write", "read", "together"];
+}
 
 /// A method of a map, ready to be filled with the parameters of a call.
 #[derive(Debug)]

@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use crate::{PortConfig, SerialPlugin};
 
+mod corpus;
 mod line;
 mod maps;
 mod pymodbus;
