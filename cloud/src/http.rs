@@ -22,6 +22,7 @@ mod calls;
 mod compat;
 mod guard;
 mod idempotency;
+mod methods;
 mod query;
 mod response;
 
@@ -56,6 +57,7 @@ struct Shared {
 /// The HTTP interface before `invoker`.
 pub fn router(invoker: Invoker, options: RouterOptions) -> Router {
     let mut router = Router::new()
+        .route("/things/{target}/methods", get(methods::list))
         .route("/things/{target}/methods/{method}", post(invoke))
         .route("/things/{target}/calls/{id}", get(calls::report));
     if options.compat {
@@ -68,14 +70,14 @@ pub fn router(invoker: Invoker, options: RouterOptions) -> Router {
 }
 
 async fn no_route() -> Response {
-    let message = "there is nothing at this path; there are POST /things/{target}/methods/{method} and \
-                   GET /things/{target}/calls/{id}";
+    let message = "there is nothing at this path; there are POST /things/{target}/methods/{method}, \
+                   GET /things/{target}/methods and GET /things/{target}/calls/{id}";
     response::refusal(StatusCode::NOT_FOUND, "no_such_path", message)
 }
 
 async fn no_method() -> Response {
-    let message =
-        "this path does not take this HTTP method; calls are made with POST, and asked about with GET";
+    let message = "this path does not take this HTTP method; calls are made with POST, and methods and earlier calls \
+                   asked for with GET";
     response::refusal(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
 }
 

@@ -10,6 +10,7 @@ use clap::{Args, Parser, Subcommand};
 use nowd_plugin::{CancellationToken, Plugin};
 use nowd_plugin_serial::LoadError;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
 use tracing::{error, info};
 
 use crate::clock::WallClock;
@@ -205,20 +206,27 @@ fn run_gateway(source: &Source, extra: Vec<Arc<dyn Plugin>>) -> Result<(), Failu
         let stop = CancellationToken::new();
         let mut terminate = signal(SignalKind::terminate()).map_err(|e| internal(&e))?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(|e| internal(&e))?;
+        let mut hang_up = signal(SignalKind::hangup()).map_err(|e| internal(&e))?;
+        let reload = Arc::new(Notify::new());
         info!(
             version = env!("CARGO_PKG_VERSION"),
             target = %setup.target(),
             endpoint = setup.endpoint(),
-            methods = setup.registry.methods().count(),
+            methods = setup.plugins.registry.methods().count(),
             "starting"
         );
-        let gateway = Gateway::new(setup)?;
+        let gateway = Gateway::new(setup)?.reloading(source.layers(), Arc::clone(&reload));
         let mut running = std::pin::pin!(gateway.run(stop.clone()));
         loop {
             tokio::select! {
                 () = &mut running => return Ok(()),
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
+                _ = hang_up.recv() => {
+                    info!("asked to read the maps again");
+                    reload.notify_one();
+                    continue;
+                }
             }
             if stop.is_cancelled() {
                 error!("asked to stop a second time: leaving at once");

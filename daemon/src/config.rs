@@ -43,7 +43,7 @@ pub struct Config {
 }
 
 /// `[journal]`
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct JournalConfig {
     /// Writes calls of methods that are not idempotent to the disk before they start, so that no id is started again
@@ -52,7 +52,7 @@ pub struct JournalConfig {
 }
 
 /// `[link]`
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LinkConfig {
     /// The broker: `host` or `host:port`. The port is 8883 unless given.
@@ -102,7 +102,7 @@ pub struct CompatConfig {
 }
 
 /// `[log]`
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LogConfig {
     /// Where to and how.

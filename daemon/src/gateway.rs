@@ -3,19 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use nowd_core::{Action, CallKey, Core, Event, Instant, Receipt, ReplyBody, Start};
-use nowd_link::{Message, Properties, Publish, Qos};
-use nowd_plugin::host::{Host, Registry};
-use nowd_plugin::{BootInstant, Call, CancellationToken, Deadline, Plugin};
-use nowd_protocol::{
-    ErrorBody, GatewayStamp, MAX_PAYLOAD_LEN, RawValue, Received, Reply, ReplyStatus, ReplyTopic, Request,
-};
+use nowd_core::{Action, CallKey, Core, Event, Instant};
+use nowd_plugin::host::Host;
+use nowd_plugin::{BootInstant, CancellationToken, Plugin};
 use serde_json::Value;
-use tokio::task::JoinSet;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 use uuid::Uuid;
 
 use crate::clock::WallClock;
+use crate::config::Config;
 use crate::journal::{Journal, JournalError};
 use crate::lockout::{Change, Lockout};
 use crate::record::{Line, Records};
@@ -23,9 +19,15 @@ use crate::setup::Setup;
 use crate::uplink::{Facts, Uplink, UplinkEvent};
 
 mod completion;
+mod generations;
+mod reload;
+mod reply;
+mod requests;
 mod stall;
 
 use completion::ended;
+use generations::{Generations, hash};
+use reload::Reloads;
 use stall::Stall;
 
 /// How long calls that run may go on after the process was asked to stop.
@@ -38,15 +40,16 @@ const GOODBYE_WITHIN: Duration = Duration::from_millis(400);
 /// (100 ms each) all of it fits into 4 s.
 const LET_GO_WITHIN: Duration = Duration::from_millis(150);
 
-/// A plugin whose background work ended by mistake gets it again after this.
-const RESTART_PAUSE: Duration = Duration::from_secs(1);
-
 /// The gateway. [`Gateway::run`] is all there is to do with it.
 pub struct Gateway {
     core: Core<Arc<Value>>,
     host: Host<CallKey>,
-    registry: Registry,
-    plugins: Vec<Arc<dyn Plugin>>,
+    generations: Generations,
+    /// The plugins compiled in.
+    extra: Vec<Arc<dyn Plugin>>,
+    reloads: Reloads,
+    /// As it was at the start.
+    config: Config,
     uplink: Uplink,
     clock: WallClock,
     stall: Stall,
@@ -76,7 +79,8 @@ impl std::fmt::Debug for Gateway {
 impl Gateway {
     /// A gateway that has not started yet. To be called inside a tokio runtime.
     pub fn new(setup: Setup) -> Result<Self, StartError> {
-        let Setup { settings, plugins, registry, link, probe, clock, state_dir } = setup;
+        let Setup { settings, plugins, extra, link, clock, config } = setup;
+        let state_dir = config.state_dir.clone();
         // First, since it makes the folder for both.
         let lockout = Lockout::new(state_dir.clone());
         let (journal, past) = if settings.journal {
@@ -87,14 +91,16 @@ impl Gateway {
             (None, Vec::new())
         };
         let incarnation = settings.incarnation;
-        let facts = Facts { target: settings.target.clone(), incarnation, methods: methods_hash(&registry) };
-        let stall = Stall::new(!settings.compat.prefixes.is_empty());
+        let facts = Facts { target: settings.target.clone(), incarnation, methods: hash(&plugins.registry) };
+        let stall = Stall::new(!settings.offer.compat.prefixes.is_empty());
         Ok(Self {
             core: Core::new(settings, past),
             host: Host::default(),
-            registry,
-            plugins,
-            uplink: Uplink::new(link, facts, probe),
+            generations: Generations::new(plugins),
+            extra,
+            reloads: Reloads::none(),
+            uplink: Uplink::new(link, facts, config.link.probe),
+            config,
             clock,
             stall,
             records: Records::start().map_err(StartError::Thread)?,
@@ -106,23 +112,18 @@ impl Gateway {
 
     /// Runs until `stop`, then lets calls that run end, says offline, and returns: all inside 4 s.
     pub async fn run(mut self, stop: CancellationToken) {
-        let plugins_stop = CancellationToken::new();
-        let mut background = JoinSet::new();
-        for plugin in &self.plugins {
-            background.spawn(keep_running(Arc::clone(plugin), plugins_stop.clone()));
-        }
+        self.generations.start(&self.extra);
         self.look_for_lockout();
         self.serve(&stop).await;
         info!(running = self.core.unanswered(), "stopping");
         self.drain().await;
-        let Self { uplink, records, journal, .. } = self;
+        let Self { uplink, records, journal, generations, .. } = self;
         tokio::select! {
             () = uplink.close() => {}
             () = tokio::time::sleep(GOODBYE_WITHIN) => warn!("the broker did not hear the goodbye in time"),
         }
-        plugins_stop.cancel();
         tokio::select! {
-            () = async { while background.join_next().await.is_some() {} } => {}
+            () = generations.end() => {}
             () = tokio::time::sleep(LET_GO_WITHIN) => warn!("a plugin did not let go of its hardware in time"),
         }
         drop(journal);
@@ -141,6 +142,7 @@ impl Gateway {
 
     /// Lets calls that run end.
     async fn drain(&mut self) {
+        self.reloads.end();
         self.decide(Event::Stop);
         let given_up = BootInstant::now().saturating_add(DRAIN_WITHIN);
         while self.core.unanswered() > 0 {
@@ -174,6 +176,7 @@ impl Gateway {
                 self.decide(Event::Ended { key, ended });
             }
             (key, kept) = journaled(self.journal.as_mut()) => self.decide(Event::Journaled { key, kept }),
+            step = self.reloads.next(&self.extra, &self.clock) => self.reloaded(step),
             () = sleep(wake), if wake.is_some() => self.decide(Event::Time),
             () = self.stall.beat() => {
                 self.check_stall();
@@ -218,43 +221,6 @@ impl Gateway {
         true
     }
 
-    fn message(&mut self, message: Message) {
-        let Message { topic, payload, retain, ack, .. } = message;
-        self.look_for_lockout();
-        // Before the wall clock is read: whatever passes between the two makes the deadline earlier, never later.
-        let now = now();
-        match Received::parse(&topic, &payload) {
-            Ok(received) => {
-                // A message of a connection that has just ended is older than the next one.
-                let since = self.uplink.since().map_or(now, |since| Instant::from_micros(since.as_micros()));
-                let wall = self.clock.trusted();
-                let receipt = Receipt { wall, stalled: self.stall.is_on(), retained: retain, since };
-                let params = self.params(&received);
-                self.act(now, Event::Received { message: received, receipt, params });
-            }
-            Err(dropped) => self.records.push(Line::Refused { topic, reason: dropped.to_string() }),
-        }
-        // Decided: whatever becomes of it is in the reply.
-        if let Some(ack) = ack
-            && let Err(e) = ack.send()
-        {
-            warn!("a request was not acknowledged: {e}");
-        }
-    }
-
-    /// What the plugin will get, or what is wrong with it.
-    fn params(&self, received: &Received) -> Result<Arc<Value>, ErrorBody> {
-        let Received::Request(Request { request, topic, .. }) = received else { return Ok(Arc::default()) };
-        let Some((method, _)) = self.registry.get(topic.method.as_str()) else { return Ok(Arc::default()) };
-        let invalid = |message: String| ErrorBody { code: "invalid_request".into(), message };
-        let value: Value =
-            serde_json::from_str(request.get()).map_err(|e| invalid(format!("`request`: {e}")))?;
-        match &method.params {
-            Some(params) => params.check(value).map(Arc::new).map_err(|e| invalid(e.to_string())),
-            None => Ok(Arc::new(value)),
-        }
-    }
-
     /// Nothing is decided without a look for somebody who wants nothing to move.
     fn decide(&mut self, event: Event<Arc<Value>>) {
         self.look_for_lockout();
@@ -274,98 +240,13 @@ impl Gateway {
                 Action::Reply(reply) => self.reply(*reply),
                 Action::Record(record) => self.records.push(Line::Call(record)),
                 Action::Dropped(reason) => self.records.push(Line::Dropped(reason)),
+                Action::Polled { method, error } => self.records.push(Line::Polled { method, error }),
             }
         }
         for key in refused {
             self.act(now, Event::Journaled { key, kept: false });
         }
-    }
-
-    fn start(&mut self, start: Start<Arc<Value>>) {
-        let Some((method, plugin)) = self.registry.get(&start.method) else { return };
-        let mut params = Arc::unwrap_or_clone(start.params);
-        if start.safe_action {
-            // It gets the parameters of the call that it makes safe, as far as it knows them.
-            params = match &method.params {
-                Some(known) => known.check(known.select(&params)).unwrap_or_default(),
-                None => Value::Null,
-            };
-        }
-        let deadline = Deadline::new(BootInstant::from_micros(start.deadline.as_micros()), start.budget);
-        let call = Call::new(start.id, start.method, params, deadline);
-        self.host.start(start.key, Arc::clone(plugin), call);
-    }
-
-    fn reply(&self, body: ReplyBody) {
-        let id = body.topic.id;
-        let unsent = |reason: String| self.records.push(Line::Unsent { id, reason });
-        let Some(sender) = self.uplink.sender() else { return unsent("the link is down".into()) };
-        let topic = ReplyTopic(body.topic.clone()).to_string();
-        let payload = self.payload(body);
-        let properties = Properties {
-            correlation_data: Some(id.into_bytes().to_vec().into()),
-            content_type: Some("application/json".into()),
-            ..Properties::default()
-        };
-        let publish = Publish {
-            topic,
-            payload: payload.into(),
-            qos: Qos::AtLeastOnce,
-            properties,
-            ..Publish::default()
-        };
-        if let Err(e) = sender.publish(publish) {
-            unsent(e.to_string());
-        }
-    }
-
-    fn payload(&self, body: ReplyBody) -> String {
-        let mut reply = Reply {
-            id: body.topic.id,
-            response: body.response.unwrap_or_else(|| RawValue::NULL.to_owned()),
-            status: ReplyStatus::Known(body.status),
-            outcome: body.outcome,
-            error: body.error,
-            timing: Some(body.timing),
-            attempt: Some(body.attempt),
-            gateway: Some(GatewayStamp {
-                incarnation: self.incarnation,
-                now: BootInstant::now().as_micros(),
-                since: self.uplink.since().map(BootInstant::as_micros),
-                version: env!("CARGO_PKG_VERSION").into(),
-            }),
-        };
-        let payload = reply.payload();
-        if payload.len() <= MAX_PAYLOAD_LEN {
-            return payload;
-        }
-        // What happened has happened; only its description does not fit.
-        reply.response = RawValue::NULL.to_owned();
-        let message =
-            format!("the response does not fit into a message of {MAX_PAYLOAD_LEN} bytes and was left out");
-        reply.error = Some(ErrorBody { code: "response_too_large".into(), message });
-        reply.payload()
-    }
-}
-
-async fn keep_running(plugin: Arc<dyn Plugin>, stop: CancellationToken) {
-    while !stop.is_cancelled() {
-        // In a task of its own, so that a panic ends nothing else.
-        let mut task = JoinSet::new();
-        task.spawn(Arc::clone(&plugin).run(stop.clone()));
-        let ended = task.join_next().await;
-        if stop.is_cancelled() {
-            return;
-        }
-        let panicked = matches!(ended, Some(Err(_)));
-        error!(
-            plugin = plugin.name(),
-            panicked, "a plugin's background work ended by mistake; starting it again"
-        );
-        tokio::select! {
-            () = stop.cancelled() => {}
-            () = tokio::time::sleep(RESTART_PAUSE) => {}
-        }
+        self.generations.retire(|number| self.core.uses(number));
     }
 }
 
@@ -388,19 +269,4 @@ fn until(at: Instant) -> Duration {
 
 async fn sleep(duration: Option<Duration>) {
     tokio::time::sleep(duration.unwrap_or_default()).await;
-}
-
-/// A hash over what is on offer: names and schemas.
-fn methods_hash(registry: &Registry) -> String {
-    let mut offer = String::new();
-    for method in registry.methods().filter(|method| !method.policy.internal) {
-        offer.push_str(&method.name);
-        offer.push('\n');
-        if let Some(params) = &method.params {
-            offer.push_str(&params.schema().to_string());
-        }
-        offer.push('\n');
-    }
-    let hash = Uuid::new_v5(&Uuid::NAMESPACE_OID, offer.as_bytes()).simple().to_string();
-    hash.get(..16).unwrap_or_default().to_owned()
 }

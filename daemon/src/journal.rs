@@ -68,13 +68,13 @@ pub enum JournalError {
 /// The queue to the writing thread, and what it has written.
 #[derive(Debug)]
 pub(crate) struct Journal {
-    lines: Option<SyncSender<Entry>>,
+    lines: Option<SyncSender<Entry<CallKey>>>,
     written: mpsc::Receiver<(CallKey, bool)>,
     done: Receiver<Never>,
 }
 
 /// A line, and the call that waits for it.
-type Entry = (JournalLine, Option<CallKey>);
+type Entry<K> = (JournalLine, Option<K>);
 
 /// Nothing is ever sent: only the end of the thread is heard.
 #[derive(Debug)]
@@ -152,10 +152,11 @@ struct Writer<D> {
 }
 
 impl<D: Disk> Writer<D> {
-    fn run(mut self, queue: &Receiver<Entry>, written: &mpsc::Sender<(CallKey, bool)>) {
+    /// `K` names a call.
+    fn run<K>(mut self, queue: &Receiver<Entry<K>>, written: &mpsc::Sender<(K, bool)>) {
         while let Ok(first) = queue.recv() {
             // Whatever has come in by now goes to the disk together.
-            let batch: Vec<Entry> = std::iter::once(first).chain(queue.try_iter().take(QUEUE)).collect();
+            let batch: Vec<Entry<K>> = std::iter::once(first).chain(queue.try_iter().take(QUEUE)).collect();
             let kept = self.write(&batch);
             for key in batch.into_iter().filter_map(|(_, then)| then) {
                 if written.blocking_send((key, kept)).is_err() {
@@ -165,7 +166,7 @@ impl<D: Disk> Writer<D> {
         }
     }
 
-    fn write(&mut self, batch: &[Entry]) -> bool {
+    fn write<K>(&mut self, batch: &[Entry<K>]) -> bool {
         let result = self.try_write(batch);
         match &result {
             Err(e) if !self.failing => {
@@ -179,7 +180,7 @@ impl<D: Disk> Writer<D> {
         result.is_ok()
     }
 
-    fn try_write(&mut self, batch: &[Entry]) -> io::Result<()> {
+    fn try_write<K>(&mut self, batch: &[Entry<K>]) -> io::Result<()> {
         for (line, _) in batch {
             let at = (self.next % SLOTS).saturating_mul(RECORD.try_into().unwrap_or(u64::MAX));
             self.disk.write_all_at(&encode(self.next, line), at)?;

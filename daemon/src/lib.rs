@@ -12,6 +12,7 @@ mod gateway;
 mod journal;
 mod lockout;
 mod log;
+mod offer;
 mod record;
 mod setup;
 mod uplink;

@@ -9,6 +9,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
 use nowd_core::{Drop as Dropped, Record, RecordKind};
+use nowd_protocol::ErrorBody;
 use tracing::{info, warn};
 
 /// How many records may wait to be written.
@@ -26,6 +27,8 @@ pub(crate) enum Line {
     Dropped(Dropped),
     /// A message was not a request.
     Refused { topic: String, reason: String },
+    /// Reads of a polled method fail from now on, or work again.
+    Polled { method: String, error: Option<ErrorBody> },
     /// An answer could not be sent.
     Unsent { id: nowd_protocol::Uuid, reason: String },
 }
@@ -91,6 +94,13 @@ fn write(line: Line) {
         Line::Refused { topic, reason } => {
             warn!(topic = printable(&topic), "a message was dropped: {reason}");
         }
+        Line::Polled { method, error: Some(ErrorBody { code, message }) } => {
+            warn!(
+                method,
+                code, "the method cannot be read: {message}; callers get the last value with its age"
+            );
+        }
+        Line::Polled { method, error: None } => info!(method, "the method can be read again"),
         Line::Unsent { id, reason } => warn!(%id, "an answer was not sent: {reason}"),
     }
 }

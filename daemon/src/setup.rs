@@ -3,11 +3,10 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nowd_core::{Compat, Lane, Limits, Method, Pattern, Settings};
+use nowd_core::{Compat, Lane, Limits, Method, Offer, Pattern, Settings};
 use nowd_link::{DatePolicy, Tls, TlsError, TlsFiles};
 use nowd_plugin::Plugin;
 use nowd_plugin::host::{Registry, RegistryError};
@@ -20,9 +19,10 @@ use uuid::Uuid;
 
 use crate::clock::WallClock;
 use crate::config::{Config, ConfigError, ConfigFiles, LinkConfig};
+use crate::offer::entry;
 
 /// What maps can be for.
-const BACKENDS: &[&str] = &["dbus", "serial", "simulator"];
+const BACKENDS: &[&str] = &["dbus", "serial", "modbus", "simulator"];
 
 /// MQTT over TLS.
 const MQTTS_PORT: u16 = 8_883;
@@ -32,18 +32,25 @@ const MQTTS_PORT: u16 = 8_883;
 pub struct Setup {
     /// What the core is told.
     pub(crate) settings: Settings,
-    /// The plugins.
-    pub(crate) plugins: Vec<Arc<dyn Plugin>>,
-    /// Their methods.
-    pub(crate) registry: Registry,
+    /// The plugins that maps ask for, and the methods of all.
+    pub(crate) plugins: Plugins,
+    /// The plugins compiled in.
+    pub(crate) extra: Vec<Arc<dyn Plugin>>,
     /// How to reach the broker.
     pub(crate) link: nowd_link::Options,
-    /// How long nothing may come through the request subscription before it is probed.
-    pub(crate) probe: Duration,
     /// The wall clock.
     pub(crate) clock: WallClock,
-    /// The folder for what must survive a restart.
-    pub(crate) state_dir: PathBuf,
+    /// The configuration.
+    pub(crate) config: Config,
+}
+
+/// The plugins of one set of maps.
+#[derive(Debug)]
+pub(crate) struct Plugins {
+    /// Those that the maps ask for.
+    pub(crate) of_maps: Vec<Arc<dyn Plugin>>,
+    /// The methods of these and of those compiled in.
+    pub(crate) registry: Registry,
 }
 
 /// Why a gateway cannot be set up.
@@ -66,31 +73,41 @@ pub enum SetupError {
     Tls(#[from] TlsError),
 }
 
-/// The plugins that maps ask for, and `extra` ones compiled in.
+/// The plugins that maps ask for, and `extra` ones compiled in, with the methods of all.
 pub(crate) fn plugins(
     files: &ConfigFiles,
     extra: Vec<Arc<dyn Plugin>>,
 ) -> Result<(Vec<Arc<dyn Plugin>>, Registry), SetupError> {
+    let Plugins { of_maps, registry } = load(files, &extra)?;
+    Ok(([extra, of_maps].concat(), registry))
+}
+
+/// The same for a gateway, which starts and stops the two kinds at different times.
+fn load(files: &ConfigFiles, extra: &[Arc<dyn Plugin>]) -> Result<Plugins, SetupError> {
     let mut maps: BTreeMap<&str, Vec<MapSource>> = BTreeMap::new();
     for map in &files.maps {
-        let backend = backend_of(map, BACKENDS)?;
-        maps.entry(backend).or_default().push(map.clone());
+        // Modbus is spoken on the ports of the serial plugin.
+        let plugin = match backend_of(map, BACKENDS)? {
+            "modbus" => "serial",
+            backend => backend,
+        };
+        maps.entry(plugin).or_default().push(map.clone());
     }
-    let mut plugins = extra;
+    let mut of_maps: Vec<Arc<dyn Plugin>> = Vec::new();
     let of = |backend| maps.get(backend).map(Vec::as_slice).unwrap_or_default();
     // Ports are checked even if no map uses one: a mistake in them is a mistake.
-    let serial = SerialPlugin::load(&files.config.ports, of("serial"))?;
+    let serial = SerialPlugin::load(&files.config.ports, of("serial"), None)?;
     if !of("serial").is_empty() {
-        plugins.push(serial);
+        of_maps.push(serial);
     }
     if !of("dbus").is_empty() {
-        plugins.push(DbusPlugin::load(of("dbus"))?);
+        of_maps.push(DbusPlugin::load(of("dbus"))?);
     }
     if !of("simulator").is_empty() {
-        plugins.push(SimulatorPlugin::load(of("simulator"))?);
+        of_maps.push(SimulatorPlugin::load(of("simulator"))?);
     }
-    let registry = Registry::new(&plugins)?;
-    Ok((plugins, registry))
+    let registry = Registry::new(&[extra, of_maps.as_slice()].concat())?;
+    Ok(Plugins { of_maps, registry })
 }
 
 impl Setup {
@@ -101,17 +118,16 @@ impl Setup {
         clock: WallClock,
     ) -> Result<Self, SetupError> {
         let config = &files.config;
-        let (plugins, registry) = plugins(files, extra)?;
+        let plugins = load(files, &extra)?;
         let target = target(config)?;
         let link = link(&config.link, &target, &clock)?;
         check_compat(config)?;
-        let settings = settings(config, target, &registry);
-        let state_dir = config.state_dir.clone();
-        if !state_dir.is_absolute() {
+        let settings = settings(config, target, &plugins.registry);
+        if !config.state_dir.is_absolute() {
             let message = "must be an absolute path, such as /var/lib/nowd".into();
             return Err(ConfigError::Value { key: "state_dir", message }.into());
         }
-        Ok(Self { settings, plugins, registry, link, probe: config.link.probe, clock, state_dir })
+        Ok(Self { settings, plugins, extra, link, clock, config: config.clone() })
     }
 
     /// The gateway's name.
@@ -241,6 +257,7 @@ fn settings(config: &Config, target: Level, registry: &Registry) -> Settings {
     let methods = registry.methods().map(|method| {
         let policy = &method.policy;
         let core = Method {
+            entry: entry(method).bounded().into(),
             lane: method.lane.name.clone(),
             timeout: policy.timeout,
             max_timeout: policy.max_timeout,
@@ -252,6 +269,7 @@ fn settings(config: &Config, target: Level, registry: &Registry) -> Settings {
             idempotent: policy.idempotent,
             on_timeout: policy.on_timeout.clone(),
             on_stop: policy.on_stop.clone(),
+            poll: policy.poll,
         };
         (method.name.clone(), core)
     });
@@ -259,13 +277,17 @@ fn settings(config: &Config, target: Level, registry: &Registry) -> Settings {
         let lane = &method.lane;
         (lane.name.clone(), Lane { concurrency: lane.concurrency, depth: lane.depth })
     });
-    Settings {
-        target,
-        incarnation: Uuid::new_v4(),
+    let offer = Offer {
+        generation: 0,
         methods: methods.collect(),
         lanes: lanes.collect(),
         access_default: patterns(&config.access.default),
         compat: Compat { prefixes: config.compat.clients.clone(), budget: config.compat.budget },
+    };
+    Settings {
+        target,
+        incarnation: Uuid::new_v4(),
+        offer: Arc::new(offer),
         limits: Limits::default(),
         journal: config.journal.enabled,
         new_id: Uuid::new_v4,

@@ -163,6 +163,18 @@ impl Uplink {
         false
     }
 
+    /// Other methods are on offer: says so where this hash of them is another than before.
+    pub(crate) fn set_methods(&mut self, hash: String) {
+        if self.facts.methods == hash {
+            return;
+        }
+        self.facts.methods = hash;
+        // One that is not online yet will say it when it is.
+        if self.since().is_some() {
+            self.announce(true);
+        }
+    }
+
     /// Says offline, and goodbye.
     pub(crate) async fn close(self) {
         self.announce(false);

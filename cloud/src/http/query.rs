@@ -25,24 +25,40 @@ fn decode(text: &str) -> Result<String, String> {
 
 /// `timeout` in milliseconds, the only parameter that a call has.
 pub(crate) fn timeout_ms(query: Option<&str>, max: Duration) -> Result<Option<Duration>, String> {
-    let mut found = None;
+    let [timeout] = named(query, ["timeout"])?;
+    timeout.map(|value| millis(&value, max)).transpose()
+}
+
+/// `timeout` in milliseconds, and `after`.
+pub(crate) fn timeout_ms_and_after(
+    query: Option<&str>,
+    max: Duration,
+) -> Result<(Option<Duration>, Option<String>), String> {
+    let [timeout, after] = named(query, ["timeout", "after"])?;
+    Ok((timeout.map(|value| millis(&value, max)).transpose()?, after))
+}
+
+/// The values of the parameters of these names, each of which may stand once; there are no others.
+fn named<const N: usize>(query: Option<&str>, names: [&str; N]) -> Result<[Option<String>; N], String> {
+    let mut found = [const { None }; N];
     for (name, value) in pairs(query)? {
-        if name != "timeout" {
-            return Err(format!("there is no query parameter {name:?}; `timeout` is the only one"));
+        let Some((_, place)) = names.iter().zip(&mut found).find(|(known, _)| **known == name) else {
+            let known = names.map(|name| format!("`{name}`")).join(" and ");
+            let are = if N == 1 { "is the only one" } else { "are all there are" };
+            return Err(format!("there is no query parameter {name:?}; {known} {are}"));
+        };
+        if place.replace(value).is_some() {
+            return Err(format!("the query parameter `{name}` stands twice"));
         }
-        if found.is_some() {
-            return Err("the query parameter `timeout` stands twice".into());
-        }
-        found = Some(value);
     }
-    let Some(value) = found else { return Ok(None) };
+    Ok(found)
+}
+
+fn millis(value: &str, max: Duration) -> Result<Duration, String> {
     let max = max.as_millis();
-    whole(&value)
-        .filter(|ms| *ms >= 1 && u128::from(*ms) <= max)
-        .map(|ms| Some(Duration::from_millis(ms)))
-        .ok_or_else(|| {
-            format!("`timeout` must be a whole number of milliseconds from 1 to {max}, not {}", shown(&value))
-        })
+    whole(value).filter(|ms| *ms >= 1 && u128::from(*ms) <= max).map(Duration::from_millis).ok_or_else(|| {
+        format!("`timeout` must be a whole number of milliseconds from 1 to {max}, not {}", shown(value))
+    })
 }
 
 /// Digits and nothing else.

@@ -191,3 +191,23 @@ fn trace_contexts() {
         assert_eq!(traceparent(&headers).is_some(), taken, "{text}");
     }
 }
+
+#[tokio::test]
+async fn a_question_about_methods_that_is_none_is_refused() {
+    for (uri, message) in [
+        ("/things/a%2Fb/methods", "the target cannot be used: a topic level holds '/'"),
+        ("/things/%ff/methods", "the path is not UTF-8"),
+        ("/things/g/methods?timeout=0", "from 1 to 29000, not \"0\""),
+        ("/things/g/methods?after=a&after=b", "`after` stands twice"),
+        (
+            "/things/g/methods?before=a",
+            "no query parameter \"before\"; `timeout` and `after` are all there are",
+        ),
+    ] {
+        let (code, _, body) = ask(Method::GET, uri, "").await;
+        assert_eq!(code, 400, "{uri}");
+        assert_refused(&body, message, uri);
+    }
+    let (code, _, _) = ask(Method::POST, "/things/g/methods", "").await;
+    assert_eq!(code, 405);
+}

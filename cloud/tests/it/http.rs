@@ -119,3 +119,18 @@ async fn the_samples_route_says_timeout_and_offline() {
     .await;
     assert_eq!(last["outcome"], "not_executed");
 }
+
+#[tokio::test]
+async fn methods_are_asked_for_page_by_page() {
+    let broker = Mosquitto::start();
+    let gateway = Gateway::start(broker.port(), "g", |r, s| vec![ok(r, s)]).await;
+    let cloud = Cloud::start(broker.port()).await;
+    let (code, _, body) = ask(&cloud, Method::GET, "/things/g/methods?timeout=8000", "").await;
+    assert_eq!((code, &body["status"], &body["response"]), (200, &json!("ok"), &json!({})));
+    let seen = gateway.requests().remove(0);
+    assert_eq!((seen.topic.method.as_str(), seen.timeout), ("nowd.methods", Some(8_000)));
+    assert_eq!(seen.caller.as_deref(), Some("arn:me"));
+    let (_, _, body) = ask(&cloud, Method::GET, "/things/g/methods?after=window.set%2A", "").await;
+    assert_eq!(body["response"], json!({"after": "window.set*"}));
+    assert_eq!(gateway.requests()[1].timeout, Some(9_000));
+}

@@ -1,23 +1,18 @@
 //! A call between its admission and the moment when its resource is free again.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use nowd_protocol::{RequestTopic, Timing, Uuid};
 
+use crate::event::Purpose;
 use crate::journal::JournalLine;
+use crate::settings::Offer;
 use crate::time::{Instant, micros};
 
 /// The core's name for a call; never used twice by one process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CallKey(pub(crate) u64);
-
-impl CallKey {
-    /// The call of this number, for tests of what passes keys on.
-    #[must_use]
-    pub const fn from_number(number: u64) -> Self {
-        Self(number)
-    }
-}
 
 /// Who asked, and how.
 #[derive(Debug, Clone)]
@@ -30,6 +25,16 @@ pub(crate) struct Asker {
     pub(crate) compat: bool,
 }
 
+/// Who made a call.
+#[derive(Debug, Clone)]
+pub(crate) enum Maker {
+    Asker(Asker),
+    /// The gateway, to make another call safe.
+    SafeAction,
+    /// The gateway, to read a value.
+    Poll,
+}
+
 #[derive(Debug, Clone)]
 pub(crate) struct Call<P> {
     pub(crate) id: Uuid,
@@ -39,8 +44,11 @@ pub(crate) struct Call<P> {
     pub(crate) deadline: Instant,
     pub(crate) budget: Duration,
     pub(crate) received: Instant,
-    /// `None` for the gateway's own safe actions.
-    pub(crate) asker: Option<Asker>,
+    pub(crate) maker: Maker,
+    /// What was on offer when it was let in: it ends under the rules that it began with.
+    pub(crate) offer: Arc<Offer>,
+    /// When it is given up if it still waits.
+    pub(crate) give_up_at: Instant,
     /// Repeats, which the same answer will answer.
     pub(crate) joined: Vec<Asker>,
     /// What to write into the journal before it starts.
@@ -59,6 +67,23 @@ pub(crate) enum State {
     Running { started: Instant },
     /// The plugin still has it, and `timeout` has been answered.
     Overrun { started: Instant },
+}
+
+impl Maker {
+    pub(crate) const fn asker(&self) -> Option<&Asker> {
+        match self {
+            Self::Asker(asker) => Some(asker),
+            Self::SafeAction | Self::Poll => None,
+        }
+    }
+
+    pub(crate) const fn purpose(&self) -> Purpose {
+        match self {
+            Self::Asker(_) => Purpose::Call,
+            Self::SafeAction => Purpose::SafeAction,
+            Self::Poll => Purpose::Poll,
+        }
+    }
 }
 
 impl<P> Call<P> {

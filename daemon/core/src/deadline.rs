@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use nowd_protocol::{ErrorBody, Request, Status};
+use nowd_protocol::{ErrorBody, Request, Status, Uuid};
 
 use crate::event::Receipt;
-use crate::settings::Settings;
 use crate::time::{Instant, micros};
 
 /// A request that is not admitted.
@@ -36,7 +35,7 @@ pub(crate) fn judge(
     now: Instant,
     receipt: Receipt,
     request: &Request,
-    settings: &Settings,
+    incarnation: Uuid,
     max_timeout: Duration,
 ) -> Result<Judged, Refusal> {
     let Some(timeout) = request.timeout else {
@@ -49,7 +48,7 @@ pub(crate) fn judge(
         return Err(Refusal::new(Status::InvalidRequest, message));
     }
     let (deadline, void) = match request.not_after {
-        Some(not_after) if not_after.incarnation != settings.incarnation => {
+        Some(not_after) if not_after.incarnation != incarnation => {
             return Err(Refusal::new(
                 Status::Resync,
                 "`not_after` is for another incarnation of this gateway",
@@ -76,13 +75,11 @@ pub(crate) fn judge_compat(
     now: Instant,
     receipt: Receipt,
     request: &Request,
-    settings: &Settings,
-    max_timeout: Duration,
+    budget: Duration,
 ) -> Result<Judged, Refusal> {
     if receipt.stalled {
         return Err(Refusal::new(Status::Expired, "it may have waited while the gateway stood still"));
     }
-    let budget = settings.compat.budget.min(max_timeout);
     let deadline = match receipt.wall {
         Some(_) => by_wall_clock(now, receipt, request.timestamp, budget)?,
         None => now.after(budget),

@@ -1,11 +1,13 @@
 //! What happens to the core, and what it wants done.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use nowd_protocol::{ErrorBody, Level, Outcome, RawValue, Received, RequestTopic, Status, Timing, Uuid};
 
 use crate::call::CallKey;
 use crate::journal::JournalLine;
+use crate::settings::Offer;
 use crate::time::Instant;
 
 /// Something happened.
@@ -35,6 +37,11 @@ pub enum Event<P> {
         /// Whether it will survive a loss of power.
         kept: bool,
     },
+    /// Other methods are on offer from now on, or the same under other rules.
+    ///
+    /// Calls that run end under the offer that they were let in with. Calls that wait are given up: their parameters were
+    /// checked against the schemas of before.
+    Offer(Arc<Offer>),
     /// The gateway is locked out on site, for this reason; `None`: not any more.
     Lockout(Option<String>),
     /// Time has passed; to be told no later than [`crate::Core::wake_at`] says.
@@ -101,6 +108,14 @@ pub enum Action<P> {
     Record(Box<Record>),
     /// Write down that a message was dropped without an answer.
     Dropped(Drop),
+    /// Write down that the gateway's own reads of a method fail from now on, and why; or, without a reason, that they
+    /// work again.
+    Polled {
+        /// The method.
+        method: String,
+        /// What went wrong.
+        error: Option<ErrorBody>,
+    },
 }
 
 /// A call to be run.
@@ -110,16 +125,29 @@ pub struct Start<P> {
     pub key: CallKey,
     /// The call's id.
     pub id: Uuid,
+    /// The number of the offer that it was let in with.
+    pub generation: u64,
     /// The method.
     pub method: String,
-    /// The parameters; of a safe action, those of the call that it makes safe.
+    /// The parameters; of a safe action, those of the call that it makes safe; of a poll, none.
     pub params: P,
     /// The instant at which it is too late.
     pub deadline: Instant,
     /// The original budget.
     pub budget: Duration,
-    /// Whether it is a safe action.
-    pub safe_action: bool,
+    /// What it is for.
+    pub purpose: Purpose,
+}
+
+/// What a call is run for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// Somebody asked for it.
+    Call,
+    /// It makes another call safe.
+    SafeAction,
+    /// The gateway reads a value that calls are answered with.
+    Poll,
 }
 
 /// An answer; the shell adds the gateway's clock.

@@ -92,6 +92,11 @@ impl Journal {
         Some(if same { PastCall::Answered(past.answer()) } else { PastCall::Conflict })
     }
 
+    /// Whether this very request was made before, by the same asker.
+    pub(crate) fn is_own(&self, request: &Request) -> bool {
+        self.calls.get(&request.topic.id).is_some_and(|past| past.mark == Mark::of(request))
+    }
+
     /// How the call ended, for the one who made it.
     pub(crate) fn report(&self, id: Uuid, asker: Uuid) -> Option<Ended> {
         self.calls.get(&id).filter(|past| past.mark.asker == asker).map(Past::answer)

@@ -13,6 +13,8 @@ pub(crate) struct Lane {
     /// Safe actions run beside the call that they make safe and take no slot.
     beside: BTreeSet<CallKey>,
     waiting: VecDeque<CallKey>,
+    /// The one of those that run which is a read of the gateway's own.
+    reading: Option<CallKey>,
     /// Calls that have held the lane for too long after their deadline.
     stuck: BTreeSet<CallKey>,
 }
@@ -22,6 +24,8 @@ pub(crate) struct Lane {
 pub(crate) enum Entry {
     Start,
     Wait,
+    /// Wait, for a read of the gateway's own and for nobody else.
+    WaitForRead,
     Full,
     Stuck,
 }
@@ -33,6 +37,7 @@ impl Lane {
             running: BTreeSet::new(),
             beside: BTreeSet::new(),
             waiting: VecDeque::new(),
+            reading: None,
             stuck: BTreeSet::new(),
         }
     }
@@ -43,7 +48,9 @@ impl Lane {
             Entry::Stuck
         } else if self.has_slot() && (self.waiting.is_empty() || overtakes) {
             Entry::Start
-        } else if overtakes || self.waiting.len() < usize::from(self.settings.depth) {
+        } else if self.waits_for_read() && (self.waiting.is_empty() || overtakes) {
+            Entry::WaitForRead
+        } else if overtakes || self.waiting.len() < self.depth() {
             Entry::Wait
         } else {
             Entry::Full
@@ -52,6 +59,12 @@ impl Lane {
 
     pub(crate) fn start(&mut self, key: CallKey) {
         self.running.insert(key);
+    }
+
+    /// A read of the gateway's own takes a slot like any other, and no place from those who wait.
+    pub(crate) fn start_reading(&mut self, key: CallKey) {
+        self.running.insert(key);
+        self.reading = Some(key);
     }
 
     pub(crate) fn start_beside(&mut self, key: CallKey) {
@@ -72,6 +85,7 @@ impl Lane {
         self.running.remove(&key);
         self.beside.remove(&key);
         self.stuck.remove(&key);
+        self.reading = self.reading.filter(|reading| *reading != key);
         self.waiting.retain(|other| *other != key);
     }
 
@@ -102,6 +116,26 @@ impl Lane {
     /// No slot is left that is not held by a stuck call.
     pub(crate) fn is_stuck(&self) -> bool {
         self.stuck.len() >= usize::from(self.settings.concurrency.get())
+    }
+
+    /// Nobody runs or waits.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.running.is_empty() && self.beside.is_empty() && self.waiting.is_empty()
+    }
+
+    /// It is another lane from now on, before the same thing: those that run hold it still.
+    pub(crate) fn change(&mut self, settings: settings::Lane) {
+        self.settings = settings;
+    }
+
+    /// But for the read there would be a slot.
+    fn waits_for_read(&self) -> bool {
+        self.reading.is_some() && self.running.len() <= usize::from(self.settings.concurrency.get())
+    }
+
+    /// How many may wait: as many as there would run and wait without the read.
+    fn depth(&self) -> usize {
+        usize::from(self.settings.depth).saturating_add(usize::from(self.reading.is_some()))
     }
 
     fn has_slot(&self) -> bool {

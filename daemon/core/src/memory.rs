@@ -155,6 +155,11 @@ impl Memory {
         }
     }
 
+    /// Whether this very request was made before, by the same asker.
+    pub(crate) fn is_own(&self, request: &Request) -> bool {
+        self.entries.get(&request.topic.id).is_some_and(|entry| entry.mark == Mark::of(request))
+    }
+
     /// A repeat joined the call: no copy of it is to be judged once the call is answered.
     pub(crate) fn joined(&mut self, request: &Request) {
         if let Some(entry) = self.entries.get_mut(&request.topic.id).filter(|entry| entry.is_before(request))

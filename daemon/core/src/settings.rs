@@ -1,10 +1,11 @@
-//! What the core is told once: methods, lanes, access, bounds.
+//! What the core is told: once, and again when the methods are changed.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU16;
+use std::sync::Arc;
 use std::time::Duration;
 
-use nowd_protocol::{Level, Uuid};
+use nowd_protocol::{Level, RawValue, Uuid};
 
 use crate::access::Pattern;
 
@@ -15,14 +16,8 @@ pub struct Settings {
     pub target: Level,
     /// This start of the process.
     pub incarnation: Uuid,
-    /// The methods on offer, by name. The name `*` stands for all that are not listed.
-    pub methods: BTreeMap<String, Method>,
-    /// The lanes, by name.
-    pub lanes: BTreeMap<String, Lane>,
-    /// Who may call a method that does not say so itself.
-    pub access_default: Vec<Pattern>,
-    /// Callers that speak only the public sample's form.
-    pub compat: Compat,
+    /// What is on offer at first; see [`crate::Event::Offer`].
+    pub offer: Arc<Offer>,
     /// Bounds of memory.
     pub limits: Limits,
     /// Whether there is a journal: then calls of methods that are not idempotent are written down before they start.
@@ -31,9 +26,40 @@ pub struct Settings {
     pub new_id: fn() -> Uuid,
 }
 
+/// What is on offer, and to whom: all that can be changed while the gateway runs.
+#[derive(Clone)]
+pub struct Offer {
+    /// The number of this set of methods, which no other set of the process has: by it the shell finds what runs a call.
+    pub generation: u64,
+    /// The methods, by name. The name `*` stands for all that are not listed.
+    pub methods: BTreeMap<String, Method>,
+    /// The lanes, by name.
+    pub lanes: BTreeMap<String, Lane>,
+    /// Who may call a method that does not say so itself.
+    pub access_default: Vec<Pattern>,
+    /// Callers that speak only the public sample's form.
+    pub compat: Compat,
+}
+
+impl Offer {
+    /// The method that a call of this name calls.
+    pub(crate) fn method(&self, name: &str) -> Option<&Method> {
+        self.methods.get(name).or_else(|| self.methods.get("*"))
+    }
+}
+
+/// Each call holds its offer, so the whole of it would stand there once for each.
+impl std::fmt::Debug for Offer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Offer").field("generation", &self.generation).finish_non_exhaustive()
+    }
+}
+
 /// How the calls of a method are judged.
 #[derive(Debug, Clone)]
 pub struct Method {
+    /// What those who may call it are told of it: a [`nowd_protocol::MethodEntry`], written down and bounded.
+    pub entry: Arc<RawValue>,
     /// The lane its calls stand in.
     pub lane: String,
     /// The budget where a caller names none: that of a safe action.
@@ -44,7 +70,7 @@ pub struct Method {
     pub min_budget: Duration,
     /// How long after its deadline a call may hold its lane before the lane counts as stuck.
     pub stuck_after: Duration,
-    /// Who may call; `None` means [`Settings::access_default`].
+    /// Who may call; `None` means [`Offer::access_default`].
     pub allow: Option<Vec<Pattern>>,
     /// Whether it overtakes and clears its lane.
     pub stop: bool,
@@ -56,6 +82,8 @@ pub struct Method {
     pub on_timeout: Option<String>,
     /// The safe action for a call that runs at shutdown.
     pub on_stop: Option<String>,
+    /// How often the gateway reads it by itself, if it does; calls of it are then answered with the last value.
+    pub poll: Option<Duration>,
 }
 
 /// A queue before something that can do `concurrency` things at a time.

@@ -15,10 +15,11 @@ pub(crate) type Running = JoinHandle<anyhow::Result<()>>;
 /// `vehicle-1`, with a window on D-Bus and an alarm panel at a serial port.
 pub(crate) fn near(folder: &Path, broker: SocketAddr, bus: &str, panel: &Path) -> anyhow::Result<PathBuf> {
     let ports = format!("[ports.panel]\ndevice = \"{}\"\n", panel.display());
-    let window = include_str!("../maps/window.toml").replace("@BUS@", bus);
+    let window =
+        include_str!("../../../plugins/maps/demo-window.toml").replace("\"session\"", &format!("{bus:?}"));
     let maps = [
         ("window.toml", window.as_str()),
-        ("alarm.toml", include_str!("../maps/alarm.toml")),
+        ("alarm.toml", include_str!("../../../plugins/maps/demo-alarm.toml")),
         ("echo.toml", include_str!("../maps/echo.toml")),
     ];
     write(folder, "vehicle-1", broker, &ports, &maps)

@@ -66,7 +66,7 @@ async fn run(once: bool) -> anyhow::Result<()> {
         [gateways::start(near, gateways_stop.clone())?, gateways::start(far, gateways_stop.clone())?];
     let http = cloud::start(broker, HTTP_PORT, &mut tasks, stop.clone()).await?;
 
-    show::intro(broker, http, folder.path());
+    show::intro(broker, http, &bus, folder.path());
     let shown = tokio::task::spawn_blocking(move || show::calls(http)).await?;
     if shown.is_ok() && !once {
         show::goodbye(http, folder.path());

@@ -1,6 +1,6 @@
 //! Calls as anybody would make them, and what is said about them.
-#![expect(clippy::print_stdout, reason = "showing is what this is for")]
 
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
@@ -10,6 +10,11 @@ use serde_json::Value;
 use ureq::Agent;
 
 use crate::slow_link;
+
+/// A line on standard output; a reader that has gone away is no reason to fail.
+macro_rules! say {
+    ($($line:tt)*) => { drop(writeln!(std::io::stdout(), $($line)*)) };
+}
 
 /// How often a gateway that is just connecting is asked, and how long is waited in between.
 const ASKED: u32 = 200;
@@ -93,15 +98,16 @@ const CALLS: &[Shown] = &[
 ];
 
 /// What runs where.
-pub(crate) fn intro(broker: SocketAddr, http: SocketAddr, folder: &Path) {
-    println!("nowd, now or never: the whole system on this machine\n");
-    println!("  MQTT broker   {broker} (embedded)");
-    println!(
+pub(crate) fn intro(broker: SocketAddr, http: SocketAddr, bus: &str, folder: &Path) {
+    say!("nowd, now or never: the whole system on this machine\n");
+    say!("  MQTT broker   {broker} (embedded)");
+    say!(
         "  gateways      vehicle-1, and vehicle-2 at the end of a line that takes {} ms each way",
         slow_link::DELAY.as_millis()
     );
-    println!("  HTTP          http://{http}");
-    println!("  configured in {}\n", folder.display());
+    say!("  vehicle       on the D-Bus {bus}");
+    say!("  HTTP          http://{http}");
+    say!("  configured in {}\n", folder.display());
 }
 
 /// Makes each call and checks that it ends as it must.
@@ -134,15 +140,15 @@ fn ready(agent: &Agent, http: SocketAddr, target: &str) -> anyhow::Result<()> {
 fn show(agent: &Agent, http: SocketAddr, shown: &Shown) -> anyhow::Result<()> {
     let Shown { title, target, method, timeout_ms, body, .. } = shown;
     let path = format!("/things/{target}/methods/{method}?timeout={timeout_ms}");
-    println!("{title}\n  > POST {path}  {body}");
+    say!("{title}\n  > POST {path}  {body}");
     let mut response = agent.post(format!("http://{http}{path}")).send(*body)?;
     let code = response.status().as_u16();
     let timing =
         response.headers().get("server-timing").and_then(|t| t.to_str().ok()).unwrap_or("").to_owned();
     let text = response.body_mut().read_to_string()?;
     let answer: Value = serde_json::from_str(&text).context("the answer is not JSON")?;
-    println!("  < {code} {}", summary(&answer));
-    println!("    {}\n", milliseconds(&timing));
+    say!("  < {code} {}", summary(&answer));
+    say!("    {}\n", milliseconds(&timing));
     let status = answer.get("status").and_then(Value::as_str).unwrap_or_default();
     ensure!(
         (code, status) == (shown.http, shown.status),
@@ -181,16 +187,14 @@ pub(crate) fn failure(error: &anyhow::Error) {
 
 /// Lines to try.
 pub(crate) fn goodbye(http: SocketAddr, folder: &Path) {
-    println!("It stays up. Try:\n");
+    say!("It stays up. Try:\n");
     for shown in CALLS {
         let Shown { target, method, timeout_ms, body, .. } = shown;
-        println!(
-            "  curl -i 'http://{http}/things/{target}/methods/{method}?timeout={timeout_ms}' -d '{body}'"
-        );
+        say!("  curl -i 'http://{http}/things/{target}/methods/{method}?timeout={timeout_ms}' -d '{body}'");
     }
-    println!(
+    say!(
         "\n  curl 'http://{http}/invoke?target=vehicle-1&method=echo&request=open&timeout=2'   # the public sample's form"
     );
-    println!("  cargo run --release -p nowd -- methods --config {}/vehicle-1/nowd.toml", folder.display());
-    println!("\nCtrl-C ends it.");
+    say!("  cargo run --release -p nowd -- methods --config {}/vehicle-1/nowd.toml", folder.display());
+    say!("\nCtrl-C ends it.");
 }

@@ -1,19 +1,21 @@
-//! What a D-Bus service says of itself. Included where `crate::introspect` and `crate::map` are the D-Bus plugin's.
+//! What a D-Bus service says of itself. Included where `crate::introspect` is the D-Bus plugin's.
 
 use super::sentence;
-use crate::introspect::{MAX_XML_LEN, Types};
-use crate::map::Action;
+use crate::introspect::{Description, MAX_XML_LEN};
 
 /// `data` is the document.
 pub(crate) fn check(data: &[u8]) {
     let Ok(xml) = std::str::from_utf8(data) else { return };
-    match Types::parse(xml, "com.example.Window1") {
-        Ok(types) => {
+    match Description::parse(xml) {
+        Ok(description) => {
             assert!(xml.len() <= MAX_XML_LEN);
-            let call = Action::Call { member: "MoveTo".into(), args: Vec::new() };
-            let known = types.of(&call);
-            assert!(known.is_none() || xml.contains("MoveTo") || xml.contains('&'), "{known:?}");
-            assert_eq!(types.of(&Action::Get { property: "Speed".into() }), Some(Vec::new()));
+            for (name, interface) in &description.interfaces {
+                assert!(name.contains('.') && name.len() <= 255, "{name:?}");
+                for member in interface.methods.keys().chain(interface.signals.keys()) {
+                    assert!(!member.is_empty() && member.len() <= 255, "{member:?}");
+                }
+                assert!(interface.properties.values().all(|property| property.readable || property.writable));
+            }
         }
         Err(e) => sentence::check(&e),
     }

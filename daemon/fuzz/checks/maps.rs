@@ -2,15 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use nowd_plugin::host::Registry;
 use nowd_plugin::map::{MapSource, backend_of};
-use nowd_plugin::{Method, Plugin};
+use nowd_plugin::{Call, Deadline, Method, Plugin};
 use nowd_plugin_dbus::DbusPlugin;
 use nowd_plugin_serial::{PortConfig, SerialPlugin};
 use nowd_plugin_simulator::SimulatorPlugin;
 use nowd_protocol::Level;
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use super::sentence;
 
@@ -24,7 +26,7 @@ pub(crate) fn check(data: &[u8]) {
         Err(e) => return check_place(text, &e),
     };
     let ports = BTreeMap::from([("relay".to_owned(), PortConfig::new("/dev/ttyUSB0"))]);
-    match SerialPlugin::load(&ports, &maps) {
+    match SerialPlugin::load(&ports, &maps, None) {
         Ok(plugin) => check_plugin(backend, "serial", plugin),
         Err(e) => check_place(text, &e),
     }
@@ -55,10 +57,22 @@ fn check_plugin(backend: &str, name: &str, plugin: Arc<dyn Plugin>) {
     }
     for method in plugin.methods() {
         check_method(&method);
+        check_words(plugin.as_ref(), &method);
     }
     // Safe actions that are not there, and the like.
     if let Err(e) = Registry::new(&[plugin]) {
         sentence::check(&e);
+    }
+}
+
+/// What is said of a method, and of a call of it that nobody sends.
+fn check_words(plugin: &dyn Plugin, method: &Method) {
+    let parameters = json!({"percent": 40, "ch": "1", "name": "x", "unit": "\u{85}"});
+    let call =
+        Call::new(Uuid::nil(), method.name.as_str(), parameters, Deadline::after(Duration::from_secs(1)));
+    let previewed = plugin.preview(&call).unwrap_or_default();
+    for line in plugin.explain(&method.name).iter().chain(&previewed) {
+        assert!(!line.contains(char::is_control), "more than one line: {line:?}");
     }
 }
 

@@ -1,6 +1,7 @@
-//! What a serial device sends: lines cut out of bytes, and what each means; and what a call's parameters are written as.
-//! Included where `crate::reader`, `crate::map` and `crate::frame` are the serial plugin's.
+//! What a serial device sends: frames cut out of bytes, and what each means; and what a call's parameters are written as.
+//! Included where `crate::reader`, `crate::map` and the modules they need are the serial plugin's.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use nowd_plugin::map::{MapFile, MapSource};
@@ -8,9 +9,9 @@ use nowd_plugin::{BootInstant, Call, Deadline};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::frame::LONGEST_FRAME;
+use crate::framing::LONGEST_FRAME;
 use crate::map::{Frame, Keys, SerialMap, SerialTable, Verdict};
-use crate::reader::{LONGEST_LINE, LineReader};
+use crate::reader::{LONGEST_LINE, Reader};
 
 /// What ends a line; one of them is not found by looking at single bytes.
 const TERMINATORS: [&str; 4] = ["\r\n", "\n", "aab", ";"];
@@ -21,8 +22,9 @@ pub(crate) fn check(data: &[u8]) {
     let Some((&choice, stream)) = data.split_first() else { return };
     let terminator = TERMINATORS.get(usize::from(choice & 3)).copied().unwrap_or_default();
     let chunk = usize::from(choice >> 2) + 1;
+    let map = map(terminator);
     let expected = lines(terminator.as_bytes(), stream);
-    let mut reader = LineReader::new(terminator.as_bytes());
+    let mut reader = Reader::new(&map.wire);
     let mut found = Vec::new();
     for bytes in stream.chunks(chunk) {
         let none = reader.feed(bytes, &mut |line| {
@@ -32,7 +34,6 @@ pub(crate) fn check(data: &[u8]) {
         assert!(none.is_none());
     }
     assert_eq!(found, expected);
-    let map = map(terminator);
     for line in &found {
         check_line(&map, line);
     }
@@ -60,10 +61,12 @@ fn map(terminator: &str) -> SerialMap {
          reply = '^OK( (?<state>\\w+))?( (?<rest>.*))?$'\nrefused = '^NO (?<message>.+)$'\n\
          failed = '^ERR (?<code>\\d+)'\nparams.x = true\n"
     );
-    let file: MapFile<SerialTable, Keys> =
+    let mut file: MapFile<SerialTable, Keys> =
         MapFile::parse(&MapSource { file: "m.toml".into(), text }).unwrap();
-    assert!(file.backend.framing.mistake().is_none());
-    SerialMap::new(file.methods.first().unwrap(), &file.backend.framing).unwrap()
+    let origin = file.origin();
+    file.backend.read_wire(&origin).unwrap();
+    let wire = Arc::clone(file.backend.wire(&origin).unwrap());
+    SerialMap::new(file.methods.first_mut().unwrap(), &wire).unwrap()
 }
 
 fn frames(map: &SerialMap, value: &Value) -> Result<Vec<Frame>, String> {
@@ -87,6 +90,7 @@ fn check_line(map: &SerialMap, line: &[u8]) {
             assert!(e.message.chars().count() <= 200 && !e.message.contains(char::is_control), "{e:?}");
             assert!(e.code.chars().count() <= 200 && !e.code.contains(char::is_control), "{e:?}");
         }
+        Some(Verdict::Bad(e)) => panic!("every text is a text: {e:?}"),
         None => assert!(!text.starts_with("OK ok\0"), "{text:?}"),
     }
 }

@@ -3,12 +3,8 @@
 #![no_main]
 #![allow(dead_code, reason = "most of what these modules hold serves the crate that they are part of")]
 
-#[path = "../../../plugins/dbus/src/convert.rs"]
-mod convert;
 #[path = "../../../plugins/dbus/src/introspect.rs"]
 mod introspect;
-#[path = "../../../plugins/dbus/src/map.rs"]
-mod map;
 #[path = "../checks/introspect.rs"]
 mod check;
 #[path = "../checks/sentence.rs"]

@@ -4,8 +4,10 @@
 //! does no I/O and decides nothing. The rules are those of "The wire" in `docs/SPECIFICATION.md`.
 
 mod level;
+mod methods;
 mod object;
 mod outcome;
+mod polled;
 mod presence;
 mod reply;
 mod request;
@@ -16,8 +18,10 @@ mod topic;
 mod tests;
 
 pub use level::{Level, LevelError};
+pub use methods::{MAX_PAGE_LEN, METHODS_METHOD, MethodEntry, MethodsPage, MethodsQuery};
 pub use object::ObjectError;
 pub use outcome::{CallState, Ending, OUTCOME_METHOD, OutcomeQuery, OutcomeReport};
+pub use polled::PolledValue;
 pub use presence::Presence;
 pub use reply::{ErrorBody, GatewayStamp, Reply, ReplyStatus, Timing};
 pub use request::{Dropped, Fault, MAX_CALLER_LEN, MAX_TIMEOUT_MS, NotAfter, Received, Request};

@@ -19,7 +19,7 @@ pub(super) fn check(source: &Source, extra: Vec<Arc<dyn Plugin>>) -> Result<(), 
     log::check(&files.config.log)?;
     let setup = Setup::new(&files, extra, WallClock::of_this_machine(files.config.clock))?;
     let (methods, maps, ports) =
-        (setup.registry.methods().count(), files.maps.len(), files.config.ports.len());
+        (setup.plugins.registry.methods().count(), files.maps.len(), files.config.ports.len());
     let text = format!(
         "ok: target {}, broker {}, {methods} methods from {maps} maps, {ports} ports",
         setup.target(),
@@ -31,7 +31,7 @@ pub(super) fn check(source: &Source, extra: Vec<Arc<dyn Plugin>>) -> Result<(), 
         let directory = source.file().parent().unwrap_or(Path::new(".")).join("methods.d");
         say(&mut out, &format!("note: there is no map: {}/*.toml", directory.display()));
     }
-    for method in setup.registry.methods() {
+    for method in setup.plugins.registry.methods() {
         if nobody_may(method, &files) {
             let name = &method.name;
             say(&mut out, &format!("note: nobody may call {name:?}: {NOBODY}"));

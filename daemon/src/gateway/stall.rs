@@ -41,6 +41,13 @@ impl Stall {
         Self { heartbeat, longest, needed, last: BootInstant::now(), on: false }
     }
 
+    /// Some callers send no deadline from now on, or none do.
+    pub(super) fn change(&mut self, needed: bool) {
+        if needed != self.needed {
+            *self = Self::new(needed);
+        }
+    }
+
     /// Waits for the next heartbeat.
     pub(super) async fn beat(&mut self) {
         self.heartbeat.tick().await;

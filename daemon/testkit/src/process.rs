@@ -99,6 +99,11 @@ impl Process {
         self.signal(Signal::TERM);
     }
 
+    /// SIGHUP: read your files again.
+    pub fn hang_up(&self) {
+        self.signal(Signal::HUP);
+    }
+
     /// SIGSTOP: frozen, until [`Self::resume`].
     pub fn pause(&self) {
         self.signal(Signal::STOP);

@@ -5,6 +5,8 @@
 mod config;
 #[path = "../../fuzz/checks/maps.rs"]
 mod maps;
+#[path = "../../fuzz/checks/methods.rs"]
+mod methods;
 #[path = "../../fuzz/checks/outcome.rs"]
 mod outcome;
 #[path = "../../fuzz/checks/params.rs"]
@@ -33,6 +35,7 @@ fn the_wire() {
     replay::replay(CORPUS, "reply", reply::check);
     replay::replay(CORPUS, "presence", presence::check);
     replay::replay(CORPUS, "outcome", outcome::check);
+    replay::replay(CORPUS, "methods", methods::check);
 }
 
 #[test]

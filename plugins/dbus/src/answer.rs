@@ -2,14 +2,16 @@
 //!
 //! An error of the *bus itself* that says that a call was not delivered is `unavailable`. An error of the *service*
 //! that says that it has no such member is `refused`, since no method ran. Whatever else a service calls wrong, bad
-//! arguments and denied access among it, may have been found out half-way: unknown, unless the map lists the name
-//! under `refused`; only the service's own word counts for that. Reading a property moves nothing, so its errors are `failed` with `not_executed`.
+//! arguments and denied access among it, may have been found out half-way: unknown, unless the map says under `refused` or
+//! `failed` what the name means; only the service's own word counts for that. Reading a property moves nothing, so its
+//! errors are `failed` with `not_executed`.
 
 use nowd_plugin::{CallError, Completion, Outcome};
 use zbus::message::{Message, Type};
 
 use crate::bus::{BUS_NAME, MAX_BODY_LEN};
-use crate::convert::{body_to_json, clip, response};
+use crate::errors::Meaning;
+use crate::json::{body_to_json, clip, response};
 use crate::map::{Action, Mapped};
 
 /// The longest text of a service's error that is handed on, in characters.
@@ -22,6 +24,10 @@ const NOT_DELIVERED: &[&str] = &[
     "org.freedesktop.DBus.Error.AccessDenied",
     "org.freedesktop.DBus.Error.LimitsExceeded",
 ];
+
+/// Of these, those that say: nobody has that name.
+const NOBODY: &[&str] =
+    &["org.freedesktop.DBus.Error.ServiceUnknown", "org.freedesktop.DBus.Error.NameHasNoOwner"];
 
 /// Errors of a service that say: there is no such method, so none ran.
 const NO_SUCH_MEMBER: &[&str] = &[
@@ -43,14 +49,34 @@ pub(crate) fn completion(mapped: &Mapped, reply: &Message) -> Completion {
     // The bus may be the service that is called; else what it says is about the delivery.
     let from_bus = mapped.target.destination != BUS_NAME
         && header.sender().is_some_and(|sender| sender.as_str() == BUS_NAME);
-    let listed = mapped.refused.iter().any(|refused| refused == name);
-    if from_bus && NOT_DELIVERED.contains(&name) {
-        Completion::Unavailable(error)
-    } else if !from_bus && (listed || NO_SUCH_MEMBER.contains(&name)) {
-        Completion::Refused(error)
-    } else {
-        failed(mapped, error)
+    if from_bus {
+        return if NOT_DELIVERED.contains(&name) {
+            Completion::Unavailable(not_delivered(mapped, error))
+        } else {
+            failed(mapped, error)
+        };
     }
+    match mapped.errors.meaning(name) {
+        Some(Meaning::Refused) => Completion::Refused(error),
+        Some(Meaning::Failed(outcome)) => Completion::Failed { outcome, error },
+        None if NO_SUCH_MEMBER.contains(&name) => Completion::Refused(error),
+        None => failed(mapped, error),
+    }
+}
+
+/// The bus's word, with what to do.
+fn not_delivered(mapped: &Mapped, mut error: CallError) -> CallError {
+    let (name, bus) = (&mapped.target.destination, mapped.target.bus.called());
+    if NOBODY.contains(&error.code.as_str()) {
+        error.message =
+            format!("nobody on {bus} has the name {name}; start that service, or correct `destination`");
+    } else if error.code == "org.freedesktop.DBus.Error.AccessDenied" {
+        let text = error.message;
+        error.message = format!(
+            "the policy of {bus} does not let the gateway call {name}; allow its user in a file of dbus-1/system.d ({text})"
+        );
+    }
+    error
 }
 
 /// An error that does not say whether it acted.

@@ -6,7 +6,7 @@
 //!
 //! What it never does: keep a message for a bus that is not there, or send one twice.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::future::poll_fn;
 use std::num::NonZeroU32;
 use std::pin::pin;
@@ -15,17 +15,19 @@ use std::task::Poll;
 use std::time::Duration;
 
 use nowd_plugin::{CancellationToken, Deadline, Expired};
-use serde_json::Value;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Notify, oneshot, watch};
 use zbus::Connection;
 use zbus::message::{Flags, Message, Type};
 
-pub(crate) use self::signal::Wanted;
+use self::learn::{Learned, objects};
+pub(crate) use self::learn::{Object, Undescribed};
+pub(crate) use self::signal::Watch;
 use self::signal::{Waiter, owner_change};
-use crate::introspect::Types;
 use crate::map::{BusAddress, Mapped};
 
+mod learn;
 mod link;
+mod reach;
 mod signal;
 
 /// The bus's own name.
@@ -49,6 +51,12 @@ pub(crate) struct Bus {
     rules: BTreeSet<String>,
     /// Per destination: the unique name of the last owner that its name lost.
     losses: HashMap<String, watch::Sender<String>>,
+    /// The objects that methods are about, which are asked to describe themselves.
+    objects: BTreeMap<Object, Vec<Arc<Mapped>>>,
+    /// There are objects to be asked.
+    news: Notify,
+    /// Whether connecting has been tried.
+    tried: watch::Sender<bool>,
     state: Mutex<State>,
     /// Held while a message is written, so that the deadline is checked when it is one's turn.
     writing: tokio::sync::Mutex<()>,
@@ -58,14 +66,17 @@ pub(crate) struct Bus {
 struct State {
     /// `None` while the bus is not there.
     up: Option<Up>,
-    /// Raised with each owner change and each connection: what was learned before is out of date.
-    epoch: u64,
+    /// Why it is not there.
+    down: Option<String>,
+    next_up: u64,
     next_waiter: u64,
+    /// What was told of each object last.
+    told: BTreeMap<Object, Vec<String>>,
 }
 
 #[derive(Debug)]
 struct Up {
-    /// The epoch in which it was made: tells it from its successors.
+    /// Tells it from its successors.
     id: u64,
     connection: Connection,
     /// Raised when it must be given up.
@@ -73,15 +84,8 @@ struct Up {
     pending: HashMap<NonZeroU32, oneshot::Sender<Message>>,
     waiters: HashMap<u64, Waiter>,
     owners: HashMap<String, String>,
-    types: HashMap<(String, String, String), Arc<Types>>,
-}
-
-/// A signal that is being waited for; not any more when this is dropped.
-#[derive(Debug)]
-pub(crate) struct Watch<'a> {
-    bus: &'a Bus,
-    id: u64,
-    pub(crate) found: oneshot::Receiver<Vec<Value>>,
+    learned: BTreeMap<Object, Learned>,
+    unlearned: BTreeSet<Object>,
 }
 
 /// Why a message was not sent. Nobody has seen it.
@@ -100,7 +104,7 @@ pub(crate) enum SendError {
 
 impl Bus {
     /// A bus that is not connected yet, and the methods that will use it.
-    pub(crate) fn new(address: BusAddress, users: &[&Mapped]) -> Self {
+    pub(crate) fn new(address: BusAddress, users: &[Arc<Mapped>]) -> Self {
         let mut rules = BTreeSet::new();
         let mut losses = HashMap::new();
         for user in users {
@@ -111,13 +115,27 @@ impl Bus {
             ));
             losses.entry(target.destination.clone()).or_default();
             if let Some(done) = &user.done {
+                // A path that only the reply tells cannot be asked for before.
+                let path = done.path.literal_text().map(|path| format!(",path='{path}'"));
                 rules.insert(format!(
-                    "type='signal',sender='{}',path='{}',interface='{}',member='{}'",
-                    target.destination, target.path, done.interface, done.signal
+                    "type='signal',sender='{}'{},interface='{}',member='{}'",
+                    target.destination,
+                    path.unwrap_or_default(),
+                    done.interface,
+                    done.signal
                 ));
             }
         }
-        Self { address, rules, losses, state: Mutex::default(), writing: tokio::sync::Mutex::default() }
+        Self {
+            address,
+            rules,
+            losses,
+            objects: objects(users),
+            news: Notify::default(),
+            tried: watch::Sender::default(),
+            state: Mutex::default(),
+            writing: tokio::sync::Mutex::default(),
+        }
     }
 
     /// The bus as the map names it, for messages.
@@ -143,31 +161,16 @@ impl Bus {
         losses.unwrap_or_else(|| watch::Sender::default().subscribe())
     }
 
-    /// Waits from now on for a signal; `None` while the bus is not there.
-    pub(crate) fn watch(&self, wanted: Wanted) -> Option<Watch<'_>> {
-        let (sender, found) = oneshot::channel();
-        let mut state = self.lock();
-        let id = state.next_waiter;
-        state.next_waiter = id.wrapping_add(1);
-        state.up.as_mut()?.waiters.insert(id, Waiter { wanted, found: sender });
-        drop(state);
-        Some(Watch { bus: self, id, found })
+    /// Ends when there is a connection, or a first attempt has failed.
+    pub(crate) async fn ready(&self) {
+        // The sender lives as long as this does.
+        drop(self.tried.subscribe().wait_for(|tried| *tried).await);
     }
 
-    /// The types of an object's interface, if they are known, and the epoch to learn them in.
-    pub(crate) fn types(&self, key: &(String, String, String)) -> (Option<Arc<Types>>, u64) {
-        let state = self.lock();
-        (state.up.as_ref().and_then(|up| up.types.get(key)).cloned(), state.epoch)
-    }
-
-    /// Remembers the types of an object's interface, unless the world has changed since `epoch`.
-    pub(crate) fn learn(&self, key: (String, String, String), types: Arc<Types>, epoch: u64) {
-        let mut state = self.lock();
-        if state.epoch == epoch
-            && let Some(up) = &mut state.up
-        {
-            up.types.insert(key, types);
-        }
+    /// Why there is no connection, in words.
+    pub(crate) fn why_down(&self) -> String {
+        let why = self.lock().down.clone();
+        why.unwrap_or_else(|| "connecting has not ended yet".into())
     }
 
     /// Writes a method call, unless `deadline` has passed when it is its turn. What comes back is the reply to wait
@@ -230,7 +233,7 @@ impl Bus {
     /// Hands a message to whoever waits for it. Never waits itself.
     fn dispatch(&self, message: &Message) {
         let mut state = self.lock();
-        let State { up: Some(up), epoch, .. } = &mut *state else { return };
+        let State { up: Some(up), .. } = &mut *state else { return };
         match message.message_type() {
             Type::MethodReturn | Type::Error => {
                 let taker = message.header().reply_serial().and_then(|serial| up.pending.remove(&serial));
@@ -241,9 +244,9 @@ impl Bus {
             }
             Type::Signal => {
                 if let Some(change) = owner_change(message) {
-                    *epoch = epoch.wrapping_add(1);
-                    up.types.retain(|(destination, _, _), _| *destination != change.name);
+                    up.unlearn(&change.name, &self.objects);
                     change.apply(&mut up.owners);
+                    self.news.notify_one();
                     if let (Some(lost), Some(losses)) = (change.lost, self.losses.get(&change.name)) {
                         losses.send_replace(lost);
                     }
@@ -298,14 +301,6 @@ impl Bus {
     /// The state. It is only ever changed in whole steps, so a panic elsewhere leaves it good.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Drop for Watch<'_> {
-    fn drop(&mut self) {
-        if let Some(up) = &mut self.bus.lock().up {
-            up.waiters.remove(&self.id);
-        }
     }
 }
 

@@ -1,23 +1,38 @@
-//! The types of an interface's members, as a service tells them. Pure: text in, types out.
+//! What an object says of itself: its interfaces and the types of their members. Pure: text in, types out.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use zbus::Signature;
-use zbus_xml::{ArgDirection, Node};
-
-use crate::map::Action;
+use zbus_xml::{Arg, ArgDirection, Node};
 
 /// The longest introspection document that is read, in bytes.
 pub(crate) const MAX_XML_LEN: usize = 256 * 1024;
 
-/// The types that one interface of one object asks for.
+/// The interfaces of one object.
 #[derive(Debug, Default)]
-pub(crate) struct Types {
-    methods: HashMap<String, Vec<Signature>>,
-    properties: HashMap<String, Signature>,
+pub(crate) struct Description {
+    pub(crate) interfaces: BTreeMap<String, Interface>,
 }
 
-/// A service's description of itself is of no use.
+/// The members of one interface.
+#[derive(Debug, Default)]
+pub(crate) struct Interface {
+    /// What methods take.
+    pub(crate) methods: BTreeMap<String, Vec<Signature>>,
+    /// What signals carry.
+    pub(crate) signals: BTreeMap<String, Vec<Signature>>,
+    pub(crate) properties: BTreeMap<String, Property>,
+}
+
+/// A property of an interface.
+#[derive(Debug)]
+pub(crate) struct Property {
+    pub(crate) ty: Signature,
+    pub(crate) readable: bool,
+    pub(crate) writable: bool,
+}
+
+/// An object's description of itself is of no use.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum IntrospectError {
     /// Too long.
@@ -28,33 +43,39 @@ pub(crate) enum IntrospectError {
     Malformed(#[source] zbus_xml::Error),
 }
 
-impl Types {
-    /// Reads the types of `interface` out of an introspection document; none, if it has no such interface.
-    pub(crate) fn parse(xml: &str, interface: &str) -> Result<Self, IntrospectError> {
+impl Description {
+    /// Reads an introspection document.
+    pub(crate) fn parse(xml: &str) -> Result<Self, IntrospectError> {
         if xml.len() > MAX_XML_LEN {
             return Err(IntrospectError::TooLong);
         }
         let node = Node::try_from(xml).map_err(IntrospectError::Malformed)?;
-        let mut types = Self::default();
-        for found in node.interfaces().iter().filter(|found| found.name().as_str() == interface) {
+        let mut description = Self::default();
+        for found in node.interfaces() {
+            let interface = description.interfaces.entry(found.name().as_str().to_owned()).or_default();
             for method in found.methods() {
                 let inputs = method.args().iter().filter(|arg| arg.direction() != Some(ArgDirection::Out));
-                let inputs = inputs.map(|arg| arg.ty().clone()).collect();
-                types.methods.insert(method.name().as_str().to_owned(), inputs);
+                let inputs = inputs.map(type_of).collect();
+                interface.methods.insert(method.name().as_str().to_owned(), inputs);
+            }
+            for signal in found.signals() {
+                let values = signal.args().iter().map(type_of).collect();
+                interface.signals.insert(signal.name().as_str().to_owned(), values);
             }
             for property in found.properties() {
-                types.properties.insert(property.name().as_str().to_owned(), property.ty().clone());
+                let access = property.access();
+                let property_read =
+                    Property { ty: property.ty().clone(), readable: access.read(), writable: access.write() };
+                interface.properties.insert(property.name().as_str().to_owned(), property_read);
             }
         }
-        Ok(types)
-    }
-
-    /// The types of what `action` sends; `None`, if the object has no such member.
-    pub(crate) fn of(&self, action: &Action) -> Option<Vec<Signature>> {
-        match action {
-            Action::Call { member, .. } => self.methods.get(member).cloned(),
-            Action::Get { .. } => Some(Vec::new()),
-            Action::Set { property, .. } => self.properties.get(property).map(|ty| vec![ty.clone()]),
-        }
+        Ok(description)
     }
 }
+
+fn type_of(arg: &Arg<'_>) -> Signature {
+    arg.ty().clone()
+}
+
+#[cfg(test)]
+mod tests;

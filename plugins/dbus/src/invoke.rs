@@ -1,21 +1,21 @@
 //! One call, from its parameters to what is known in the end.
 
-use std::sync::Arc;
-
-use nowd_plugin::{Call, CallError, Completion};
+use nowd_plugin::{Call, CallError, Completion, Outcome};
+use serde_json::Value;
 use tokio::sync::oneshot::error::TryRecvError;
 use tokio::sync::{oneshot, watch};
+use zbus::Signature;
 use zbus::message::Message;
 use zbus::names::UniqueName;
-use zbus::wire::StructureBuilder;
-use zbus::{Signature, Structure, Variant};
 
-use crate::bus::{Bus, MAX_BODY_LEN, SendError, Wanted, Watch, call_message};
-use crate::introspect::{IntrospectError, Types};
+use crate::bus::{Bus, SendError, Undescribed, Watch};
+use crate::done::{Wanted, all_fit};
 use crate::map::{Action, Mapped};
-use crate::{answer, convert};
+use crate::message::message;
+use crate::{answer, fit, json};
 
-const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
+/// The longest text of a signal's values that is told, in characters.
+const MAX_VALUES: usize = 300;
 
 /// Runs a call. Ends when the service has answered, or is gone, or the bus is: not at the deadline.
 pub(crate) async fn invoke(mapped: &Mapped, bus: &Bus, call: &Call) -> Completion {
@@ -42,146 +42,80 @@ async fn try_invoke(mapped: &Mapped, bus: &Bus, call: &Call) -> Result<Completio
     let reply = bus.send(&message, &call.deadline).await.map_err(|e| not_sent(mapped, bus, e))?;
     let reply = received(mapped, bus, reply, &mut losses).await?;
     match (answer::completion(mapped, &reply), &mut done) {
-        (Completion::Ok(_), Some(done)) => {
+        (Completion::Ok(value), Some(done)) => {
             let header = reply.header();
             let owner = header.sender().map(UniqueName::as_str);
-            Ok(finished(mapped, bus, call, done, owner, &mut losses).await)
+            Ok(finished(mapped, bus, call, done, &value, owner, &mut losses).await)
         }
-        (completion, _) => Ok(completion),
+        (completion, _) => Ok(hinted(mapped, bus, completion)),
     }
 }
 
-/// The types of the arguments, asked of the service where the map does not tell. Nothing has acted yet: all that
-/// goes wrong here is `not_executed`.
+/// The types of the arguments, as the service tells them where the map does not. Nothing has acted yet: all that goes wrong
+/// here is `not_executed`.
 async fn types(mapped: &Mapped, bus: &Bus, call: &Call) -> Result<Vec<Signature>, Completion> {
     if let Action::Get { .. } = mapped.action {
         return Ok(Vec::new());
     }
-    let target = &mapped.target;
-    let key = (target.destination.clone(), target.path.clone(), target.interface.clone());
-    let (known, epoch) = bus.types(&key);
-    let types = if let Some(types) = known {
-        types
-    } else {
-        let types = Arc::new(introspect(mapped, bus, call).await?);
-        bus.learn(key, Arc::clone(&types), epoch);
-        types
-    };
-    let found = types.of(&mapped.action).ok_or_else(|| {
-        let (kind, name) = match &mapped.action {
-            Action::Call { member, .. } => ("Method", member),
-            Action::Get { property } | Action::Set { property, .. } => ("Property", property),
-        };
-        Completion::Refused(CallError::new(
-            format!("org.freedesktop.DBus.Error.Unknown{kind}"),
-            format!(
-                "{} at {} describes no {name:?} in {}",
-                target.destination, target.path, target.interface
-            ),
-        ))
-    })?;
-    let count = mapped.action.values().len();
-    if found.len() != count {
-        return Err(Completion::InvalidRequest(CallError::new(
-            "invalid_argument",
-            format!("{} takes {} arguments, and the map sends {count}", target.interface, found.len()),
-        )));
+    let object = mapped.object();
+    if let Some(known) = bus.description(&object)
+        && let Ok(types) = fit::types(mapped, &known)
+    {
+        return Ok(types);
     }
-    Ok(found)
+    // Not known, or not as the map says: objects come and go without a change of the owner.
+    let useless = |e: &Undescribed| {
+        let why = e.why();
+        let why = fit::silence(mapped, &why, e.is_there()).map_or(why, |error| error.to_string());
+        Completion::Unavailable(CallError::new("no_signature", why))
+    };
+    let description = bus.describe(&object, &call.deadline).await.map_err(|e| match e {
+        Undescribed::NotSent(e) => not_sent(mapped, bus, e),
+        Undescribed::Gone => not_sent(mapped, bus, SendError::Gone),
+        Undescribed::Late(expired) => expired.into(),
+        // The bus's word on an absent name is the same as for the call itself.
+        Undescribed::Error(ref reply) => {
+            let meant = answer::completion(mapped, reply);
+            if let Completion::Unavailable(_) = meant { meant } else { useless(&e) }
+        }
+        Undescribed::Useless(_) | Undescribed::NoText => useless(&e),
+    })?;
+    fit::types(mapped, &description).map_err(|misfit| Completion::Refused(misfit.into()))
 }
 
-async fn introspect(mapped: &Mapped, bus: &Bus, call: &Call) -> Result<Types, Completion> {
-    let target = &mapped.target;
-    let introspectable = "org.freedesktop.DBus.Introspectable";
-    let useless = |why: &str| {
-        Completion::Unavailable(CallError::new(
-            "no_signature",
-            format!(
-                "the types of {}'s arguments are not known, {why}; declare `signature`",
-                target.destination
-            ),
-        ))
-    };
-    let message = call_message(&target.destination, &target.path, introspectable, "Introspect")
-        .build(&())
-        .map_err(|_| useless("since it cannot be asked"))?;
-    let reply = bus.send(&message, &call.deadline).await.map_err(|e| not_sent(mapped, bus, e))?;
-    let reply = tokio::select! {
-        biased;
-        reply = reply => reply.map_err(|_| not_sent(mapped, bus, SendError::Gone))?,
-        () = call.deadline.passed() => {
-            return Err(call.deadline.check().map_or_else(Completion::from, |()| useless("since it does not answer")));
+/// Where the service has refused or failed, and the map does not fit what it says of itself, that is told first.
+fn hinted(mapped: &Mapped, bus: &Bus, completion: Completion) -> Completion {
+    let misfit = || fit::complaints(mapped, bus.description(&mapped.object())?.as_ref()).into_iter().next();
+    let hint = |mut error: CallError| {
+        if let Some(misfit) = misfit() {
+            error.message = format!("{misfit} ({})", error.message);
         }
+        error
     };
-    // The bus's word on an absent name is the same as for the call itself; so is the service's on an absent object.
-    match answer::completion(mapped, &reply) {
-        unavailable @ Completion::Unavailable(_) => return Err(unavailable),
-        Completion::Ok(_) => {}
-        Completion::Sent(_)
+    match completion {
+        Completion::Refused(error) => Completion::Refused(hint(error)),
+        Completion::Failed { outcome, error } if outcome != Outcome::Executed => {
+            Completion::Failed { outcome, error: hint(error) }
+        }
+        other @ (Completion::Ok(_)
+        | Completion::Sent(_)
         | Completion::Failed { .. }
-        | Completion::Refused(_)
         | Completion::Timeout(_)
         | Completion::Expired(_)
         | Completion::InvalidRequest(_)
-        | Completion::Internal(_) => return Err(useless("since it does not describe itself")),
+        | Completion::Unavailable(_)
+        | Completion::Internal(_)) => other,
     }
-    let body = reply.body();
-    let xml: &str = body.deserialize().map_err(|_| useless("since it does not describe itself"))?;
-    Types::parse(xml, &target.interface).map_err(|e: IntrospectError| useless(&format!("since {e}")))
-}
-
-/// The message for a call, whole, so that nothing but writing is left to do.
-fn message(mapped: &Mapped, call: &Call, types: &[Signature]) -> Result<Message, Completion> {
-    let invalid = |why: String| Completion::InvalidRequest(CallError::new("invalid_argument", why));
-    let mut values = Vec::new();
-    for (index, (value, signature)) in mapped.action.values().iter().zip(types).enumerate() {
-        let place = format!("argument {}", index + 1);
-        let value = convert::to_dbus(&value.value(call), signature, &place);
-        values.push(value.map_err(|e| invalid(e.to_string()))?);
-    }
-    let target = &mapped.target;
-    let properties = |member| call_message(&target.destination, &target.path, PROPERTIES, member);
-    let built = match &mapped.action {
-        Action::Call { member, .. } => {
-            let start = call_message(&target.destination, &target.path, &target.interface, member);
-            if values.is_empty() { start.build(&()) } else { start.build(&structure(values)?) }
-        }
-        Action::Get { property } => properties("Get").build(&(&target.interface, property)),
-        Action::Set { property, .. } => {
-            let value = values.pop().ok_or_else(|| invalid("there is no value to write".into()))?;
-            // A property of type `v` is a variant inside the one in which every property's value travels.
-            let value = Variant::Variant(Box::new(value));
-            let value = structure(vec![text(&target.interface), text(property), value])?;
-            properties("Set").build(&value)
-        }
-    };
-    let message = built.map_err(|e| invalid(convert::clip(&format!("it cannot be sent: {e}"), 300)))?;
-    if message.body().len() > MAX_BODY_LEN {
-        return Err(invalid(format!("the arguments are longer than {MAX_BODY_LEN} bytes")));
-    }
-    Ok(message)
-}
-
-fn text(text: &str) -> Variant<'static> {
-    Variant::Str(text.to_owned().into())
-}
-
-fn structure(values: Vec<Variant<'static>>) -> Result<Structure<'static>, Completion> {
-    let start = Structure::builder();
-    let whole = values.into_iter().fold(start, StructureBuilder::append_field);
-    whole
-        .build()
-        .map_err(|_| Completion::InvalidRequest(CallError::new("invalid_argument", "there is no argument")))
 }
 
 /// The signal that says that this call's work is done.
 fn wanted(mapped: &Mapped, call: &Call) -> Option<Wanted> {
     mapped.done.as_ref().map(|done| Wanted {
         destination: mapped.target.destination.clone(),
-        path: mapped.target.path.clone(),
         interface: done.interface.clone(),
         signal: done.signal.clone(),
-        values: done.values.iter().map(|value| value.value(call)).collect(),
+        path: done.path.for_call(call),
+        values: done.values.iter().map(|value| value.for_call(call)).collect(),
     })
 }
 
@@ -217,16 +151,30 @@ async fn finished(
     bus: &Bus,
     call: &Call,
     done: &mut Watch<'_>,
+    reply: &Value,
     owner: Option<&str>,
     losses: &mut watch::Receiver<String>,
 ) -> Completion {
-    let timeout = |why: &str| Completion::Timeout(CallError::new("no_signal", format!("started, but {why}")));
     let signal = mapped.done.as_ref().map_or("", |done| done.signal.as_str());
+    let overflowed = match done.settle(reply) {
+        Ok(overflowed) => overflowed,
+        Err(path) => {
+            let reply = json::clip(&reply.to_string(), MAX_VALUES);
+            let why = format!(
+                "started, but its reply {reply} has no `{path}`, by which to know the signal {signal:?}"
+            );
+            return answer::failed(mapped, CallError::new("no_such_reply", why));
+        }
+    };
+    let timeout = |why: &str| {
+        let more = if overflowed { "; too many came before the reply to keep them all" } else { "" };
+        Completion::Timeout(CallError::new("no_signal", format!("started, but {why}{more}")))
+    };
     let owner_lost = async { while owner != Some(next_loss(losses).await.as_str()) {} };
     tokio::select! {
         biased;
         found = &mut done.found => match found {
-            Ok(values) => Completion::Ok(convert::response(values)),
+            Ok(values) => judged(mapped, call, reply, values),
             Err(_) => answer::failed(
                 mapped,
                 CallError::new("bus_gone", gone_text(bus, &format!("before the signal {signal:?} came"))),
@@ -236,6 +184,19 @@ async fn finished(
         () = call.deadline.passed() => timeout(&format!("the signal {signal:?} did not come before the deadline")),
         () = call.cancelled.cancelled() => timeout(&format!("cancelled before the signal {signal:?} came")),
     }
+}
+
+/// The work has ended: well, or otherwise.
+fn judged(mapped: &Mapped, call: &Call, reply: &Value, values: Vec<Value>) -> Completion {
+    let Some(done) = &mapped.done else { return Completion::Ok(json::response(values)) };
+    let mut success: Vec<_> = done.success.iter().map(|value| value.for_call(call)).collect();
+    let known = success.iter_mut().try_for_each(|value| value.settle(reply)).is_ok();
+    if known && all_fit(&success, &values) {
+        return Completion::Ok(json::response(values));
+    }
+    let values = json::clip(&Value::Array(values).to_string(), MAX_VALUES);
+    let why = format!("it ended otherwise than well: the signal {:?} carries {values}", done.signal);
+    answer::failed(mapped, CallError::new("done_otherwise", why))
 }
 
 /// The next owner that the destination's name loses.
@@ -253,7 +214,7 @@ fn owner_gone(mapped: &Mapped, when: &str) -> Completion {
 }
 
 fn gone_text(bus: &Bus, when: &str) -> String {
-    format!("the bus {} went away {when}", bus.address())
+    format!("{} went away {when}", bus.address().called())
 }
 
 fn not_sent(mapped: &Mapped, bus: &Bus, error: SendError) -> Completion {
@@ -261,11 +222,16 @@ fn not_sent(mapped: &Mapped, bus: &Bus, error: SendError) -> Completion {
         SendError::Expired(expired) => expired.into(),
         SendError::Gone => Completion::Unavailable(CallError::new(
             "bus_gone",
-            format!("the bus {} is not there; {} cannot be called", bus.address(), mapped.target.destination),
+            format!(
+                "{} is not there, so {} cannot be called: {}",
+                bus.address().full(),
+                mapped.target.destination,
+                bus.why_down()
+            ),
         )),
         SendError::TooMany => Completion::Unavailable(CallError::new(
             "too_many_calls",
-            format!("too many calls wait on the bus {}", bus.address()),
+            format!("too many calls wait on {}", bus.address().called()),
         )),
     }
 }

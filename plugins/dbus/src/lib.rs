@@ -13,8 +13,9 @@
 //! [methods."window.set"]
 //! call = "MoveTo"                     # a method has exactly one of `call`, `get` and `set`
 //! args = ["$percent", "$call.id"]     # any values; texts may hold parameters
-//! signature = "us"                    # optional: else the service is asked, once per owner of its name
-//! refused = ["com.example.Error.Interlock"]               # these errors mean: it did nothing
+//! signature = "us"                    # optional: else the service is asked when it starts
+//! refused = ["com.example.Error.Interlock", "com.example.Error.Safety.*"]   # these errors mean: it did nothing
+//! failed = { "com.example.Error.Jammed" = "executed" }    # and this one: it was done ("not_executed", "unknown")
 //! done = { signal = "Moved", match = ["$call.id"] }       # optional: the call only starts the work
 //! params.percent = { type = "integer", minimum = 0, maximum = 100 }
 //! [methods."window.position"]
@@ -23,10 +24,20 @@
 //! set = "Speed"
 //! value = "$speed"
 //! params.speed = { type = "integer" }
+//! [methods."window.calibrate"]
+//! call = "Calibrate"                  # its reply names a job, and a signal tells how that job ended
+//! args = [{ mode = { "$type" = "y", value = 3 } }]        # a variant whose type is not the one that JSON would give
+//! done = { signal = "JobEnded", match = ["$call.reply"], success = ["$*", "done"] }
 //! ```
 //!
-//! With `done`, the call's response is the signal's body; a signal counts only from the owner of `destination`, at
-//! `path`, in `done.interface` (default: `interface`), and with the values of `match` at its start.
+//! With `done`, the call's response is the signal's body. A signal counts only from the owner of `destination`, from
+//! `done.path` (default: `path`), in `done.interface` (default: `interface`), and with the values of `match` at its start:
+//! `"$*"` is any value, `"$call.reply"` the call's own response (`"$call.reply[1]"` and `"$call.reply.name"` parts of it), an array
+//! one of as many fitting items, a table one that has at least these, and `{ "$any" = [2, 4] }` one of these. What comes before the reply is kept until then. If
+//! the signal's values are not those of `done.success`, the call is `failed`, `unknown`, with the code `done_otherwise`.
+//!
+//! Types come from `signature`, or are asked of the object, at the start and when the owner of the name changes; whatever
+//! does not fit the map is then told in the log. Parameters without a declaration get that of their type.
 //!
 //! What it never does: start a service (every call carries `NO_AUTO_START`), send after the deadline, send again
 //! what was sent, or keep a call for a bus that is not there.
@@ -34,9 +45,17 @@
 mod answer;
 mod bus;
 mod convert;
+mod done;
+mod errors;
+mod explain;
+mod expr;
+mod fit;
 mod introspect;
 mod invoke;
+mod json;
 mod map;
+mod message;
+mod types;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -51,7 +70,7 @@ use crate::map::{BusAddress, Mapped};
 /// The methods of all D-Bus maps.
 #[derive(Debug)]
 pub struct DbusPlugin {
-    methods: HashMap<String, (Mapped, Arc<Bus>)>,
+    methods: HashMap<String, (Arc<Mapped>, Arc<Bus>)>,
     buses: Vec<Arc<Bus>>,
 }
 
@@ -62,7 +81,7 @@ impl DbusPlugin {
     /// The first mistake, with its file and line: a key that is not known, a name, path, address or signature that is
     /// none, a parameter that is not declared, or a method that another of the maps has already.
     pub fn load(maps: &[MapSource]) -> Result<Arc<Self>, MapError> {
-        let mut all: BTreeMap<String, Mapped> = BTreeMap::new();
+        let mut all: BTreeMap<String, Arc<Mapped>> = BTreeMap::new();
         for source in maps {
             for mapped in map::load(source)? {
                 let name = mapped.method.name.clone();
@@ -72,12 +91,12 @@ impl DbusPlugin {
                         "the method {name:?} is already declared in {first}; choose another name"
                     )));
                 }
-                all.insert(name, mapped);
+                all.insert(name, Arc::new(mapped));
             }
         }
-        let mut by_bus: BTreeMap<BusAddress, Vec<&Mapped>> = BTreeMap::new();
+        let mut by_bus: BTreeMap<BusAddress, Vec<Arc<Mapped>>> = BTreeMap::new();
         for mapped in all.values() {
-            by_bus.entry(mapped.target.bus.clone()).or_default().push(mapped);
+            by_bus.entry(mapped.target.bus.clone()).or_default().push(Arc::clone(mapped));
         }
         let buses: BTreeMap<BusAddress, Arc<Bus>> = by_bus
             .into_iter()
@@ -125,17 +144,44 @@ impl Plugin for DbusPlugin {
         })
     }
 
+    fn explain(&self, method: &str) -> Vec<String> {
+        self.methods.get(method).map(|(mapped, _)| explain::explain(mapped)).unwrap_or_default()
+    }
+
+    fn preview(&self, call: &Call) -> Result<Vec<String>, Completion> {
+        let (mapped, bus) = self.methods.get(&call.method).ok_or_else(|| unknown(&call.method))?;
+        let learned = || fit::types(mapped, bus.description(&mapped.object())?.as_ref()).ok();
+        let types = mapped.signature.clone().or_else(learned);
+        if let Some(types) = &types {
+            // What cannot be sent is told.
+            message::message(mapped, call, types)?;
+        }
+        let mut lines = vec![message::words(mapped, call, types.as_deref())];
+        lines.extend(explain::unknown_types(mapped).filter(|_| types.is_none()));
+        Ok(lines)
+    }
+
+    fn ready(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            for bus in &self.buses {
+                bus.ready().await;
+            }
+        })
+    }
+
     fn invoke<'a>(&'a self, call: &'a Call) -> BoxFuture<'a, Completion> {
         Box::pin(async move {
             match self.methods.get(&call.method) {
                 Some((mapped, bus)) => invoke::invoke(mapped, bus, call).await,
-                None => Completion::Unavailable(CallError::new(
-                    "unknown_method",
-                    format!("no D-Bus map declares the method {:?}", call.method),
-                )),
+                None => unknown(&call.method),
             }
         })
     }
+}
+
+fn unknown(method: &str) -> Completion {
+    let message = format!("no D-Bus map declares the method {method:?}");
+    Completion::Unavailable(CallError::new("unknown_method", message))
 }
 
 #[cfg(test)]

@@ -1,24 +1,24 @@
 //! What a D-Bus method map says, checked. Pure: no bus is needed to read or to check a map.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
-use nowd_plugin::map::{MapError, MapFile, MapMethod, MapOrigin, MapSource, MethodKeys};
+use nowd_plugin::map::{MapError, MapFile, MapMethod, MapOrigin, MapSource, MethodKeys, nearest};
 use nowd_plugin::params::Params;
-use nowd_plugin::template::Template;
-use nowd_plugin::{Call, Method};
+use nowd_plugin::{Lane, Method};
 use serde::Deserialize;
-use serde_json::{Map, Value};
-use zbus::names::{ErrorName, InterfaceName, MemberName, PropertyName, WellKnownName};
+use zbus::names::{InterfaceName, MemberName, PropertyName, WellKnownName};
 use zbus::{Address, ObjectPath, Signature};
 
-use crate::convert;
+use crate::done::{Done, DoneKeys};
+use crate::errors::Errors;
+use crate::expr::{Expr, Reader};
+use crate::json::clip;
+use crate::{convert, types};
 
 /// How many arguments a call may have, and a `match` entries.
 const MAX_ARGS: usize = 64;
-
-/// How deep `args` may nest.
-const MAX_DEPTH: usize = 16;
 
 /// Which bus.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -37,6 +37,16 @@ impl fmt::Display for BusAddress {
             Self::System => f.write_str("system"),
             Self::Session => f.write_str("session"),
             Self::At(address) => f.write_str(address),
+        }
+    }
+}
+
+impl BusAddress {
+    /// What it is called in a sentence.
+    pub(crate) fn called(&self) -> String {
+        match self {
+            Self::System | Self::Session => format!("the {self} bus"),
+            Self::At(address) => format!("the bus {}", clip(address, 200)),
         }
     }
 }
@@ -72,21 +82,14 @@ struct Keys {
     signature: Option<String>,
     #[serde(default)]
     refused: Vec<String>,
-    done: Option<DoneKeys>,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct DoneKeys {
-    signal: String,
-    interface: Option<String>,
     #[serde(default)]
-    r#match: Vec<toml::Value>,
+    failed: BTreeMap<String, String>,
+    done: Option<DoneKeys>,
 }
 
 impl MethodKeys for Keys {
     const KEYS: &'static [&'static str] =
-        &["call", "get", "set", "args", "value", "signature", "refused", "done"];
+        &["call", "get", "set", "args", "value", "signature", "refused", "failed", "done"];
 }
 
 /// A method, checked.
@@ -94,12 +97,14 @@ impl MethodKeys for Keys {
 pub(crate) struct Mapped {
     pub(crate) method: Method,
     pub(crate) origin: MapOrigin,
+    /// The place of `[dbus]`.
+    pub(crate) backend: MapOrigin,
     pub(crate) target: Target,
     pub(crate) action: Action,
     /// The types of the arguments, if the map declares them.
     pub(crate) signature: Option<Vec<Signature>>,
-    /// Names of errors that mean: it did nothing.
-    pub(crate) refused: Vec<String>,
+    /// What errors of the service mean.
+    pub(crate) errors: Errors,
     pub(crate) done: Option<Done>,
 }
 
@@ -114,30 +119,13 @@ pub(crate) enum Action {
     Set { property: String, value: Expr },
 }
 
-/// A signal that says that the work is done.
-#[derive(Debug, Clone)]
-pub(crate) struct Done {
-    pub(crate) interface: String,
-    pub(crate) signal: String,
-    /// What the signal's first values must be.
-    pub(crate) values: Vec<Expr>,
-}
-
-/// A value with placeholders.
-#[derive(Debug, Clone)]
-pub(crate) enum Expr {
-    Literal(Value),
-    Template(Template),
-    Array(Vec<Expr>),
-    Object(Vec<(String, Expr)>),
-}
-
 /// Reads and checks one map.
 pub(crate) fn load(source: &MapSource) -> Result<Vec<Mapped>, MapError> {
-    let file: MapFile<Backend, Keys> = MapFile::parse(source)?;
-    let target = target(&file.backend, &file.origin())?;
+    let mut file: MapFile<Backend, Keys> = MapFile::parse(source)?;
+    let backend = file.origin();
+    let target = target(&file.backend, &backend)?;
     let lane = file.lane(format!("dbus:{}:{}{}", target.bus, target.destination, target.path));
-    file.methods.iter().map(|method| mapped(method, &target, method.describe(lane.clone()))).collect()
+    file.methods.iter_mut().map(|method| mapped(method, &target, &backend, lane.clone())).collect()
 }
 
 fn target(backend: &Backend, origin: &MapOrigin) -> Result<Target, MapError> {
@@ -148,16 +136,21 @@ fn target(backend: &Backend, origin: &MapOrigin) -> Result<Target, MapError> {
             BusAddress::At(address.into())
         }
         other => {
-            return Err(origin.error(format!(
-                "`bus = {other:?}` is not a bus; write \"system\", \"session\" or an address such as \"unix:path=/run/example/bus\""
-            )));
+            let hint = match nearest(other, ["system", "session"]) {
+                Some(nearest) => format!("did you mean {nearest:?}?"),
+                None => "write \"system\", \"session\" or an address such as \"unix:path=/run/example/bus\""
+                    .into(),
+            };
+            let other = clip(other, 100);
+            return Err(origin.at("bus").error(format!("`bus = {other:?}` is not a bus; {hint}")));
         }
     };
-    WellKnownName::try_from(backend.destination.as_str())
-        .map_err(|_| not_a(origin, "destination", &backend.destination, "bus name", "com.example.Window1"))?;
+    WellKnownName::try_from(backend.destination.as_str()).map_err(|_| {
+        not_a(origin, "destination", &backend.destination, "a bus name", "com.example.Window1")
+    })?;
     ObjectPath::try_from(backend.path.as_str())
-        .map_err(|_| not_a(origin, "path", &backend.path, "object path", "/com/example/window"))?;
-    interface(origin, &backend.interface)?;
+        .map_err(|_| not_a(origin, "path", &backend.path, "an object path", "/com/example/window"))?;
+    interface(origin, "interface", &backend.interface)?;
     Ok(Target {
         bus,
         destination: backend.destination.clone(),
@@ -166,17 +159,65 @@ fn target(backend: &Backend, origin: &MapOrigin) -> Result<Target, MapError> {
     })
 }
 
-fn mapped(read: &MapMethod<Keys>, target: &Target, method: Method) -> Result<Mapped, MapError> {
+fn mapped(
+    read: &mut MapMethod<Keys>,
+    target: &Target,
+    backend: &MapOrigin,
+    lane: Lane,
+) -> Result<Mapped, MapError> {
     let (keys, origin) = (&read.keys, &read.origin);
-    let declared: Vec<&str> = read.params.iter().flat_map(Params::names).collect();
-    let expr = |value: &toml::Value| expr(value, origin, &declared, 0);
-    let action = match (&keys.call, &keys.get, &keys.set) {
+    let mut reader = Reader { origin, uses: Vec::new() };
+    let action = action(keys, &mut reader)?;
+    let errors = Errors::read(origin, &keys.refused, &keys.failed)?;
+    let done = keys.done.as_ref().map(|done| checked_done(done, &mut reader, target)).transpose()?;
+    let uses = reader.uses;
+    let signature = keys.signature.as_deref().map(|text| signature(origin, text, &action)).transpose()?;
+    let mut derived = Vec::new();
+    for (index, value) in action.values().iter().enumerate() {
+        let ty = signature.as_ref().and_then(|types| types.get(index)).unwrap_or(&Signature::Variant);
+        value.derive(ty, &action.place(index), &action.path(index), &mut derived);
+    }
+    let declared = read.params.is_some();
+    read.derive(&derived)?;
+    let names: Vec<&str> = read.params.iter().flat_map(Params::names).collect();
+    if let Some(used) = uses.iter().find(|used| !names.contains(&used.param.as_str())) {
+        let name = &used.param;
+        let hint = match nearest(name, names.iter().copied()) {
+            Some(nearest) => format!("did you mean `${nearest}`?"),
+            None if declared => format!("there is {}", clip(&names.join(", "), 200)),
+            None if signature.is_some() => {
+                format!(
+                    "what it may be does not follow from the signature: write `params.{name} = {{ ... }}`"
+                )
+            }
+            None => format!("write `params.{name} = {{ type = ... }}`, or declare `signature`"),
+        };
+        let message = format!("`${name}` is not declared in `params`; {hint}");
+        return Err(read.origin.at(&used.path).error(message));
+    }
+    Ok(Mapped {
+        method: read.describe(lane),
+        origin: read.origin.clone(),
+        backend: backend.clone(),
+        target: target.clone(),
+        action,
+        signature,
+        errors,
+        done,
+    })
+}
+
+fn action(keys: &Keys, reader: &mut Reader<'_>) -> Result<Action, MapError> {
+    let origin = reader.origin;
+    match (&keys.call, &keys.get, &keys.set) {
         (Some(name), None, None) => {
             member(origin, "call", name)?;
             only_with(origin, "value", keys.value.is_some(), "set")?;
             let args = keys.args.as_deref().unwrap_or_default();
             at_most(origin, "args", args.len())?;
-            Action::Call { member: name.clone(), args: args.iter().map(expr).collect::<Result<_, _>>()? }
+            let args = args.iter().enumerate();
+            let args = args.map(|(index, value)| reader.expr(value, &format!("args[{index}]")));
+            Ok(Action::Call { member: name.clone(), args: args.collect::<Result<_, _>>()? })
         }
         (None, Some(name), None) => {
             property(origin, "get", name)?;
@@ -184,64 +225,59 @@ fn mapped(read: &MapMethod<Keys>, target: &Target, method: Method) -> Result<Map
             only_with(origin, "value", keys.value.is_some(), "set")?;
             only_with(origin, "signature", keys.signature.is_some(), "call` and `set")?;
             only_with(origin, "done", keys.done.is_some(), "call` and `set")?;
-            Action::Get { property: name.clone() }
+            Ok(Action::Get { property: name.clone() })
         }
         (None, None, Some(name)) => {
             property(origin, "set", name)?;
             only_with(origin, "args", keys.args.is_some(), "call")?;
             let value = keys.value.as_ref().ok_or_else(|| {
-                origin.error("`set` needs `value`: what to write, such as `value = \"$percent\"`")
+                origin.at("set").error("`set` needs `value`: what to write, such as `value = \"$percent\"`")
             })?;
-            Action::Set { property: name.clone(), value: expr(value)? }
+            Ok(Action::Set { property: name.clone(), value: reader.expr(value, "value")? })
         }
-        _ => return Err(origin.error("a method has exactly one of `call`, `get` and `set`")),
-    };
-    for name in &keys.refused {
-        ErrorName::try_from(name.as_str())
-            .map_err(|_| not_a(origin, "refused", name, "D-Bus error name", "com.example.Error.Interlock"))?;
+        _ => Err(origin.error("a method has exactly one of `call`, `get` and `set`")),
     }
-    let done = keys.done.as_ref().map(|done| {
-        member(origin, "done.signal", &done.signal)?;
-        at_most(origin, "done.match", done.r#match.len())?;
-        if let Some(name) = &done.interface {
-            interface(origin, name)?;
-        }
-        Ok(Done {
-            interface: done.interface.clone().unwrap_or_else(|| target.interface.clone()),
-            signal: done.signal.clone(),
-            values: done.r#match.iter().map(expr).collect::<Result<_, _>>()?,
-        })
-    });
-    let signature = keys.signature.as_deref().map(|text| signature(origin, text, &action));
-    Ok(Mapped {
-        method,
-        origin: origin.clone(),
-        target: target.clone(),
-        action,
-        signature: signature.transpose()?,
-        refused: keys.refused.clone(),
-        done: done.transpose()?,
-    })
+}
+
+fn checked_done(keys: &DoneKeys, reader: &mut Reader<'_>, target: &Target) -> Result<Done, MapError> {
+    let origin = reader.origin;
+    member(origin, "done.signal", &keys.signal)?;
+    at_most(origin, "done.match", keys.r#match.len())?;
+    at_most(origin, "done.success", keys.success.len())?;
+    if let Some(name) = &keys.interface {
+        interface(origin, "done.interface", name)?;
+    }
+    if let Some(path) = keys.path.as_ref().filter(|path| !path.contains('$')) {
+        ObjectPath::try_from(path.as_str())
+            .map_err(|_| not_a(origin, "done.path", path, "an object path", "/com/example/window"))?;
+    }
+    reader.done(keys, &target.path, &target.interface)
 }
 
 /// The declared signature: of as many values as are sent, and of types that the literals among them have.
 fn signature(origin: &MapOrigin, text: &str, action: &Action) -> Result<Vec<Signature>, MapError> {
-    let types = convert::parse_signature(text).map_err(|e| origin.error(format!("`signature`: {e}")))?;
+    let place = || origin.at("signature");
+    let types = types::parse_signature(text).map_err(|e| place().error(format!("`signature`: {e}")))?;
     let values = action.values();
     if types.len() != values.len() {
-        return Err(origin.error(format!(
-            "`signature = {text:?}` is of {} values, but {} are sent",
-            types.len(),
-            values.len()
-        )));
+        let (text, count, sent) = (clip(text, 100), types.len(), values.len());
+        let are = if sent == 1 { "is" } else { "are" };
+        return Err(
+            place().error(format!("`signature = {text:?}` says {}, but {sent} {are} sent", counted(count)))
+        );
     }
     for (index, (value, signature)) in values.iter().zip(&types).enumerate() {
         if let Some(literal) = value.literal() {
-            convert::to_dbus(&literal, signature, &format!("argument {}", index + 1))
-                .map_err(|e| origin.error(e))?;
+            convert::to_dbus(&literal, signature, &action.place(index))
+                .map_err(|e| origin.at(&action.path(index)).error(e))?;
         }
     }
     Ok(types)
+}
+
+/// `1 value`, `2 values`.
+pub(crate) fn counted(count: usize) -> String {
+    if count == 1 { "1 value".into() } else { format!("{count} values") }
 }
 
 impl Action {
@@ -253,97 +289,67 @@ impl Action {
             Self::Set { value, .. } => std::slice::from_ref(value),
         }
     }
-}
 
-impl Expr {
-    /// The value for a call.
-    pub(crate) fn value(&self, call: &Call) -> Value {
+    /// The key that names the member, and the member.
+    pub(crate) fn key_and_member(&self) -> (&'static str, &str) {
         match self {
-            Self::Literal(value) => value.clone(),
-            Self::Template(template) => template.value(call),
-            Self::Array(items) => items.iter().map(|item| item.value(call)).collect(),
-            Self::Object(entries) => {
-                Value::Object(entries.iter().map(|(key, item)| (key.clone(), item.value(call))).collect())
-            }
+            Self::Call { member, .. } => ("call", member),
+            Self::Get { property } => ("get", property),
+            Self::Set { property, .. } => ("set", property),
         }
     }
 
-    /// The value, if it is the same for every call.
-    fn literal(&self) -> Option<Value> {
+    /// What the value at `index` is called in messages.
+    pub(crate) fn place(&self, index: usize) -> String {
         match self {
-            Self::Literal(value) => Some(value.clone()),
-            Self::Template(_) => None,
-            Self::Array(items) => items.iter().map(Self::literal).collect::<Option<Value>>(),
-            Self::Object(entries) => entries
-                .iter()
-                .map(|(key, item)| Some((key.clone(), item.literal()?)))
-                .collect::<Option<Map<_, _>>>()
-                .map(Value::Object),
+            Self::Call { .. } => format!("argument {}", index + 1),
+            Self::Get { .. } | Self::Set { .. } => "`value`".into(),
+        }
+    }
+
+    /// The path of the key of the value at `index`.
+    pub(crate) fn path(&self, index: usize) -> String {
+        match self {
+            Self::Call { .. } => format!("args[{index}]"),
+            Self::Get { .. } | Self::Set { .. } => "value".into(),
         }
     }
 }
 
-fn expr(value: &toml::Value, origin: &MapOrigin, declared: &[&str], depth: usize) -> Result<Expr, MapError> {
-    if depth > MAX_DEPTH {
-        return Err(origin.error(format!("a value nests deeper than {MAX_DEPTH} levels")));
-    }
-    Ok(match value {
-        toml::Value::String(text) if text.contains('$') => {
-            let template = Template::parse(text).map_err(|e| origin.error(e))?;
-            template.check_declared(declared.iter().copied()).map_err(|e| origin.error(e))?;
-            Expr::Template(template)
-        }
-        toml::Value::String(text) => Expr::Literal(text.as_str().into()),
-        toml::Value::Integer(number) => Expr::Literal((*number).into()),
-        toml::Value::Float(number) => Expr::Literal((*number).into()),
-        toml::Value::Boolean(flag) => Expr::Literal((*flag).into()),
-        toml::Value::Datetime(time) => {
-            return Err(origin.error(format!("{time} is a date, which D-Bus does not know; write a text")));
-        }
-        toml::Value::Array(items) => Expr::Array(
-            items.iter().map(|item| expr(item, origin, declared, depth + 1)).collect::<Result<_, _>>()?,
-        ),
-        toml::Value::Table(entries) => Expr::Object(
-            entries
-                .iter()
-                .map(|(key, item)| Ok((key.clone(), expr(item, origin, declared, depth + 1)?)))
-                .collect::<Result<_, _>>()?,
-        ),
-    })
-}
-
-fn interface(origin: &MapOrigin, name: &str) -> Result<(), MapError> {
+fn interface(origin: &MapOrigin, key: &str, name: &str) -> Result<(), MapError> {
     InterfaceName::try_from(name)
         .map(|_| ())
-        .map_err(|_| not_a(origin, "interface", name, "D-Bus interface name", "com.example.Window1"))
+        .map_err(|_| not_a(origin, key, name, "a D-Bus interface name", "com.example.Window1"))
 }
 
 fn member(origin: &MapOrigin, key: &str, name: &str) -> Result<(), MapError> {
     MemberName::try_from(name)
         .map(|_| ())
-        .map_err(|_| not_a(origin, key, name, "D-Bus member name", "MoveTo"))
+        .map_err(|_| not_a(origin, key, name, "a D-Bus member name", "MoveTo"))
 }
 
 fn property(origin: &MapOrigin, key: &str, name: &str) -> Result<(), MapError> {
     PropertyName::try_from(name)
         .map(|_| ())
-        .map_err(|_| not_a(origin, key, name, "D-Bus property name", "Position"))
+        .map_err(|_| not_a(origin, key, name, "a D-Bus property name", "Position"))
 }
 
 fn not_a(origin: &MapOrigin, key: &str, value: &str, what: &str, example: &str) -> MapError {
-    origin.error(format!("`{key} = {value:?}` is not a {what}, such as {example:?}"))
+    let value = clip(value, 100);
+    origin.at(key).error(format!("`{key} = {value:?}` is not {what}, such as {example:?}"))
 }
 
 fn at_most(origin: &MapOrigin, key: &str, count: usize) -> Result<(), MapError> {
     if count > MAX_ARGS {
-        return Err(origin.error(format!("`{key}` has {count} entries; at most {MAX_ARGS} are possible")));
+        let message = format!("`{key}` has {count} entries; at most {MAX_ARGS} are possible");
+        return Err(origin.at(key).error(message));
     }
     Ok(())
 }
 
 fn only_with(origin: &MapOrigin, key: &str, given: bool, with: &str) -> Result<(), MapError> {
     if given {
-        return Err(origin.error(format!("`{key}` belongs to `{with}` only; leave it out")));
+        return Err(origin.at(key).error(format!("`{key}` belongs to `{with}` only; leave it out")));
     }
     Ok(())
 }

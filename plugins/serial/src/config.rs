@@ -8,6 +8,10 @@ use std::time::Duration;
 use nowd_plugin::duration;
 use serde::{Deserialize, Deserializer};
 
+pub use self::rs485::Rs485;
+
+mod rs485;
+
 /// The silence waited for after a call without an answer, unless `silence` is given. A device that has missed one
 /// deadline is a slow one: what it says late must not be taken for its answer to the next call.
 const DEFAULT_SILENCE: Duration = Duration::from_secs(1);
@@ -27,9 +31,9 @@ pub struct PortConfig {
     /// Flow control (default none).
     #[serde(default)]
     pub flow: Flow,
-    /// Whether the kernel shall switch an RS-485 transceiver (RTS high while sending).
-    #[serde(default)]
-    pub rs485: bool,
+    /// How the kernel shall switch an RS-485 transceiver: `true`, or a table; `false` for not at all (default).
+    #[serde(default, deserialize_with = "rs485::deserialize")]
+    pub rs485: Option<Rs485>,
     /// How long the line is silent before each frame.
     #[serde(default, deserialize_with = "duration::deserialize_option")]
     pub gap: Option<Duration>,
@@ -52,7 +56,7 @@ impl PortConfig {
             baud: default_baud(),
             format: Format::default(),
             flow: Flow::default(),
-            rs485: false,
+            rs485: None,
             gap: None,
             silence: None,
         }
@@ -70,8 +74,10 @@ impl PortConfig {
             Some("`device` must be UTF-8")
         } else if self.baud == 0 {
             Some("`baud` must be greater than 0")
-        } else if self.rs485 && self.flow == Flow::Hardware {
+        } else if self.rs485.is_some() && self.flow == Flow::Hardware {
             Some("`rs485` and `flow = \"hardware\"` both want the RTS line; leave out one of them")
+        } else if self.rs485.is_some_and(|rs485| rs485.longest_delay() > rs485::LONGEST_DELAY) {
+            Some("`rs485.delay_before` and `rs485.delay_after` are at most 100ms")
         } else if self.silence.is_some_and(|silence| silence.is_zero()) {
             Some("`silence` must be longer than 0, or late answers would be taken for the next call's")
         } else {
@@ -181,8 +187,30 @@ mod tests {
         )
         .unwrap();
         assert_eq!((full.baud, full.format.to_string(), full.flow), (19_200, "7E2".into(), Flow::Software));
-        assert!(full.rs485);
+        assert_eq!(full.rs485, Some(Rs485::default()));
         assert_eq!(full.silence(), DEFAULT_SILENCE);
+        for (text, expected) in [
+            ("false", None),
+            ("\"false\"", None),
+            ("true", Some(Rs485::default())),
+            ("\"true\"", Some(Rs485::default())),
+            ("{}", Some(Rs485::default())),
+            (
+                "{ rts_on_send = false, delay_before = \"1ms\", delay_after = \"2ms\", termination = true }",
+                Some(Rs485 {
+                    rts_on_send: false,
+                    delay_before: Duration::from_millis(1),
+                    delay_after: Duration::from_millis(2),
+                    termination: true,
+                }),
+            ),
+        ] {
+            assert_eq!(
+                port(&format!("device = \"/dev/a\"\nrs485 = {text}")).unwrap().rs485,
+                expected,
+                "{text}"
+            );
+        }
         let silence = port("device = \"/dev/a\"\ngap = \"4ms\"\nsilence = \"2s\"").unwrap();
         assert_eq!(silence.silence(), Duration::from_secs(2));
     }
@@ -195,6 +223,8 @@ mod tests {
             ("device = \"/dev/a\"\nformat = \"8n1\"", "\"8n1\" is not a character format"),
             ("device = \"/dev/a\"\nformat = \"\"", "\"\" is not a character format"),
             ("device = \"/dev/a\"\nflow = \"rts\"", "unknown variant `rts`"),
+            ("device = \"/dev/a\"\nrs485 = 1", "invalid type: integer `1`, expected true, false or a table"),
+            ("device = \"/dev/a\"\nrs485 = { rts = true }", "unknown field `rts`"),
             ("device = \"/dev/a\"\nspeed = 1", "unknown field `speed`"),
             ("device = \"/dev/a\"\ngap = 5", "invalid type: integer `5`"),
             ("baud = 9600", "missing field `device`"),

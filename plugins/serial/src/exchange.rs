@@ -4,12 +4,12 @@ use std::io;
 use std::sync::Arc;
 
 use nowd_plugin::{Call, CallError, Completion, Outcome};
-use regex::Regex;
 use serde_json::{Map, Value};
 
 use crate::line::Interrupt;
 use crate::map::{Frame, SerialMap, Verdict};
-use crate::reader::LineReader;
+use crate::pattern::Pattern;
+use crate::reader::Reader;
 use crate::transaction::Session;
 
 /// The steps of a call, with its parameters in them.
@@ -29,8 +29,14 @@ struct Progress {
     confirmed: bool,
     captures: Map<String, Value>,
     /// The reply that is waited for, and whether it is the last.
-    waiting: Option<(Regex, bool)>,
-    reader: LineReader,
+    waiting: Option<(Arc<Pattern>, bool)>,
+    reader: Reader,
+}
+
+/// A frame that ends the waiting for a reply.
+struct Answer {
+    verdict: Verdict,
+    frame: Vec<u8>,
 }
 
 impl Exchange {
@@ -42,7 +48,7 @@ impl Exchange {
             confirmed: true,
             captures: Map::new(),
             waiting: None,
-            reader: LineReader::new(self.map.terminator.as_bytes()),
+            reader: Reader::new(&self.map.wire),
         };
         match self.steps(&mut session, &mut progress).await {
             Ok(completion) => (completion, Ok(())),
@@ -70,13 +76,16 @@ impl Exchange {
             line.discard_input()?;
             line.write(bytes, give_up, &mut progress.written).await?;
             if let Some(reply) = reply {
+                let last = index + 1 == self.frames.len();
                 progress.reader.reset();
-                progress.waiting = Some((reply.clone(), index + 1 == self.frames.len()));
+                progress.waiting = Some((Arc::clone(reply), last));
                 let reader = &mut progress.reader;
-                let verdict =
-                    line.listen(give_up, None, |chunk| self.hear(call, reply, reader, chunk)).await?;
+                let pause = self.map.wire.framing.pause();
+                let heard =
+                    line.listen_for(give_up, pause, |chunk| self.hear(call, reply, reader, chunk)).await?;
+                line.ears().answered(&heard.frame);
                 progress.waiting = None;
-                if let Some(completion) = verdict.and_then(|verdict| progress.take(verdict)) {
+                if let Some(completion) = progress.take(heard.verdict, last) {
                     return Ok(completion);
                 }
             } else {
@@ -88,14 +97,25 @@ impl Exchange {
         Ok(progress.finished())
     }
 
-    fn hear(&self, call: &Call, reply: &Regex, reader: &mut LineReader, chunk: &[u8]) -> Option<Verdict> {
-        reader.feed(chunk, &mut |line| {
-            let verdict = self.map.judge(reply, line);
+    /// Bytes of the device, or `None`: it has been silent for the pause of the framing.
+    fn hear(
+        &self,
+        call: &Call,
+        reply: &Pattern,
+        reader: &mut Reader,
+        chunk: Option<&[u8]>,
+    ) -> Option<Answer> {
+        let mut judge = |frame: &[u8]| {
+            let verdict = self.map.judge(reply, frame);
             if verdict.is_none() {
-                tracing::debug!(id = %call.id, line = %line.escape_ascii(), "a line that is no answer");
+                tracing::debug!(id = %call.id, line = %frame.escape_ascii(), "a frame that is no answer");
             }
-            verdict
-        })
+            verdict.map(|verdict| Answer { verdict, frame: frame.to_vec() })
+        };
+        match chunk {
+            Some(chunk) => reader.feed(chunk, &mut judge),
+            None => reader.silence(&mut judge),
+        }
     }
 
     /// What is known of a call that could not be finished; waits until the line is free.
@@ -114,10 +134,10 @@ impl Exchange {
         let reader = &mut progress.reader;
         let settled = line.settle(port.config.silence(), &give_up.stop, |chunk| {
             let (reply, _) = waiting.as_ref()?;
-            self.hear(call, reply, reader, chunk)
+            self.hear(call, reply, reader, Some(chunk))
         });
         let (late, line) = match settled.await {
-            Ok(late) => (late, Ok(())),
+            Ok(late) => (late.map(|late| late.verdict), Ok(())),
             Err(gone) => (None, Err(gone)),
         };
         let all = self.frames.iter().filter(|frame| matches!(frame, Frame::Send { .. })).count();
@@ -130,7 +150,7 @@ impl Exchange {
         let last = waiting.is_some_and(|(_, last)| last);
         let late = match late {
             Some(Verdict::Reply(_)) if !last => None,
-            Some(verdict) => Some(progress.take(verdict).unwrap_or_else(|| progress.finished())),
+            Some(verdict) => Some(progress.take(verdict, last).unwrap_or_else(|| progress.finished())),
             None => None,
         };
         let completion = late.unwrap_or_else(|| Completion::Timeout(CallError::new(code, message)));
@@ -140,8 +160,13 @@ impl Exchange {
 
 impl Progress {
     /// Takes what the device said; gives the completion if the call ends with it.
-    fn take(&mut self, verdict: Verdict) -> Option<Completion> {
+    fn take(&mut self, verdict: Verdict, last: bool) -> Option<Completion> {
         match verdict {
+            // It did what it was told, but nobody can say with what result.
+            Verdict::Bad(error) => {
+                let outcome = if last && self.confirmed { Outcome::Executed } else { Outcome::Unknown };
+                Some(Completion::Failed { outcome, error })
+            }
             Verdict::Reply(captures) => {
                 self.captures.extend(captures);
                 None

@@ -7,16 +7,28 @@
 //! It never writes again by itself, never keeps a call for a port that is not there, and never writes a parameter
 //! that could end the frame.
 
+mod catalogue;
+mod checksum;
 mod config;
 mod exchange;
+mod explain;
+mod field;
 mod frame;
+mod framing;
+mod hears;
+mod hex;
+mod keys;
 mod line;
 mod load;
 mod map;
 mod modbus;
+mod notes;
+mod pattern;
 mod port;
 mod reader;
 mod transaction;
+mod value;
+mod wire;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,14 +36,16 @@ use std::time::Duration;
 
 use nowd_plugin::map::MapSource;
 use nowd_plugin::{BoxFuture, Call, CallError, CancellationToken, Completion, Method, Plugin};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-pub use config::{Flow, Format, FormatError, Parity, PortConfig};
-pub use frame::LONGEST_FRAME;
+pub use config::{Flow, Format, FormatError, Parity, PortConfig, Rs485};
+pub use framing::LONGEST_FRAME;
+use hears::Hearing;
 pub use load::LoadError;
-use load::{Loaded, SerialMethod};
+use load::{Loaded, SerialMethod, Task};
 pub use map::MOST_STEPS;
-use port::Port;
+use port::{Port, Runner};
 pub use reader::LONGEST_LINE;
 
 /// How long a port rests whose task ended by mistake.
@@ -40,29 +54,41 @@ const RESTART_PAUSE: Duration = Duration::from_secs(1);
 /// The serial maps of a gateway and the ports they use.
 #[derive(Debug)]
 pub struct SerialPlugin {
+    /// All that were declared; those that no map uses are checked, and never opened.
+    declared: BTreeMap<String, PortConfig>,
     ports: BTreeMap<String, Arc<Port>>,
+    hearing: BTreeMap<String, Vec<Hearing>>,
     methods: BTreeMap<String, SerialMethod>,
+    /// Whether `run` has begun.
+    joined: watch::Sender<bool>,
 }
 
 impl SerialPlugin {
-    /// Checks ports and maps. Opens nothing: [`Plugin::run`] does.
+    /// Checks ports and maps, of `[serial]` and of `[modbus]`. Opens nothing: [`Plugin::run`] does.
     ///
-    /// A port that no map uses is checked, but never opened.
-    pub fn load(ports: &BTreeMap<String, PortConfig>, maps: &[MapSource]) -> Result<Arc<Self>, LoadError> {
-        let Loaded { ports, methods, .. } = load::load(ports, maps)?;
-        Ok(Arc::new(Self { ports, methods }))
+    /// Of the `previous` maps those ports are kept whose settings have not changed. They stay open while the new plugin's
+    /// `run` is started before the old one's is stopped; calls of both are done one after the other, and none is cut.
+    pub fn load(
+        ports: &BTreeMap<String, PortConfig>,
+        maps: &[MapSource],
+        previous: Option<&Self>,
+    ) -> Result<Arc<Self>, LoadError> {
+        let none = BTreeMap::new();
+        let previous = previous.map_or(&none, |previous| &previous.ports);
+        let Loaded { ports: used, hearing, methods, .. } = load::load(ports, maps, previous)?;
+        Ok(Arc::new(Self {
+            declared: ports.clone(),
+            ports: used,
+            hearing,
+            methods,
+            joined: watch::Sender::new(false),
+        }))
     }
 
-    /// What `method` sends and what answers mean: a few lines for people, with placeholders left in.
+    /// What is no mistake in the declared ports, and worth telling all the same: one sentence each.
     #[must_use]
-    pub fn explain(&self, method: &str) -> Vec<String> {
-        self.methods.get(method).map(|method| method.action.explain()).unwrap_or_default()
-    }
-
-    /// What exactly would be written for `call`, in lines for people. Writes nothing and opens nothing.
-    pub fn preview(&self, call: &Call) -> Result<Vec<String>, Completion> {
-        let method = self.methods.get(&call.method).ok_or_else(|| unknown_method(call))?;
-        method.action.preview(call).map_err(Completion::InvalidRequest)
+    pub fn notes(&self) -> Vec<String> {
+        notes::notes(&self.declared, &|name| self.ports.contains_key(name))
     }
 }
 
@@ -78,9 +104,13 @@ impl Plugin for SerialPlugin {
     fn run(self: Arc<Self>, stop: CancellationToken) -> BoxFuture<'static, ()> {
         Box::pin(async move {
             let mut tasks = JoinSet::new();
-            for port in self.ports.values() {
-                tasks.spawn(keep_running(Arc::clone(port), stop.clone()));
+            for (name, port) in &self.ports {
+                let hearing = self.hearing.get(name).cloned().unwrap_or_default();
+                // Before anybody is told that it is ready: so the one before leaves the port open.
+                let runner = port.join(hearing.clone());
+                tasks.spawn(keep_running(Arc::clone(port), runner, hearing, stop.clone()));
             }
+            self.joined.send_replace(true);
             while tasks.join_next().await.is_some() {}
             stop.cancelled().await;
         })
@@ -91,9 +121,29 @@ impl Plugin for SerialPlugin {
             let Some(method) = self.methods.get(&call.method) else {
                 return unknown_method(call);
             };
-            match method.action.work(call) {
-                Ok(work) => method.port.invoke(call, work).await,
+            match method.action.task(call) {
+                Ok(Task::OnLine(work)) => method.port.invoke(call, work).await,
+                Ok(Task::Hears(heard)) => heard.answer(call, &method.port),
                 Err(e) => Completion::InvalidRequest(e),
+            }
+        })
+    }
+
+    fn explain(&self, method: &str) -> Vec<String> {
+        self.methods.get(method).map(|method| method.action.explain()).unwrap_or_default()
+    }
+
+    fn preview(&self, call: &Call) -> Result<Vec<String>, Completion> {
+        let method = self.methods.get(&call.method).ok_or_else(|| unknown_method(call))?;
+        method.action.preview(call).map_err(Completion::InvalidRequest)
+    }
+
+    fn ready(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async {
+            // The sender is `self`'s own.
+            self.joined.subscribe().wait_for(|joined| *joined).await.ok();
+            for port in self.ports.values() {
+                port.ready().await;
             }
         })
     }
@@ -105,10 +155,10 @@ fn unknown_method(call: &Call) -> Completion {
 }
 
 /// Runs a port until `stop`. A bug that ends its task costs the call that ran, and no other.
-async fn keep_running(port: Arc<Port>, stop: CancellationToken) {
+async fn keep_running(port: Arc<Port>, mut runner: Runner, hearing: Vec<Hearing>, stop: CancellationToken) {
     loop {
         let mut task = JoinSet::new();
-        task.spawn(Arc::clone(&port).run(stop.clone()));
+        task.spawn(Arc::clone(&port).run(runner, stop.clone()));
         let Some(Err(e)) = task.join_next().await else { return };
         tracing::error!(error = %e, "the task of {port} ended by mistake; it is opened again");
         port.failed();
@@ -116,6 +166,7 @@ async fn keep_running(port: Arc<Port>, stop: CancellationToken) {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(RESTART_PAUSE) => {}
         }
+        runner = port.join(hearing.clone());
     }
 }
 

@@ -5,6 +5,7 @@
 use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -14,7 +15,8 @@ use tokio::io::{AsyncReadExt, AsyncWrite};
 use tokio::time::sleep;
 use tokio_serial::{ClearBuffer, DataBits, FlowControl, SerialPort, SerialStream, StopBits};
 
-use crate::config::{Flow, Parity, PortConfig};
+use crate::config::{Flow, Parity, PortConfig, Rs485};
+use crate::hears::Ears;
 
 /// The silence that is enough after a late answer has come.
 const AFTER_ANSWER: Duration = Duration::from_millis(50);
@@ -80,11 +82,13 @@ pub(crate) struct Line {
     stream: SerialStream,
     /// When the last byte went over the line, either way.
     active: BootInstant,
+    /// Who listens for what the device says by itself.
+    ears: Arc<Ears>,
 }
 
 impl Line {
     /// Opens and sets up the device. Blocks: a device can take its time. Needs a runtime with I/O.
-    pub(crate) fn open(config: &PortConfig) -> io::Result<Self> {
+    pub(crate) fn open(config: &PortConfig, ears: Arc<Ears>) -> io::Result<Self> {
         let path = config.device.to_str().ok_or(io::ErrorKind::InvalidInput)?;
         let data_bits = match config.format.data_bits {
             5 => DataBits::Five,
@@ -103,35 +107,50 @@ impl Line {
             Flow::Software => FlowControl::Software,
         };
         // Before the device is ours alone, because it is opened a second time below.
-        let transceiver = if config.rs485 { Some(switch_transceiver(config)?) } else { None };
+        let transceiver = config.rs485.map(|rs485| switch_transceiver(config, rs485)).transpose()?;
         let builder = tokio_serial::new(path, config.baud)
             .data_bits(data_bits)
             .parity(parity)
             .stop_bits(if config.format.stop_bits == 2 { StopBits::Two } else { StopBits::One })
             .flow_control(flow);
-        let stream = SerialStream::open(&builder)?;
+        let stream = SerialStream::open(&builder).map_err(|e| with_hint(e.into()))?;
         drop(transceiver);
-        let line = Self { stream, active: BootInstant::now() };
+        let line = Self { stream, active: BootInstant::now(), ears };
         line.clear(ClearBuffer::All)?;
         Ok(line)
     }
 
-    /// Reads what comes next. Hanging up is an error.
+    /// Reads what comes next. Hanging up is an error. What listeners make of it is told to them with the next read, or by
+    /// [`Ears::commit`], because it may be an answer.
     pub(crate) async fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let len = self.stream.read(buffer).await?;
         if len == 0 {
+            self.ears.reset();
             return Err(hung_up());
         }
         self.active = BootInstant::now();
+        self.ears.commit();
+        self.ears.hear(buffer.get(..len).unwrap_or_default(), self.active);
         Ok(len)
     }
 
-    /// Reads and throws away, for as long as nothing happens to the line.
+    /// Those who listen for what the device says by itself.
+    pub(crate) fn ears(&self) -> &Ears {
+        &self.ears
+    }
+
+    /// Reads for those who listen, for as long as nothing happens to the line.
     pub(crate) async fn idle(&mut self) -> io::Error {
         let mut chunk = [0; CHUNK];
         loop {
-            if let Err(gone) = self.read(&mut chunk).await {
-                return gone;
+            self.ears.commit();
+            let ears = Arc::clone(&self.ears);
+            tokio::select! {
+                biased;
+                len = self.read(&mut chunk) => if let Err(gone) = len {
+                    return gone;
+                },
+                () = silence(ears.pause()) => ears.silence(BootInstant::now()),
             }
         }
     }
@@ -143,12 +162,7 @@ impl Line {
         longest: Option<Duration>,
         mut feed: impl FnMut(&[u8]) -> Option<T>,
     ) -> Result<Option<T>, Interrupt> {
-        let mut over = pin!(async {
-            match longest {
-                Some(longest) => sleep(longest).await,
-                None => std::future::pending().await,
-            }
-        });
+        let mut over = pin!(silence(longest));
         let mut chunk = [0; CHUNK];
         loop {
             tokio::select! {
@@ -160,8 +174,39 @@ impl Line {
                     if found.is_some() {
                         return Ok(found);
                     }
+                    self.ears.commit();
                 }
             }
+        }
+    }
+
+    /// Gives what is read to `feed` until it makes something of it; and `None` each time when the line has been silent for
+    /// `pause` after that.
+    pub(crate) async fn listen_for<T>(
+        &mut self,
+        give_up: &GiveUp,
+        pause: Option<Duration>,
+        mut feed: impl FnMut(Option<&[u8]>) -> Option<T>,
+    ) -> Result<T, Interrupt> {
+        let mut chunk = [0; CHUNK];
+        let mut heard = false;
+        loop {
+            let found = tokio::select! {
+                biased;
+                interrupt = give_up.wait() => return Err(interrupt),
+                len = self.read(&mut chunk) => {
+                    heard = true;
+                    feed(Some(chunk.get(..len?).unwrap_or_default()))
+                }
+                () = silence(pause.filter(|_| heard)) => {
+                    heard = false;
+                    feed(None)
+                }
+            };
+            if let Some(found) = found {
+                return Ok(found);
+            }
+            self.ears.commit();
         }
     }
 
@@ -235,6 +280,9 @@ impl Line {
                 () = &mut over => break,
                 len = self.read(&mut chunk) => {
                     let late = feed(chunk.get(..len?).unwrap_or_default());
+                    if late.is_some() {
+                        self.ears.discard();
+                    }
                     found = found.or(late);
                 }
                 // Once the late answer has come there is no other to wait for, only the rest of what it says.
@@ -252,8 +300,15 @@ impl Line {
         let mut chunk = [0; CHUNK];
         for _ in 0..MOST_DISCARDED / CHUNK {
             match self.stream.try_read(&mut chunk) {
-                Ok(0) => return Err(hung_up()),
-                Ok(_) => self.active = BootInstant::now(),
+                Ok(0) => {
+                    self.ears.reset();
+                    return Err(hung_up());
+                }
+                Ok(len) => {
+                    self.active = BootInstant::now();
+                    self.ears.hear(chunk.get(..len).unwrap_or_default(), self.active);
+                    self.ears.commit();
+                }
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
                 Err(e) => return Err(e),
             }
@@ -275,15 +330,39 @@ impl Drop for Line {
     }
 }
 
-fn switch_transceiver(config: &PortConfig) -> io::Result<serial2::SerialPort> {
-    let port = serial2::SerialPort::open(&config.device, serial2::KeepSettings)?;
-    port.set_rs4xx_mode(TransceiverMode::Rs485(Rs485Config::new())).map_err(|e| {
+fn switch_transceiver(config: &PortConfig, rs485: Rs485) -> io::Result<serial2::SerialPort> {
+    let port = serial2::SerialPort::open(&config.device, serial2::KeepSettings).map_err(with_hint)?;
+    let mut mode = Rs485Config::new();
+    mode.set_invert_rts(!rs485.rts_on_send);
+    mode.set_delay_before_send(rs485.delay_before);
+    mode.set_delay_after_send(rs485.delay_after);
+    mode.set_bus_termination(rs485.termination);
+    port.set_rs4xx_mode(TransceiverMode::Rs485(mode)).map_err(|e| {
         let message = format!(
             "its driver does not switch an RS-485 transceiver ({e}); leave `rs485` out if the adapter does it by itself"
         );
         io::Error::new(e.kind(), message)
     })?;
     Ok(port)
+}
+
+/// What to do about the commonest reason why a device cannot be opened.
+fn with_hint(error: io::Error) -> io::Error {
+    if error.kind() != io::ErrorKind::PermissionDenied {
+        return error;
+    }
+    let message = format!(
+        "{error}; let the daemon's user into the group that owns the device, which is mostly `dialout`"
+    );
+    io::Error::new(error.kind(), message)
+}
+
+/// Ends after `longest`; without one never.
+async fn silence(longest: Option<Duration>) {
+    match longest {
+        Some(longest) => sleep(longest).await,
+        None => std::future::pending().await,
+    }
 }
 
 fn hung_up() -> io::Error {

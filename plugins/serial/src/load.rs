@@ -2,19 +2,26 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use nowd_plugin::map::{MapError, MapFile, MapMethod, MapOrigin, MapSource, MethodKeys, backend_of};
-use nowd_plugin::{Call, CallError, Method};
+use nowd_plugin::words::hint;
+use nowd_plugin::{Call, CallError, Lane, Method};
 use serde::de::DeserializeOwned;
 
 use crate::config::PortConfig;
 use crate::exchange::Exchange;
+use crate::frame::FrameError;
+use crate::hears::{Heard, Hearing};
 use crate::map::{Keys, SerialMap, SerialTable};
 use crate::modbus::{ModbusMap, ModbusTable};
 use crate::port::Port;
 use crate::transaction::Work;
+
+/// How many calls of `hears` methods of one port are answered at once.
+const HEARING_AT_ONCE: u16 = 16;
 
 /// Ports and maps do not go together.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -43,16 +50,6 @@ pub enum LoadError {
         /// The device as the second names it.
         device: PathBuf,
     },
-    /// Two maps declare one method.
-    #[error("{second}: the method {name:?} is already declared in {first}; choose another name")]
-    NameTaken {
-        /// The method's name.
-        name: String,
-        /// Where it was declared first.
-        first: String,
-        /// Where it was declared again.
-        second: String,
-    },
 }
 
 /// The table of a backend whose methods run on ports.
@@ -78,11 +75,15 @@ impl Backend for SerialTable {
     }
 
     fn check(&self, _: &PortConfig, origin: &MapOrigin) -> Result<(), MapError> {
-        self.framing.mistake().map_or(Ok(()), |mistake| Err(origin.error(mistake)))
+        self.read_wire(origin)
     }
 
     fn action(&self, _: &PortConfig, method: &mut MapMethod<Keys>) -> Result<Action, MapError> {
-        Ok(Action::Frames(Arc::new(SerialMap::new(method, &self.framing)?)))
+        let wire = self.wire(&method.origin)?;
+        if method.keys.hears.is_some() {
+            return Ok(Action::Hears(Arc::new(Heard::new(method, wire)?)));
+        }
+        Ok(Action::Frames(Arc::new(SerialMap::new(method, wire)?)))
     }
 }
 
@@ -93,35 +94,52 @@ pub(crate) enum Action {
     Frames(Arc<SerialMap>),
     /// Reads and writes registers.
     Modbus(Arc<ModbusMap>),
+    /// Tells what the device said by itself.
+    Hears(Arc<Heard>),
+}
+
+/// What is to be done for a call.
+pub(crate) enum Task {
+    /// On the line, when the port's task comes to it.
+    OnLine(Work),
+    /// At once, of what was heard.
+    Hears(Arc<Heard>),
 }
 
 impl Action {
     /// What is to be done for `call`; an error is an invalid request.
-    pub(crate) fn work(&self, call: &Call) -> Result<Work, CallError> {
+    pub(crate) fn task(&self, call: &Call) -> Result<Task, CallError> {
         match self {
-            Self::Frames(map) => match map.frames(call) {
-                Ok(frames) => Ok(Work::Frames(Exchange { map: Arc::clone(map), frames })),
-                Err(e) => Err(CallError::new("invalid_request", e.to_string())),
-            },
-            Self::Modbus(map) => map.exchange(call).map(Work::Modbus),
+            Self::Frames(map) => {
+                let frames = map.frames(call).map_err(|e| invalid(&e))?;
+                Ok(Task::OnLine(Work::Frames(Exchange { map: Arc::clone(map), frames })))
+            }
+            Self::Modbus(map) => map.exchange(call).map(|exchange| Task::OnLine(Work::Modbus(exchange))),
+            Self::Hears(heard) => Ok(Task::Hears(Arc::clone(heard))),
         }
     }
 
     /// What is sent and what answers mean, in lines for people.
     pub(crate) fn explain(&self) -> Vec<String> {
         match self {
-            Self::Frames(_) => Vec::new(),
+            Self::Frames(map) => map.explain(),
             Self::Modbus(map) => map.explain(),
+            Self::Hears(heard) => heard.explain(),
         }
     }
 
     /// What exactly would be written for `call`, in lines for people; an error is an invalid request.
     pub(crate) fn preview(&self, call: &Call) -> Result<Vec<String>, CallError> {
         match self {
-            Self::Frames(_) => Ok(Vec::new()),
+            Self::Frames(map) => map.preview(call).map_err(|e| invalid(&e)),
             Self::Modbus(map) => map.preview(call),
+            Self::Hears(heard) => Ok(heard.explain()),
         }
     }
+}
+
+fn invalid(error: &FrameError) -> CallError {
+    CallError::new("invalid_request", error.to_string())
 }
 
 /// A method and where it runs.
@@ -137,34 +155,59 @@ pub(crate) struct SerialMethod {
 pub(crate) struct Loaded {
     pub(crate) ports: BTreeMap<String, Arc<Port>>,
     pub(crate) methods: BTreeMap<String, SerialMethod>,
+    /// What listens at each port.
+    pub(crate) hearing: BTreeMap<String, Vec<Hearing>>,
     /// The lane of each port, and where it was declared first.
     lanes: BTreeMap<String, (String, MapOrigin)>,
 }
 
 /// Maps of `[serial]` and `[modbus]`, which may share a port and its lane.
-pub(crate) fn load(ports: &BTreeMap<String, PortConfig>, maps: &[MapSource]) -> Result<Loaded, LoadError> {
+///
+/// Of the `previous` ports those are kept whose settings are the same, open as they are.
+pub(crate) fn load(
+    ports: &BTreeMap<String, PortConfig>,
+    maps: &[MapSource],
+    previous: &BTreeMap<String, Arc<Port>>,
+) -> Result<Loaded, LoadError> {
     check_ports(ports)?;
-    let mut loaded = Loaded::default();
+    let (mut loaded, given) = (Loaded::default(), Given { ports, previous });
     for source in maps {
         match backend_of(source, &["serial", "modbus"])? {
-            "modbus" => loaded.add::<ModbusTable>(ports, source)?,
-            _ => loaded.add::<SerialTable>(ports, source)?,
+            "modbus" => loaded.add::<ModbusTable>(&given, source)?,
+            _ => loaded.add::<SerialTable>(&given, source)?,
         }
     }
     Ok(loaded)
 }
 
+/// What ports there are to be, and were.
+struct Given<'a> {
+    ports: &'a BTreeMap<String, PortConfig>,
+    previous: &'a BTreeMap<String, Arc<Port>>,
+}
+
+impl Given<'_> {
+    /// The port of before where nothing about it has changed, so that it stays open; else a new one, which waits until the
+    /// device is free.
+    fn port(&self, name: &str, config: &PortConfig) -> Arc<Port> {
+        if let Some(same) = self.previous.get(name).filter(|port| port.config == *config) {
+            return Arc::clone(same);
+        }
+        let port = Port::new(name, config);
+        if let Some(other) = self.previous.values().find(|other| other.config.device == config.device) {
+            port.follow(other);
+        }
+        Arc::new(port)
+    }
+}
+
 impl Loaded {
-    fn add<B: Backend>(
-        &mut self,
-        ports: &BTreeMap<String, PortConfig>,
-        source: &MapSource,
-    ) -> Result<(), LoadError> {
+    fn add<B: Backend>(&mut self, given: &Given<'_>, source: &MapSource) -> Result<(), LoadError> {
         let mut file: MapFile<B, B::Keys> = MapFile::parse(source)?;
         let origin = file.origin();
         let name = file.backend.port();
-        let Some(config) = ports.get(name) else {
-            return Err(origin.error(unknown_port(name, ports)).into());
+        let Some(config) = given.ports.get(name) else {
+            return Err(origin.at("port").error(unknown_port(name, given.ports)).into());
         };
         file.backend.check(config, &origin)?;
         let lane = file.lane(format!("port:{name}"));
@@ -172,7 +215,37 @@ impl Loaded {
             let message = "`lane.concurrency` of a serial map is 1: a line carries one call at a time";
             return Err(origin.error(message).into());
         }
-        match self.lanes.entry(name.to_owned()) {
+        self.check_lane(name, &lane, &origin)?;
+        let hears = hearing_lane(name);
+        let port = self.ports.entry(name.to_owned()).or_insert_with(|| given.port(name, config));
+        let mut heard = Vec::new();
+        for method in &mut file.methods {
+            let action = file.backend.action(config, method)?;
+            let lane = if let Action::Hears(one) = &action {
+                heard.push(Arc::clone(one));
+                &hears
+            } else {
+                &lane
+            };
+            let described = method.describe(lane.clone());
+            if let Some(other) = self.methods.get(&method.name) {
+                let (name, first) = (&method.name, &other.described.origin);
+                let message =
+                    format!("the method {name:?} is already declared in {first}; choose another name");
+                return Err(method.origin.error(message).into());
+            }
+            let port = Arc::clone(port);
+            self.methods.insert(method.name.clone(), SerialMethod { described, action, port });
+        }
+        if let Some(wire) = heard.first().map(|heard| Arc::clone(&heard.wire)) {
+            self.hearing.entry(name.to_owned()).or_default().push(Hearing { wire, methods: heard });
+        }
+        Ok(())
+    }
+
+    /// All maps of a port stand in one lane.
+    fn check_lane(&mut self, port: &str, lane: &Lane, origin: &MapOrigin) -> Result<(), LoadError> {
+        match self.lanes.entry(port.to_owned()) {
             Entry::Vacant(entry) => {
                 entry.insert((lane.name.clone(), origin.clone()));
             }
@@ -180,26 +253,21 @@ impl Loaded {
                 let (first, at) = entry.get();
                 if *first != lane.name {
                     let message = format!(
-                        "the lane {:?} is another than {first:?} in {at}, and both stand before the port {name:?}",
+                        "the lane {:?} is another than {first:?} in {at}, and both stand before the port {port:?}",
                         lane.name
                     );
                     return Err(origin.error(message).into());
                 }
             }
         }
-        let port = self.ports.entry(name.to_owned()).or_insert_with(|| Arc::new(Port::new(name, config)));
-        for method in &mut file.methods {
-            let action = file.backend.action(config, method)?;
-            let described = method.describe(lane.clone());
-            if let Some(other) = self.methods.get(&method.name) {
-                let (name, first) = (method.name.clone(), other.described.origin.clone());
-                return Err(LoadError::NameTaken { name, first, second: described.origin });
-            }
-            let port = Arc::clone(port);
-            self.methods.insert(method.name.clone(), SerialMethod { described, action, port });
-        }
         Ok(())
     }
+}
+
+/// What was heard is told at once, beside the calls on the line.
+fn hearing_lane(port: &str) -> Lane {
+    let concurrency = NonZeroU16::new(HEARING_AT_ONCE).unwrap_or(NonZeroU16::MIN);
+    Lane { concurrency, ..Lane::exclusive(format!("port:{port}:hears")) }
 }
 
 fn check_ports(ports: &BTreeMap<String, PortConfig>) -> Result<(), LoadError> {
@@ -222,8 +290,8 @@ fn unknown_port(name: &str, ports: &BTreeMap<String, PortConfig>) -> String {
     if ports.is_empty() {
         return format!("the port {name:?} is not declared; add [ports.{name}] to nowd.toml");
     }
-    let known: Vec<&str> = ports.keys().map(String::as_str).collect();
-    format!("the port {name:?} is not declared; nowd.toml has {}", known.join(", "))
+    let hint = hint(name, ports.keys().map(String::as_str)).replace("there are", "nowd.toml has");
+    format!("the port {name:?} is not declared{hint}")
 }
 
 #[cfg(test)]

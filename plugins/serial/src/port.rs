@@ -1,23 +1,31 @@
 //! The owner of one port: opens it, opens it again for ever, and does one call at a time.
 //!
-//! A call for a port that is not there is answered at once; none is kept until it comes back.
+//! A call for a port that is not there is answered at once; none is kept until it comes back. A port outlives a reload of
+//! the maps: the plugin before and the one after run it one after the other, and it stays open in between.
 
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use nowd_plugin::{BootInstant, Call, CallError, CancellationToken, Completion};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
+pub(crate) use self::runners::Runner;
+use self::runners::Runners;
 use crate::config::PortConfig;
+use crate::hears::{Ears, Hearing};
 use crate::line::Line;
 use crate::transaction::{Transaction, Work};
+
+mod runners;
 
 /// How long to wait before the port is opened again: at first, and at most.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// How often to look whether the device was given up by the port that had it under other settings.
+const HANDOVER_PAUSE: Duration = Duration::from_millis(20);
 /// A port that stayed this long counts as sound again.
 const SOUND_AFTER: Duration = Duration::from_secs(5);
 
@@ -28,10 +36,31 @@ pub(crate) struct Port {
     pub(crate) config: PortConfig,
     /// Why it cannot be used now; `None` while it is open.
     gone: Mutex<Option<String>>,
+    /// Whether it was opened, or could not be.
+    tried: watch::Sender<bool>,
     /// The lane before it lets one call through at a time; a second one waits in `reserve`.
-    sender: mpsc::Sender<Transaction>,
-    /// Held by `run`. It outlives a `run` that ended by mistake, so that the next can go on.
-    inbox: tokio::sync::Mutex<mpsc::Receiver<Transaction>>,
+    sender: Mutex<mpsc::Sender<Transaction>>,
+    /// Held by the `run` whose turn it is. It outlives one that ended, so that the next can go on.
+    inside: tokio::sync::Mutex<Inside>,
+    runners: Mutex<Runners>,
+    ears: Arc<Ears>,
+    /// The port that had the device before a reload, under other settings.
+    predecessor: Mutex<Weak<Port>>,
+}
+
+#[derive(Debug)]
+struct Inside {
+    inbox: mpsc::Receiver<Transaction>,
+    /// The open line, while nobody runs the port.
+    line: Option<Line>,
+}
+
+/// Why a line is not served any more.
+enum Left {
+    /// It is another's turn, or the end.
+    Stopped(Line),
+    /// The device is gone.
+    Gone(io::Error),
 }
 
 impl Port {
@@ -41,9 +70,18 @@ impl Port {
             name: name.into(),
             config: config.clone(),
             gone: Mutex::new(Some("it has not been opened yet".into())),
-            sender,
-            inbox: tokio::sync::Mutex::new(inbox),
+            tried: watch::Sender::new(false),
+            sender: Mutex::new(sender),
+            inside: tokio::sync::Mutex::new(Inside { inbox, line: None }),
+            runners: Mutex::default(),
+            ears: Arc::default(),
+            predecessor: Mutex::default(),
         }
+    }
+
+    /// The device is opened when `other` has given it up.
+    pub(crate) fn follow(&self, other: &Arc<Self>) {
+        *lock(&self.predecessor) = Arc::downgrade(other);
     }
 
     /// Runs one call; ends when the port is free again.
@@ -53,9 +91,10 @@ impl Port {
         }
         let (done, ended) = oneshot::channel();
         let transaction = Transaction { call: call.clone(), work, done };
+        let sender = lock(&self.sender).clone();
         tokio::select! {
             biased;
-            permit = self.sender.reserve() => match permit {
+            permit = sender.reserve() => match permit {
                 Ok(permit) => permit.send(transaction),
                 Err(_) => return self.gone_because("its task has ended"),
             },
@@ -64,6 +103,7 @@ impl Port {
                 return call.deadline.check().err().map_or_else(|| self.cancelled(), Completion::Expired);
             }
         }
+        drop(sender);
         // Its task ended in mid-call: nobody knows whether anything was written.
         ended.await.unwrap_or_else(|_| {
             let message = format!("the task of {self} ended in mid-call, which is a bug");
@@ -71,40 +111,107 @@ impl Port {
         })
     }
 
+    /// Ends when the port was opened, or could not be.
+    pub(crate) async fn ready(&self) {
+        // The sender is `self`'s own.
+        self.tried.subscribe().wait_for(|tried| *tried).await.ok();
+    }
+
     /// The task that ran it has ended by mistake: until the next one has opened the port, calls are refused.
     pub(crate) fn failed(&self) {
+        // Where another one runs it by now, all is well.
+        let Ok(mut inside) = self.inside.try_lock() else { return };
         self.set_gone(Some("its task ended by mistake, which is a bug; it will be opened again"));
         // One that waited for the call that ran was never begun.
-        if let Ok(mut inbox) = self.inbox.try_lock() {
-            while let Ok(transaction) = inbox.try_recv() {
-                self.refuse(transaction);
-            }
+        while let Ok(transaction) = inside.inbox.try_recv() {
+            self.refuse(transaction);
         }
     }
 
-    /// Opens the port and serves calls until `stop`.
-    pub(crate) async fn run(self: Arc<Self>, stop: CancellationToken) {
-        let Ok(mut inbox) = self.inbox.try_lock() else {
-            tracing::error!(port = self.name, "the port is already being run");
-            return;
+    /// From now on the port is run by one more, for whom `hearing` listens.
+    pub(crate) fn join(self: &Arc<Self>, hearing: Vec<Hearing>) -> Runner {
+        Runner::join(self, hearing)
+    }
+
+    /// Opens the port and serves calls until `stop`. Where others run it too, each has its turn when the one before has
+    /// stopped, and a call in progress is not cut; the last one closes it.
+    pub(crate) async fn run(self: Arc<Self>, runner: Runner, stop: CancellationToken) {
+        let mut inside = tokio::select! {
+            inside = self.inside.lock() => inside,
+            () = stop.cancelled() => {
+                if !runner.leave() {
+                    return;
+                }
+                self.inside.lock().await
+            }
         };
+        if inside.inbox.is_closed() {
+            let (sender, inbox) = mpsc::channel(1);
+            *lock(&self.sender) = sender;
+            inside.inbox = inbox;
+        }
+        tokio::select! {
+            () = self.work(&mut inside, &runner, &stop) => {}
+            () = async {
+                stop.cancelled().await;
+                runner.leave();
+                std::future::pending::<()>().await;
+            } => {}
+        }
+        if runner.leave() {
+            self.set_gone(Some("the daemon is stopping"));
+            inside.inbox.close();
+            while let Ok(transaction) = inside.inbox.try_recv() {
+                self.refuse(transaction);
+            }
+            inside.line = None;
+        }
+    }
+
+    async fn work(&self, inside: &mut Inside, runner: &Runner, stop: &CancellationToken) {
         let mut pause = FIRST_PAUSE;
         let mut told = false;
         while !stop.is_cancelled() {
-            let reason = match self.open(&mut inbox, &stop).await {
-                Some(Ok(line)) => {
-                    tracing::info!(port = self.name, device = %self.config.device.display(), "the port is open");
+            let handed_over = inside.line.take();
+            let is_new = handed_over.is_none();
+            let opened = match handed_over {
+                Some(line) => Ok(line),
+                None if self.is_held_elsewhere() => {
+                    self.set_gone(Some(
+                        "its settings were changed, and calls under the old ones have not ended",
+                    ));
+                    self.refuse_for(HANDOVER_PAUSE, &mut inside.inbox, stop).await;
+                    continue;
+                }
+                None => match self.open(&mut inside.inbox, stop).await {
+                    Some(opened) => opened,
+                    None => return,
+                },
+            };
+            let reason = match opened {
+                Ok(line) => {
+                    if is_new {
+                        tracing::info!(
+                            port = self.name, device = %self.config.device.display(), "the port is open"
+                        );
+                    }
                     let since = BootInstant::now();
                     self.set_gone(None);
-                    let Some(reason) = self.serve(line, &mut inbox, &stop).await else { break };
-                    told = false;
-                    if BootInstant::now().saturating_since(since) >= SOUND_AFTER {
-                        pause = FIRST_PAUSE;
+                    match self.serve(line, &mut inside.inbox, runner, stop).await {
+                        Left::Stopped(line) => {
+                            inside.line = Some(line);
+                            return;
+                        }
+                        Left::Gone(reason) => {
+                            told = false;
+                            if BootInstant::now().saturating_since(since) >= SOUND_AFTER {
+                                pause = FIRST_PAUSE;
+                            }
+                            reason.to_string()
+                        }
                     }
-                    reason.to_string()
                 }
-                Some(Err(reason)) => reason.to_string(),
-                None => break,
+                Err(reason) => reason.to_string(),
             };
             if !told {
                 told = true;
@@ -114,14 +221,16 @@ impl Port {
                 );
             }
             self.set_gone(Some(&reason));
-            self.refuse_for(pause.mul_f64(0.5 + fastrand::f64()), &mut inbox, &stop).await;
+            self.refuse_for(pause.mul_f64(0.5 + fastrand::f64()), &mut inside.inbox, stop).await;
             pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
         }
-        self.set_gone(Some("the daemon is stopping"));
-        inbox.close();
-        while let Ok(transaction) = inbox.try_recv() {
-            self.refuse(transaction);
-        }
+    }
+
+    fn is_held_elsewhere(&self) -> bool {
+        let Some(other) = lock(&self.predecessor).upgrade() else { return false };
+        // One that is just being closed is held too.
+        lock(&other.runners).are_there()
+            || other.inside.try_lock().map_or(true, |inside| inside.line.is_some())
     }
 
     /// Opens the device beside the runtime's threads, which a slow device must not block. `None`: stopped.
@@ -131,8 +240,8 @@ impl Port {
         stop: &CancellationToken,
     ) -> Option<io::Result<Line>> {
         let mut opening = JoinSet::new();
-        let config = self.config.clone();
-        opening.spawn_blocking(move || Line::open(&config));
+        let (config, ears) = (self.config.clone(), Arc::clone(&self.ears));
+        opening.spawn_blocking(move || Line::open(&config, ears));
         loop {
             tokio::select! {
                 () = stop.cancelled() => return None,
@@ -144,24 +253,26 @@ impl Port {
         }
     }
 
-    /// Does one call after the other until the port is gone (says why) or `stop`.
+    /// Does one call after the other until the port is gone or `stop`.
     async fn serve(
         &self,
         mut line: Line,
         inbox: &mut mpsc::Receiver<Transaction>,
+        runner: &Runner,
         stop: &CancellationToken,
-    ) -> Option<io::Error> {
+    ) -> Left {
         loop {
             let transaction = tokio::select! {
                 biased;
-                () = stop.cancelled() => return None,
-                transaction = inbox.recv() => transaction?,
-                // What a device sends by itself is read and dropped here, so it never counts as an answer. Last,
-                // because a device that never stops would let nothing else through.
-                gone = line.idle() => return Some(gone),
+                () = stop.cancelled() => return Left::Stopped(line),
+                transaction = inbox.recv() => transaction,
+                // What a device sends by itself is read here, so it never counts as an answer. Last, because a device
+                // that never stops would let nothing else through.
+                gone = line.idle() => return Left::Gone(gone),
             };
-            if let Err(gone) = transaction.run(self, &mut line, stop).await {
-                return Some(gone);
+            let Some(transaction) = transaction else { return Left::Stopped(line) };
+            if let Err(gone) = transaction.run(self, &mut line, runner.ends()).await {
+                return Left::Gone(gone);
             }
         }
     }
@@ -187,12 +298,13 @@ impl Port {
     }
 
     fn set_gone(&self, reason: Option<&str>) {
-        *self.gone.lock().unwrap_or_else(PoisonError::into_inner) = reason.map(Into::into);
+        *lock(&self.gone) = reason.map(Into::into);
+        self.tried.send_replace(true);
     }
 
-    fn unavailable(&self) -> Option<Completion> {
-        let gone = self.gone.lock().unwrap_or_else(PoisonError::into_inner);
-        gone.as_deref().map(|reason| self.gone_because(reason))
+    /// The answer to a call while the port is not open.
+    pub(crate) fn unavailable(&self) -> Option<Completion> {
+        lock(&self.gone).as_deref().map(|reason| self.gone_because(reason))
     }
 
     /// The port went before anything was written.
@@ -211,4 +323,8 @@ impl std::fmt::Display for Port {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "the port {:?} ({})", self.name, self.config.device.display())
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -12,7 +12,10 @@ use uuid::Uuid;
 use super::*;
 
 mod corpus;
+mod framings;
+mod hears;
 mod panics;
+mod reload;
 
 const MAP: &str = r#"
 [serial]
@@ -79,7 +82,7 @@ impl Rig {
             .enumerate()
             .map(|(i, text)| MapSource { file: format!("{i}.toml"), text: (*text).to_owned() })
             .collect();
-        let plugin = SerialPlugin::load(&ports, &maps).unwrap();
+        let plugin = SerialPlugin::load(&ports, &maps, None).unwrap();
         Self { plugin, stop: CancellationToken::new(), tasks: JoinSet::new() }
     }
 
@@ -374,8 +377,10 @@ async fn what_the_device_did_not_take_in_time_is_never_sent() {
 #[tokio::test]
 async fn a_driver_without_rs485_is_told() {
     let device = Device::new();
-    let mut rig =
-        Rig::load(&[("relay", PortConfig { rs485: true, ..PortConfig::new(device.path()) })], &[MAP]);
+    let mut rig = Rig::load(
+        &[("relay", PortConfig { rs485: Some(Rs485::default()), ..PortConfig::new(device.path()) })],
+        &[MAP],
+    );
     rig.run();
     rig.wait("ring", |c| matches!(c, Completion::Unavailable(e) if e.message.contains("RS-485 transceiver")))
         .await;

@@ -16,7 +16,7 @@ use crate::event::{Action, Ended, Receipt, RecordKind};
 use crate::memory::Mark;
 use crate::time::Instant;
 
-impl<P: Clone> Core<P> {
+impl<P: Clone + Default> Core<P> {
     pub(super) fn ask_again(
         &self,
         now: Instant,

@@ -1,14 +1,16 @@
 //! What becomes of a message: dropped, answered from memory, refused, or let in.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use nowd_protocol::{
-    ErrorBody, MAX_TIMEOUT_MS, OUTCOME_METHOD, Outcome, Received, Request, RequestTopic, Status, Timing,
+    ErrorBody, MAX_TIMEOUT_MS, METHODS_METHOD, OUTCOME_METHOD, Outcome, Received, Request, RequestTopic,
+    Status, Timing,
 };
 
 use super::{Core, readdressed, reply, tell};
 use crate::access::Pattern;
-use crate::call::{Asker, Call, State};
+use crate::call::{Asker, Call, Maker, State};
 use crate::deadline::{Judged, Refusal, judge, judge_compat};
 use crate::event::{Action, Drop, Ended, Receipt, RecordKind, ReplyBody};
 use crate::journal::{JournalLine, PastCall};
@@ -26,7 +28,7 @@ pub(super) struct Asked<'r> {
     pub(super) compat: bool,
 }
 
-impl<P: Clone> Core<P> {
+impl<P: Clone + Default> Core<P> {
     pub(super) fn received(
         &mut self,
         now: Instant,
@@ -57,6 +59,9 @@ impl<P: Clone> Core<P> {
         if request.topic.method.as_str() == OUTCOME_METHOD {
             return self.ask_again(now, &asked, receipt, actions);
         }
+        if request.topic.method.as_str() == METHODS_METHOD {
+            return self.tell_methods(now, &asked, receipt, actions);
+        }
         let asker = asked.asker();
         match self.recall(&request) {
             Ok(Recall::New | Recall::Again) => {}
@@ -79,14 +84,21 @@ impl<P: Clone> Core<P> {
                 let refusal = Refusal::new(Status::Conflict, "this id was used for another request");
                 return asked.refuse(&refusal, actions);
             }
-            Err(refusal) => return asked.refuse(&refusal, actions),
+            Err(refusal) => {
+                self.refused(now, &asked);
+                return asked.refuse(&refusal, actions);
+            }
+        }
+        if self.offer().method(request.topic.method.as_str()).is_some_and(|method| method.poll.is_some()) {
+            return self.tell_value(now, &asked, receipt, params.map(drop), actions);
         }
         match self.admit(now, &asked, receipt, params) {
             Ok(admitted) => self.enter(now, &asked, admitted, actions),
             Err((refusal, remember)) => {
                 let reply = answer(&asker, &refusal);
-                if let Some(until) = remember {
-                    self.memory.refuse(&request, until, &reply);
+                match remember {
+                    Some(until) => self.memory.refuse(&request, until, &reply),
+                    None => self.refused(now, &asked),
                 }
                 tell(&asker, reply, RecordKind::Answered, actions);
             }
@@ -94,9 +106,12 @@ impl<P: Clone> Core<P> {
     }
 
     /// What is known of the request's id, here and in the journal: for those who may call, since it may have come through
-    /// another return address, or to an earlier incarnation.
+    /// another return address, or to an earlier incarnation. And for whoever made the call, even if the method has been
+    /// taken away since: a repeat of what runs must not hear that it was not executed.
     fn recall(&self, request: &Request) -> Result<Recall, Refusal> {
-        self.permitted(request)?;
+        if !self.memory.is_own(request) && !self.journal.is_own(request) {
+            self.permitted(request)?;
+        }
         let recalled = self.memory.recall(request);
         let past = if matches!(recalled, Recall::New) { self.journal.recall(request) } else { None };
         Ok(match past {
@@ -122,7 +137,7 @@ impl<P: Clone> Core<P> {
     }
 
     fn is_compat(&self, topic: &RequestTopic) -> bool {
-        self.settings.compat.prefixes.iter().any(|prefix| topic.client.as_str().starts_with(prefix.as_str()))
+        self.offer().compat.prefixes.iter().any(|prefix| topic.client.as_str().starts_with(prefix.as_str()))
     }
 
     /// Judges a request. A refusal says until when it is to be remembered: those that the same bytes would meet at any
@@ -162,21 +177,42 @@ impl<P: Clone> Core<P> {
         if self.stopping {
             return refuse(Status::Unavailable, "the gateway is stopping");
         }
-        let admitted = Admitted { params, judged, lane, stop, journal };
+        let admitted = Admitted { params, judged, lane, min_budget, stop, journal };
+        if self.is_from_before(judged) {
+            return refuse(
+                Status::Unavailable,
+                "the methods were changed while it was under way; send it again",
+            );
+        }
         match self.lanes.get(&admitted.lane).map_or(Entry::Stuck, |lane| lane.entry(stop)) {
             Entry::Wait if now >= judged.deadline.before(min_budget) => {
                 refuse(Status::Busy, "earlier calls run, and too little time is left to wait for them")
             }
-            Entry::Start | Entry::Wait => Ok(admitted),
+            Entry::Start | Entry::Wait | Entry::WaitForRead => Ok(admitted),
             Entry::Full => refuse(Status::Busy, "as many calls wait as may wait; try again later"),
             Entry::Stuck => refuse(Status::Unavailable, "an earlier call hangs and holds the device"),
         }
     }
 
+    /// What is refused without being remembered would meet the same at any later time, unless other methods come on offer.
+    fn refused(&mut self, now: Instant, asked: &Asked<'_>) {
+        // Compatibility callers do not hear of it.
+        if let Some(void) = self.void_at(now, asked.request).filter(|_| !asked.compat) {
+            self.refused_until = self.refused_until.max(void);
+        }
+    }
+
+    /// Whether a copy of a request may have been refused before the methods were changed: who heard that it was not
+    /// executed may have turned to something else.
+    fn is_from_before(&self, judged: Judged) -> bool {
+        let Judged { void, budget, .. } = judged;
+        self.changed.is_some_and(|(at, refused_until)| void.before(budget) <= at && void <= refused_until)
+    }
+
     /// The method that is called, if it is there for this caller.
-    fn permitted(&self, request: &Request) -> Result<&Method, Refusal> {
+    pub(super) fn permitted(&self, request: &Request) -> Result<&Method, Refusal> {
         let name = request.topic.method.as_str();
-        let Some(method) = self.method(name) else {
+        let Some(method) = self.offer().method(name) else {
             return Err(Refusal::new(Status::UnknownMethod, format!("there is no method {name:?}")));
         };
         if method.internal || !self.may_call(method, request) {
@@ -193,8 +229,10 @@ impl<P: Clone> Core<P> {
         receipt: Receipt,
         max_timeout: Duration,
     ) -> Result<Judged, Refusal> {
-        let judge = if asked.compat { judge_compat } else { judge };
-        judge(now, receipt, asked.request, &self.settings, max_timeout)
+        if asked.compat {
+            return judge_compat(now, receipt, asked.request, self.offer().compat.budget.min(max_timeout));
+        }
+        judge(now, receipt, asked.request, self.settings.incarnation, max_timeout)
     }
 
     /// A request that was answered `resync` could be admitted later, when the clock has come to be trusted or the
@@ -213,8 +251,8 @@ impl<P: Clone> Core<P> {
         }
     }
 
-    fn may_call(&self, method: &Method, request: &Request) -> bool {
-        let patterns = method.allow.as_ref().unwrap_or(&self.settings.access_default);
+    pub(super) fn may_call(&self, method: &Method, request: &Request) -> bool {
+        let patterns = method.allow.as_ref().unwrap_or(&self.offer().access_default);
         let matches = |name: &str| patterns.iter().any(|pattern: &Pattern| pattern.matches(name));
         matches(request.topic.client.as_str()) || request.caller.as_deref().is_some_and(matches)
     }
@@ -227,7 +265,7 @@ impl<P: Clone> Core<P> {
         admitted: Admitted<P>,
         actions: &mut Vec<Action<P>>,
     ) {
-        let Admitted { params, judged, lane, stop, journal } = admitted;
+        let Admitted { params, judged, lane, min_budget, stop, journal } = admitted;
         let Judged { deadline, budget, void } = judged;
         let key = self.new_key();
         self.memory.start(asked.request, void, key);
@@ -240,7 +278,9 @@ impl<P: Clone> Core<P> {
             deadline,
             budget,
             received: now,
-            asker: Some(asked.asker()),
+            maker: Maker::Asker(asked.asker()),
+            offer: Arc::clone(self.offer()),
+            give_up_at: deadline.before(min_budget),
             joined: Vec::new(),
             journal: journal.then(|| JournalLine::Started { id, mark: Mark::of(asked.request) }),
             state: State::Waiting,
@@ -252,13 +292,19 @@ impl<P: Clone> Core<P> {
             let refusal = Refusal::new(Status::Busy, "a stop method cleared its lane");
             self.give_up(now, other, &refusal, actions);
         }
-        match self.lanes.get_mut(&lane) {
-            Some(waiting) if waiting.entry(stop) != Entry::Start => {
-                waiting.wait(key);
-                self.set_timer(key, Some(self.give_up_at(key)));
-            }
-            Some(_) | None => self.start(now, key, actions),
+        let entry = self.lanes.get(&lane).map_or(Entry::Start, |lane| lane.entry(stop));
+        if entry == Entry::Start {
+            return self.start(now, key, actions);
         }
+        // A read is in the way, and nobody else: it would have started with less than `min_budget` left.
+        let give_up_at = if entry == Entry::WaitForRead { deadline } else { deadline.before(min_budget) };
+        if let Some(call) = self.calls.get_mut(&key) {
+            call.give_up_at = give_up_at;
+        }
+        if let Some(lane) = self.lanes.get_mut(&lane) {
+            lane.wait(key);
+        }
+        self.set_timer(key, Some(give_up_at));
     }
 }
 
@@ -267,6 +313,7 @@ struct Admitted<P> {
     params: P,
     judged: Judged,
     lane: String,
+    min_budget: Duration,
     stop: bool,
     journal: bool,
 }

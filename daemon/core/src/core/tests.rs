@@ -1,4 +1,5 @@
 use std::num::NonZeroU16;
+use std::sync::Arc;
 use std::time::Duration;
 
 use nowd_protocol::{Level, NotAfter, RawValue, Received, Request, RequestTopic, Uuid};
@@ -7,15 +8,18 @@ use super::*;
 use crate::access::Pattern;
 use crate::event::Receipt;
 use crate::memory::Mark;
-use crate::settings::{self, Compat, Limits};
+use crate::settings::{self, Compat, Limits, Offer};
 
 mod admission;
 mod crowd;
 mod journal;
 mod lanes;
 mod lockout;
+mod on_offer;
 mod outcome;
+mod polls;
 mod properties;
+mod reload;
 mod repeats;
 
 const INCARNATION: Uuid = Uuid::from_u128(0x1111);
@@ -27,6 +31,7 @@ fn at(ms: u64) -> Instant {
 
 fn method(lane: &str) -> settings::Method {
     settings::Method {
+        entry: entry("{}"),
         lane: lane.into(),
         timeout: Duration::from_millis(100),
         max_timeout: Duration::from_secs(5),
@@ -38,7 +43,12 @@ fn method(lane: &str) -> settings::Method {
         idempotent: false,
         on_timeout: None,
         on_stop: None,
+        poll: None,
     }
+}
+
+fn entry(json: &str) -> Arc<RawValue> {
+    RawValue::from_string(json.into()).unwrap().into()
 }
 
 fn lane(concurrency: u16, depth: u16) -> settings::Lane {
@@ -71,17 +81,26 @@ fn settings() -> Settings {
             ..method("wide")
         },
     );
-    Settings {
-        target: Level::new("gw").unwrap(),
-        incarnation: INCARNATION,
+    let offer = Offer {
+        generation: 0,
         methods,
         lanes: [("window".into(), lane(1, 2)), ("wide".into(), lane(3, 2))].into(),
         access_default: vec![Pattern::new("*")],
         compat: Compat { prefixes: vec!["old-".into()], budget: Duration::from_secs(1) },
+    };
+    Settings {
+        target: Level::new("gw").unwrap(),
+        incarnation: INCARNATION,
+        offer: Arc::new(offer),
         limits: Limits::default(),
         journal: false,
         new_id: || Uuid::from_u128(0x5afe),
     }
+}
+
+/// What is on offer, to be changed before the core is made.
+fn offer(settings: &mut Settings) -> &mut Offer {
+    Arc::make_mut(&mut settings.offer)
 }
 
 fn receipt() -> Receipt {
@@ -158,6 +177,8 @@ impl Bench {
                     format!("record {:x} {:?} {}", record.id.as_u128(), record.kind, record.status.as_str())
                 }
                 Action::Dropped(drop) => format!("drop: {drop}"),
+                Action::Polled { method, error: None } => format!("{method} works again"),
+                Action::Polled { method, error: Some(error) } => format!("{method} fails: {}", error.code),
             });
         }
         words

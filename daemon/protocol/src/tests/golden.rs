@@ -149,3 +149,73 @@ fn questions_about_calls() {
         assert_eq!(report.response().get(), golden.trim_end());
     }
 }
+
+#[test]
+fn questions_about_methods() {
+    let golden = include_str!("../../golden/methods-request.json").trim_end();
+    let question = MethodsQuery { after: Some("window.halt".into()) };
+    assert_eq!(question.payload().get(), golden);
+    assert_eq!(MethodsQuery::parse(&raw(golden)).unwrap(), question);
+    for first in ["null", "{}", r#"{"after":null}"#, r#"{"newer":1}"#] {
+        assert_eq!(MethodsQuery::parse(&raw(first)).unwrap(), MethodsQuery::default(), "{first}");
+    }
+    assert_eq!(MethodsQuery::default().payload().get(), "{}");
+    for wrong in ["[]", "7", r#""window.halt""#, r#"{"after": 7}"#] {
+        assert!(MethodsQuery::parse(&raw(wrong)).is_err(), "{wrong}");
+    }
+    let schema = serde_json::json!({"type": "object"});
+    let set = MethodEntry {
+        name: "window.set",
+        description: "moves the window".into(),
+        params: Some(&schema),
+        timeout_ms: 800,
+        max_timeout_ms: 5_000,
+        idempotent: true,
+        stop: false,
+        poll_ms: None,
+    };
+    let anything = serde_json::Value::Null;
+    let level = MethodEntry {
+        name: "window.level",
+        description: "".into(),
+        params: Some(&anything),
+        poll_ms: Some(5_000),
+        ..set.clone()
+    };
+    let (level, set) = (level.bounded(), set.bounded());
+    let page = MethodsPage { methods: vec![&level, &set], more: true };
+    assert_eq!(page.response().get(), include_str!("../../golden/methods-page.json").trim_end());
+}
+
+#[test]
+fn an_entry_fits_on_a_page() {
+    let schema = serde_json::json!({"enum": ["x".repeat(MAX_PAGE_LEN)]});
+    let entry = MethodEntry {
+        name: "m",
+        description: "says little".into(),
+        params: Some(&schema),
+        timeout_ms: 1,
+        max_timeout_ms: 1,
+        idempotent: false,
+        stop: false,
+        poll_ms: None,
+    };
+    let without = entry.bounded();
+    assert!(!without.get().contains("params") && without.get().contains("says little"), "{without}");
+    let talkative = MethodEntry { description: "x".repeat(MAX_PAGE_LEN).into(), ..entry };
+    assert!(talkative.bounded().get().len() < 1_000);
+}
+
+#[test]
+fn values_that_the_gateway_reads() {
+    let value = raw("21.5");
+    let good = PolledValue { value: &value, age_ms: 1_234, error: None };
+    let error = ErrorBody { code: "port_gone".into(), message: "the port is not there".into() };
+    let old = PolledValue { age_ms: 61_234, error: Some(error), ..good.clone() };
+    for (polled, golden) in [
+        (good, include_str!("../../golden/polled.json")),
+        (old, include_str!("../../golden/polled-error.json")),
+    ] {
+        assert_eq!(polled.response().get(), golden.trim_end());
+    }
+}

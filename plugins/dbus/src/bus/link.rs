@@ -1,18 +1,21 @@
 //! Keeps the connection to a bus: connects, subscribes, reads, and connects again, for ever.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{BuildHasher, RandomState};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use nowd_plugin::CancellationToken;
+use nowd_plugin::map::nearest;
 use zbus::connection::Builder;
 use zbus::message::{Message, Type};
 use zbus::{Connection, MessageStream};
 
 use super::signal::owner_change;
 use super::{Bus, Up, bus_call};
+use crate::json::clip;
 use crate::map::BusAddress;
 
 /// How long connecting may take in all, and closing.
@@ -30,16 +33,24 @@ impl Bus {
                 biased;
                 () = stop.cancelled() => {}
                 ended = self.connected() => {
-                    match ended {
+                    let why = match ended {
                         Ok(()) => {
                             failures = 0;
-                            tracing::warn!(bus = %self.address, "the bus is gone");
+                            tracing::warn!(bus = %self.address, "the bus is gone; connecting anew");
+                            "it went away; the gateway keeps trying to connect".into()
                         }
-                        Err(e) if failures == 0 => {
-                            tracing::warn!(bus = %self.address, error = %e, "cannot connect to the bus; trying on");
+                        Err(e) => {
+                            let why = self.reason(&e);
+                            if failures == 0 {
+                                tracing::warn!("cannot connect to {}; trying on: {why}", self.address.full());
+                            } else {
+                                tracing::debug!("cannot connect to {}: {why}", self.address.full());
+                            }
+                            why
                         }
-                        Err(e) => tracing::debug!(bus = %self.address, error = %e, "cannot connect to the bus"),
-                    }
+                    };
+                    self.lock().down = Some(why);
+                    self.tried.send_replace(true);
                 }
             }
             self.disconnect();
@@ -58,8 +69,11 @@ impl Bus {
             () = tokio::time::sleep(CONNECT_LIMIT) => return Err(ConnectError::TooLong),
         };
         tracing::info!(bus = %self.address, "connected to the bus");
+        self.tried.send_replace(true);
+        let mut learning = pin!(self.keep_learned());
         loop {
             tokio::select! {
+                never = &mut learning => match never {},
                 next = stream.next() => match next {
                     Some(Ok(message)) => self.dispatch(&message),
                     Some(Err(_)) | None => return Ok(()),
@@ -77,6 +91,14 @@ impl Bus {
                     return Ok(());
                 }
             }
+        }
+    }
+
+    /// Why there is no connection, and what to do, in words.
+    fn reason(&self, error: &ConnectError) -> String {
+        match error {
+            ConnectError::Bus(e) => self.address.why(e),
+            ConnectError::TooLong | ConnectError::Refused | ConnectError::Closed => error.to_string(),
         }
     }
 
@@ -106,20 +128,51 @@ impl Bus {
                 Err(e) => return Err(e),
             }
         }
+        self.tell_absent(&connection, &mut stream, &mut owners).await?;
         let mut state = self.lock();
-        state.epoch = state.epoch.wrapping_add(1);
+        state.next_up = state.next_up.wrapping_add(1);
         let dead = CancellationToken::new();
         state.up = Some(Up {
-            id: state.epoch,
+            id: state.next_up,
             connection,
             dead: dead.clone(),
             owners,
             pending: HashMap::new(),
             waiters: HashMap::new(),
-            types: HashMap::new(),
+            learned: BTreeMap::new(),
+            unlearned: self.objects.keys().cloned().collect::<BTreeSet<_>>(),
         });
         drop(state);
         Ok((stream, dead))
+    }
+}
+
+impl Bus {
+    /// Tells which destinations nobody owns, and which name may have been meant.
+    async fn tell_absent(
+        &self,
+        connection: &Connection,
+        stream: &mut MessageStream,
+        owners: &mut HashMap<String, String>,
+    ) -> Result<(), ConnectError> {
+        if self.losses.keys().all(|destination| owners.contains_key(destination)) {
+            return Ok(());
+        }
+        let reply = match ask(connection, stream, &bus_call("ListNames").build(&())?, owners).await {
+            Ok(reply) => reply,
+            // Names are only for the log.
+            Err(ConnectError::Refused) => return Ok(()),
+            Err(e) => return Err(e),
+        };
+        let names: Vec<String> = reply.body().deserialize()?;
+        for destination in self.losses.keys().filter(|destination| !owners.contains_key(*destination)) {
+            let known = names.iter().map(String::as_str).filter(|name| !name.starts_with(':'));
+            let hint =
+                nearest(destination, known).map(|name| format!("; did you mean {:?}?", clip(name, 255)));
+            let (bus, hint) = (self.address.called(), hint.unwrap_or_default());
+            tracing::info!("nobody on {bus} has the name {destination} yet{hint}");
+        }
+        Ok(())
     }
 }
 

@@ -1,30 +1,98 @@
 //! Signals: owner changes, and those that say that some work is done.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 use serde_json::Value;
 use tokio::sync::oneshot;
 use zbus::message::{Message, Type};
 
-use super::{BUS_NAME, MAX_BODY_LEN, Up};
-use crate::convert;
+use super::{BUS_NAME, Bus, MAX_BODY_LEN, Up};
+use crate::done::{ReplyPath, Wanted};
+use crate::json::body_to_json;
+
+/// How many signals, and how many bytes of them, are kept until the reply tells which is the right one; then the oldest
+/// makes room.
+const MAX_KEPT: (usize, usize) = (256, 512 * 1024);
 
 /// Somebody who waits for a signal.
 #[derive(Debug)]
 pub(super) struct Waiter {
-    pub(super) wanted: Wanted,
-    pub(super) found: oneshot::Sender<Vec<Value>>,
+    wanted: Wanted,
+    /// What came before the reply that tells which signal is wanted.
+    kept: VecDeque<Kept>,
+    /// Whether that was too much.
+    overflowed: bool,
+    found: oneshot::Sender<Vec<Value>>,
 }
 
-/// The signal that somebody waits for.
-#[derive(Debug, Clone)]
-pub(crate) struct Wanted {
-    pub(crate) destination: String,
-    pub(crate) path: String,
-    pub(crate) interface: String,
-    pub(crate) signal: String,
-    /// What its first values must be.
-    pub(crate) values: Vec<Value>,
+#[derive(Debug)]
+struct Kept {
+    path: String,
+    values: Vec<Value>,
+    len: usize,
+}
+
+/// A signal that is being waited for; not any more when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Watch<'a> {
+    bus: &'a Bus,
+    id: u64,
+    pub(crate) found: oneshot::Receiver<Vec<Value>>,
+}
+
+impl Bus {
+    /// Waits from now on for a signal; `None` while the bus is not there.
+    pub(crate) fn watch(&self, wanted: Wanted) -> Option<Watch<'_>> {
+        let (sender, found) = oneshot::channel();
+        let mut state = self.lock();
+        let id = state.next_waiter;
+        state.next_waiter = id.wrapping_add(1);
+        let waiter = Waiter { wanted, kept: VecDeque::new(), overflowed: false, found: sender };
+        state.up.as_mut()?.waiters.insert(id, waiter);
+        drop(state);
+        Some(Watch { bus: self, id, found })
+    }
+}
+
+impl Watch<'_> {
+    /// The reply has come: tells which signal is wanted, where that depends on it. What came before is looked through.
+    /// Whether signals had to be forgotten until now is in the result; an error is a place that the reply does not have.
+    pub(crate) fn settle(&mut self, reply: &Value) -> Result<bool, ReplyPath> {
+        let mut state = self.bus.lock();
+        // Found already, or the bus is gone: `found` tells.
+        let Some(up) = &mut state.up else { return Ok(false) };
+        let Some(waiter) = up.waiters.get_mut(&self.id) else { return Ok(false) };
+        waiter.wanted.settle(reply)?;
+        let overflowed = waiter.overflowed;
+        let wanted = &waiter.wanted;
+        let first = waiter.kept.drain(..).find(|kept| wanted.fits(&kept.path, &kept.values));
+        if let Some(first) = first
+            && let Some(waiter) = up.waiters.remove(&self.id)
+        {
+            drop(waiter.found.send(first.values));
+        }
+        Ok(overflowed)
+    }
+}
+
+impl Drop for Watch<'_> {
+    fn drop(&mut self) {
+        if let Some(up) = &mut self.bus.lock().up {
+            up.waiters.remove(&self.id);
+        }
+    }
+}
+
+impl Waiter {
+    /// Keeps a signal until the reply comes.
+    fn keep(&mut self, signal: Kept) {
+        self.kept.push_back(signal);
+        let bytes = |kept: &VecDeque<Kept>| kept.iter().map(|kept| kept.len).sum::<usize>();
+        while self.kept.len() > MAX_KEPT.0 || bytes(&self.kept) > MAX_KEPT.1 {
+            self.kept.pop_front();
+            self.overflowed = true;
+        }
+    }
 }
 
 impl Up {
@@ -32,32 +100,34 @@ impl Up {
     pub(super) fn signal(&mut self, message: &Message) {
         let header = message.header();
         let sender = header.sender().map(zbus::names::UniqueName::as_str);
-        let found = |wanted: &Wanted| {
+        let owners = &self.owners;
+        let named = |wanted: &Wanted| {
             // Anybody can send a signal straight to the gateway; it counts only if the name's owner sent it.
             sender.is_some()
-                && sender == self.owners.get(&wanted.destination).map(String::as_str)
-                && header.path().is_some_and(|path| path.as_str() == wanted.path)
+                && sender == owners.get(&wanted.destination).map(String::as_str)
                 && header.interface().is_some_and(|interface| interface.as_str() == wanted.interface)
                 && header.member().is_some_and(|member| member.as_str() == wanted.signal)
         };
-        if !self.waiters.values().any(|waiter| found(&waiter.wanted)) {
+        if !self.waiters.values().any(|waiter| named(&waiter.wanted)) {
             return;
         }
         let body = message.body();
         if body.len() > MAX_BODY_LEN {
             return;
         }
-        let Ok(values) = convert::body_to_json(&body) else { return };
-        let matches = |wanted: &Wanted| {
-            wanted.values.len() <= values.len()
-                && wanted.values.iter().zip(&values).all(|(wanted, value)| same(wanted, value))
-        };
-        let ready: Vec<u64> = self
-            .waiters
-            .iter()
-            .filter(|(_, waiter)| found(&waiter.wanted) && matches(&waiter.wanted))
-            .map(|(id, _)| *id)
-            .collect();
+        let (Ok(values), Some(path)) = (body_to_json(&body), header.path()) else { return };
+        let mut ready = Vec::new();
+        for (id, waiter) in &mut self.waiters {
+            if !named(&waiter.wanted) || !waiter.wanted.fits(path.as_str(), &values) {
+                continue;
+            }
+            if waiter.wanted.is_open() {
+                let (path, values) = (path.as_str().to_owned(), values.clone());
+                waiter.keep(Kept { path, values, len: body.len() + 64 });
+            } else {
+                ready.push(*id);
+            }
+        }
         for id in ready {
             if let Some(waiter) = self.waiters.remove(&id) {
                 drop(waiter.found.send(values.clone()));
@@ -66,15 +136,10 @@ impl Up {
     }
 }
 
-/// Equal as JSON, where 1 and 1.0 are one number.
-fn same(a: &Value, b: &Value) -> bool {
-    a == b || (a.is_number() && b.is_number() && a.as_f64() == b.as_f64() && (a.is_f64() || b.is_f64()))
-}
-
 /// `NameOwnerChanged`.
 pub(super) struct OwnerChange {
     pub(super) name: String,
-    owner: Option<String>,
+    pub(super) owner: Option<String>,
     /// Who owned the name before.
     pub(super) lost: Option<String>,
 }

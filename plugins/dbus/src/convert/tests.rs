@@ -4,11 +4,18 @@ use serde_json::json;
 use zbus::message::Message;
 
 use super::*;
+use crate::json::{body_to_json, response};
+use crate::types::{SignatureError, parse_signature};
 
 mod corpus;
 
 /// Sends values through a real message, as JSON.
 fn round_trip(signature: &str, values: &[Value]) -> Result<Value, String> {
+    let given: Vec<Given> = values.iter().cloned().map(Given::from).collect();
+    through(signature, &given).map(response)
+}
+
+fn through(signature: &str, values: &[Given]) -> Result<Vec<Value>, String> {
     let types = parse_signature(signature).map_err(|e| e.to_string())?;
     assert_eq!(types.len(), values.len(), "{signature}");
     let mut structure = Structure::builder();
@@ -18,7 +25,7 @@ fn round_trip(signature: &str, values: &[Value]) -> Result<Value, String> {
     }
     let message =
         Message::method_call("/", "M").build(&structure.build().unwrap()).map_err(|e| e.to_string())?;
-    Ok(response(body_to_json(&message.body()).unwrap()))
+    Ok(body_to_json(&message.body()).unwrap())
 }
 
 #[test]
@@ -75,21 +82,130 @@ fn other_forms_are_taken() {
     }
 }
 
+fn typed(signature: &str, value: Value) -> Given {
+    let signature = crate::types::parse_type(signature).unwrap();
+    Given::Typed { signature, value: Box::new(value.into()) }
+}
+
+#[test]
+fn a_map_says_the_type_of_a_variants_content() {
+    let dict = |value: Given| Given::Object(vec![("k".into(), value), ("n".into(), json!(5).into())]);
+    for (signature, value, sent, back) in [
+        ("v", typed("u", json!(5)), "u", json!(5)),
+        ("v", typed("ay", json!("AAE=")), "ay", json!("AAE=")),
+        ("v", typed("(us)", json!([1, "x"])), "(us)", json!([1, "x"])),
+        ("v", typed("v", json!(5)), "v", json!(5)),
+        ("v", json!(5).into(), "x", json!(5)),
+        ("a{sv}", dict(typed("y", json!(3))), "", json!({"k": 3, "n": 5})),
+        ("v", dict(typed("y", json!(3))), "a{sv}", json!({"k": 3, "n": 5})),
+        ("av", Given::Array(vec![typed("q", json!(3))]), "", json!([3])),
+        ("u", typed("u", json!(3)), "", json!(3)),
+        // What a caller sends is never taken for it.
+        ("v", json!({"$type": "u", "value": 5}).into(), "a{sv}", json!({"$type": "u", "value": 5})),
+    ] {
+        let types = parse_signature(signature).unwrap();
+        if let Variant::Variant(content) = to_dbus(&value, &types[0], "v").unwrap()
+            && !sent.is_empty()
+        {
+            assert_eq!(content.value_signature().to_string(), sent, "{value}");
+        }
+        assert_eq!(through(signature, &[value]), Ok(vec![back]), "{signature}");
+    }
+    for (signature, value, expected) in [
+        ("v", typed("y", json!(256)), "argument 1: expected an integer from 0 to 255 (y), got 256"),
+        (
+            "u",
+            typed("y", json!(1)),
+            "argument 1: expected an integer from 0 to 4294967295 (u), got a value of the type \"y\"",
+        ),
+        (
+            "a{sv}",
+            dict(typed("y", json!("x"))),
+            "argument 1[\"k\"]: expected an integer from 0 to 255 (y), got \"x\"",
+        ),
+    ] {
+        assert_eq!(through(signature, &[value]), Err(expected.into()), "{signature}");
+    }
+    let value = Given::Json { value: json!([1, "x"]), from: Some("request.list".into()) };
+    assert_eq!(
+        through("au", &[value]),
+        Err("request.list[1]: expected an integer from 0 to 4294967295 (u), got \"x\"".into())
+    );
+}
+
+#[test]
+fn numbers_keep_their_digits() {
+    const BEYOND: i64 = 9_007_199_254_740_993;
+    for (signature, value) in [
+        ("x", json!(BEYOND)),
+        ("t", json!(u64::MAX)),
+        ("v", json!(BEYOND)),
+        ("d", json!(9_007_199_254_740_992_i64)),
+        ("d", json!(1e300)),
+        ("d", json!(0.1)),
+        ("x", json!(9_007_199_254_740_992.0)),
+        ("d", json!(i64::MIN)),
+    ] {
+        let back = round_trip(signature, std::slice::from_ref(&value)).unwrap();
+        assert!(crate::json::same(&back, &value), "{signature}: {value} {back}");
+    }
+    for (signature, value) in [
+        ("d", json!(BEYOND)),
+        ("d", json!(u64::MAX)),
+        ("x", json!(1e17)),
+        ("t", json!(1e17)),
+        ("u", json!(1e17)),
+    ] {
+        assert!(round_trip(signature, std::slice::from_ref(&value)).is_err(), "{signature}: {value}");
+    }
+}
+
+#[test]
+fn one_structure_is_not_its_fields_side_by_side() {
+    for (signature, values) in [
+        ("uu", vec![json!(1), json!(2)]),
+        ("(uu)", vec![json!([1, 2])]),
+        ("(u)", vec![json!([1])]),
+        ("(u)(u)", vec![json!([1]), json!([2])]),
+        ("((u)(u))", vec![json!([[1], [2]])]),
+        ("(u)u", vec![json!([1]), json!(2)]),
+    ] {
+        let given: Vec<Given> = values.iter().cloned().map(Given::from).collect();
+        assert_eq!(through(signature, &given), Ok(values), "{signature}");
+    }
+}
+
 #[test]
 fn what_does_not_fit_is_told() {
     for (signature, value, expected) in [
         ("y", json!(256), "argument 1: expected an integer from 0 to 255 (y), got 256"),
         ("y", json!(-1), "argument 1: expected an integer from 0 to 255 (y), got -1"),
-        ("n", json!(32768), "argument 1: expected an integer of 16 bits (n), got 32768"),
+        ("n", json!(32768), "argument 1: expected an integer from -32768 to 32767 (n), got 32768"),
         ("q", json!(65536), "argument 1: expected an integer from 0 to 65535 (q), got 65536"),
-        ("i", json!(2_147_483_648_u32), "argument 1: expected an integer of 32 bits (i), got 2147483648"),
+        (
+            "i",
+            json!(2_147_483_648_u32),
+            "argument 1: expected an integer from -2147483648 to 2147483647 (i), got 2147483648",
+        ),
         ("u", json!(-1), "argument 1: expected an integer from 0 to 4294967295 (u), got -1"),
-        ("x", json!(u64::MAX), "argument 1: expected an integer of 64 bits (x), got 18446744073709551615"),
+        (
+            "x",
+            json!(u64::MAX),
+            "argument 1: expected an integer from -9223372036854775808 to 9223372036854775807 (x), got 18446744073709551615",
+        ),
         ("t", json!(-1), "argument 1: expected an integer from 0 to 18446744073709551615 (t), got -1"),
         ("u", json!(1.5), "argument 1: expected an integer from 0 to 4294967295 (u), got 1.5"),
-        ("x", json!(1e300), "argument 1: expected an integer of 64 bits (x), got 1e+300"),
+        (
+            "x",
+            json!(1e300),
+            "argument 1: expected an integer from -9223372036854775808 to 9223372036854775807 (x), got 1e+300",
+        ),
         ("u", json!("1"), "argument 1: expected an integer from 0 to 4294967295 (u), got \"1\""),
-        ("d", json!("1"), "argument 1: expected a number (d), got \"1\""),
+        (
+            "d",
+            json!("1"),
+            "argument 1: expected a number that 64 bits of floating point hold exactly (d), got \"1\"",
+        ),
         ("b", json!(1), "argument 1: expected true or false (b), got 1"),
         ("s", json!(1), "argument 1: expected a text without NUL (s), got 1"),
         ("s", json!("a\0b"), "argument 1: expected a text without NUL (s), got \"a b\""),
@@ -111,6 +227,7 @@ fn what_does_not_fit_is_told() {
             json!({"k": -1}),
             "argument 1[\"k\"]: expected an integer from 0 to 4294967295 (u), got -1",
         ),
+        ("a{us}", json!({"5": "v", "5.0": "w"}), "argument 1: expected keys that differ, got an object"),
         (
             "a{us}",
             json!({"k": "v"}),
@@ -173,7 +290,7 @@ fn any_type() -> impl Strategy<Value = String> {
 }
 
 /// A type and a value of it, in the form in which results come.
-fn typed() -> impl Strategy<Value = (String, Value)> {
+fn typed_values() -> impl Strategy<Value = (String, Value)> {
     fn pair(name: &str, values: impl Strategy<Value = Value> + 'static) -> BoxedStrategy<(String, Value)> {
         let name = name.to_owned();
         values.prop_map(move |value| (name.clone(), value)).boxed()
@@ -230,8 +347,33 @@ proptest! {
     }
 
     #[test]
-    fn what_fits_comes_back((signature, value) in typed()) {
+    fn what_fits_comes_back((signature, value) in typed_values()) {
         prop_assert_eq!(round_trip(&signature, std::slice::from_ref(&value)), Ok(value), "{}", signature);
+    }
+
+    #[test]
+    fn what_fits_fits_in_a_variant_of_its_type((signature, value) in typed_values()) {
+        let given = typed(&signature, value.clone());
+        prop_assert_eq!(through("v", std::slice::from_ref(&given)), Ok(vec![value]), "{}", given);
+    }
+
+    /// What the schema of a type refuses cannot be converted either, and the other way round but for what it cannot say.
+    #[test]
+    fn schemas_and_conversion_agree(signature in any_type(), value in any_json()) {
+        let ty = crate::types::parse_type(&signature).unwrap();
+        let properties = serde_json::Map::from_iter([("p".to_owned(), crate::types::schema(&ty))]);
+        let params = nowd_plugin::params::Params::new(&properties).unwrap();
+        let sent = round_trip(&signature, std::slice::from_ref(&value));
+        if params.check(json!({ "p": value })).is_err() {
+            prop_assert!(sent.is_err(), "{} takes {}", signature, value);
+        }
+    }
+
+    #[test]
+    fn values_and_types_side_by_side(pairs in vec(typed_values(), 1..5)) {
+        let (types, values): (Vec<String>, Vec<Value>) = pairs.into_iter().unzip();
+        let given: Vec<Given> = values.iter().cloned().map(Given::from).collect();
+        prop_assert_eq!(through(&types.concat(), &given), Ok(values), "{:?}", types);
     }
 
     #[test]

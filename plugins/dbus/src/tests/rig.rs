@@ -109,7 +109,11 @@ pub(super) struct Rig {
 
 impl Rig {
     pub(super) fn start(map: &MapSource) -> Self {
-        let plugin = DbusPlugin::load(std::slice::from_ref(map)).unwrap();
+        Self::of(std::slice::from_ref(map))
+    }
+
+    pub(super) fn of(maps: &[MapSource]) -> Self {
+        let plugin = DbusPlugin::load(maps).unwrap();
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();
         tasks.spawn(Arc::clone(&plugin).run(stop.clone()));
@@ -123,6 +127,12 @@ impl Rig {
 
     pub(super) async fn call(&self, method: &str, params: Value) -> Completion {
         self.invoke(&Call::new(Uuid::new_v4(), method, params, Deadline::after(LONG))).await
+    }
+
+    /// Waits until every object has been asked what it is, and what is wrong has been told.
+    pub(super) async fn told(&self, count: usize) -> Vec<String> {
+        until("what is wrong", || self.plugin.buses[0].told().len() >= count).await;
+        self.plugin.buses[0].told()
     }
 
     pub(super) async fn invoke(&self, call: &Call) -> Completion {
@@ -219,6 +229,40 @@ impl Window {
         percent
     }
 
+    /// Starts a job; its end is told before the reply, among others'.
+    async fn job(
+        &self,
+        how: String,
+        #[zbus(signal_emitter)] emitter: SignalEmitter<'_>,
+    ) -> fdo::Result<(u32, ObjectPath<'static>)> {
+        let job = |id: u32| ObjectPath::try_from(format!("/job/{id}")).unwrap();
+        let others = if how == "flood" { 600 } else { 3 };
+        for id in 1..others {
+            Self::job_ended(&emitter, id, job(id), "done").await?;
+        }
+        let mine = SignalEmitter::new(emitter.connection(), job(7_000)).unwrap();
+        if how == "elsewhere" {
+            Self::job_ended(&mine, 7_000, job(7_000), "done").await?;
+        } else if how != "never" {
+            Self::job_ended(&emitter, 7_000, job(7_000), "running").await?;
+            Self::job_ended(&emitter, 7_000, job(7_000), &how).await?;
+        }
+        Ok((7_000, job(7_000)))
+    }
+
+    #[zbus(signal)]
+    async fn job_ended(
+        emitter: &SignalEmitter<'_>,
+        id: u32,
+        job: ObjectPath<'_>,
+        result: &str,
+    ) -> zbus::Result<()>;
+
+    fn take_file(&self, file: zbus::OwnedFd) {
+        drop(file);
+        self.seen.calls.fetch_add(1, Ordering::SeqCst);
+    }
+
     fn big(&self, length: u32) -> String {
         "x".repeat(length.try_into().unwrap())
     }
@@ -300,4 +344,19 @@ pub(super) async fn serve(bus: &PrivateBus) -> (Connection, Arc<Seen>) {
         .await
         .unwrap();
     (service, seen)
+}
+
+/// A service without the window.
+pub(super) async fn elsewhere(bus: &PrivateBus) -> Connection {
+    let window = Window { seen: Arc::default(), position: 7 };
+    let builder = zbus::connection::Builder::address(bus.address().as_str());
+    builder.serve_at("/com/example/door", window).name(NAME).build().await.unwrap()
+}
+
+/// Puts the window on a connection that is there.
+pub(super) async fn export(service: &Connection) -> Arc<Seen> {
+    let seen = Arc::new(Seen::default());
+    let window = Window { seen: Arc::clone(&seen), position: 7 };
+    assert!(service.object_server().at(PATH, window).await.unwrap().is_none());
+    seen
 }

@@ -24,7 +24,8 @@ fn ports(declared: &[(&str, &str)]) -> BTreeMap<String, PortConfig> {
 
 fn check(text: &str) -> Result<Loaded, String> {
     let map = MapSource { file: "methods.d/relay.toml".into(), text: text.into() };
-    load(&ports(&[("relay", "/dev/a"), ("rs485", "/dev/b")]), &[map]).map_err(|e| e.to_string())
+    load(&ports(&[("relay", "/dev/a"), ("rs485", "/dev/b")]), &[map], &BTreeMap::new())
+        .map_err(|e| e.to_string())
 }
 
 #[test]
@@ -38,70 +39,114 @@ fn reads_a_map() {
     assert_eq!(methods["gate.ring"].described.lane, pulse.lane);
 }
 
+/// What is changed in the map, and the beginning of what is said about it.
+const MISTAKES: &[(&str, &str, &str)] = &[
+    ("port = \"relay\"", "port = \"rely\"", "3:8: the port \"rely\" is not declared; did you mean `relay`?"),
+    ("port = \"relay\"", "port = \"x\"", "3:8: the port \"x\" is not declared; nowd.toml has relay, rs485"),
+    ("line = \"\\r\\n\"", "lin = \"\\n\"", "4:19: `framing.lin`: unknown key; did you mean `line`?"),
+    ("line = \"\\r\\n\"", "line = '\\r\\n'", "4:20: `framing.line`: '\\r' in single quotes is 4 characters"),
+    ("framing = { line = \"\\r\\n\" }", "", "2:1: the key `framing` is missing"),
+    ("line = \"\\r\\n\"", "line = \"\"", "4:20: `framing.line`: must be 1 to 8 bytes"),
+    (
+        "line = \"\\r\\n\" }",
+        "line = \"\\r\\n\" }\nchecksum = \"XR\"",
+        "5:12: `checksum`: the checksum \"XR\" is not known; did you mean `XOR`?",
+    ),
+    (
+        "line = \"\\r\\n\" }",
+        "line = \"\\r\\n\" }\nchecksums = \"XR\"",
+        "5:1: unknown key `checksums`; did you mean `checksum`?",
+    ),
+    (
+        "\"SET $ch ON\"",
+        "\"SET $chn ON\"",
+        "7:12: `steps[0].send`: `$chn` is not declared in `params`; did you mean `$ch`?",
+    ),
+    ("\"SET $ch ON\"", "\"SET\\r\\nX\"", "7:12: `steps[0].send`: the frame holds the terminator"),
+    (
+        "\"SET $ch ON\"",
+        "{ hex = \"A0 $ch:u8 $on:u8\" }",
+        "7:20: `$on` is not declared in `params`; declare it, or",
+    ),
+    (
+        "\"SET $ch ON\"",
+        "{ hex = \"A0 $ch:text4\" }",
+        "12:22: `params.ch.type` is \"integer\", but the field `$ch:text4` takes",
+    ),
+    ("^OK (?<state>\\w+)$", "^OK\\r\\n", "7:34: `steps[0].reply`: the pattern ends in the terminator"),
+    (
+        "^OK (?<state>\\w+)$",
+        "^OK (?<state>",
+        "7:34: `steps[0].reply`: \"^OK (?<state>\" is not a regular expression: unclosed group",
+    ),
+    (
+        "^OK (?<state>\\w+)$",
+        "(\\w{1000}){1000}",
+        "7:34: `steps[0].reply`: \"(\\\\w{1000}){1000}\" is not a regular expression:",
+    ),
+    ("^ERR (?<message>.+)$", "(", "11:11: `refused`: \"(\" is not a regular expression: unclosed group"),
+    ("^ERR (?<message>.+)$", "^OK", "11:11: `refused`: is the same pattern as `reply`"),
+    ("{ wait = \"200ms\" }", "{ wait = \"200\" }", "8:12: `steps[1].wait`: \"200\" is not a duration"),
+    ("{ wait = \"200ms\" }", "{ wait = \"1m\" }", "6:9: `steps`: the steps wait for 60s in all"),
+    ("{ wait = \"200ms\" }", "{ wait = \"200ms\", send = \"A\" }", "8:3: `steps[1]`: must be { send"),
+    ("{ wait = \"200ms\" }", "{ }", "8:3: `steps[1]`: must be { send"),
+    (
+        "{ wait = \"200ms\" }",
+        "{ wiat = \"200ms\" }",
+        "8:12: `steps[1].wiat`: unknown key; did you mean `wait`?",
+    ),
+    ("  { send = \"SET $ch OFF\", reply = '^OK' },\n", "", "8:3: `steps[1]`: the last step is a `wait`"),
+    ("steps = [", "send = \"A\"\nsteps = [", "7:9: `steps`: a method has `send` or `steps`, not both"),
+    ("steps = [", "reply = \"A\"\nsteps = [", "6:9: `reply`: stands beside `steps`"),
+    ("send = \"RING\"", "", "13:10: the method sends nothing; add `send`, `steps` or `hears`"),
+    ("send = \"RING\"", "steps = []", "14:9: `steps`: has 0 steps; 1 to 8 are allowed"),
+    ("send = \"RING\"", "send = 'RING\\r\\n'", "14:8: `send`: '\\r' in single quotes is 8 characters"),
+    ("send = \"RING\"", "send = \"RING\"\nfailed = 'x'", "15:10: `failed`: is never looked at"),
+    ("send = \"RING\"", "send = \"RING\"\nrepyl = 'x'", "15:1: unknown key `repyl`; did you mean `reply`?"),
+    (
+        "send = \"RING\"",
+        "send = \"RING\"\nvalues.x = \"integer\"",
+        "15:12: `values.x`: no reply names a part so",
+    ),
+    ("send = \"RING\"", "hears = '^X'\nreply = 'x'", "15:9: `reply`: stands beside `hears`"),
+    ("send = \"RING\"", "hears = '^X'\npoll = \"1s\"", "15:8: `poll`: reads something every so often"),
+    ("send = \"RING\"", "hears = '^X'\nparams.x = true", "15:1: `params`: `hears` takes no parameters"),
+    (
+        "send = \"RING\"",
+        "hears = '^X'\nvalues.x = \"integer\"",
+        "15:12: `values.x`: no reply names a part so",
+    ),
+    (
+        "[methods.\"gate.ring\"]",
+        "[lane]\nconcurrency = 2\n[methods.\"gate.ring\"]",
+        "2:2: `lane.concurrency` of a serial map is 1",
+    ),
+];
+
 #[test]
 fn mistakes_name_file_and_line() {
-    for (from, to, expected) in [
-        (
-            "port = \"relay\"",
-            "port = \"rely\"",
-            "2: the port \"rely\" is not declared; nowd.toml has relay, rs485",
-        ),
-        ("line = \"\\r\\n\"", "length = 2", "4: unknown field `length`, expected `line`"),
-        ("framing = { line = \"\\r\\n\" }", "", "2: missing field `framing`"),
-        ("line = \"\\r\\n\"", "line = \"\"", "2: `framing.line` must be 1 to 8 bytes"),
-        (
-            "\"SET $ch ON\"",
-            "\"SET $chn ON\"",
-            "5: `steps[0].send`: `$chn` is not declared in `params`, which has ch",
-        ),
-        ("\"SET $ch ON\"", "\"SET\\r\\nX\"", "5: `steps[0].send`: the text holds the terminator"),
-        (
-            "^OK (?<state>\\w+)$",
-            "^OK (?<state>",
-            "5: `steps[0].reply`: \"^OK (?<state>\" is not a regular expression: unclosed group",
-        ),
-        (
-            "^OK (?<state>\\w+)$",
-            "(\\w{1000}){1000}",
-            "5: `steps[0].reply`: \"(\\\\w{1000}){1000}\" is not a regular expression:",
-        ),
-        ("^ERR (?<message>.+)$", "(", "5: `refused`: \"(\" is not a regular expression: unclosed group"),
-        ("{ wait = \"200ms\" }", "{ wait = \"200\" }", "8: \"200\" is not a duration"),
-        ("{ wait = \"200ms\" }", "{ wait = \"1m\" }", "5: the steps wait for 60s in all"),
-        ("{ wait = \"200ms\" }", "{ wait = \"200ms\", send = \"A\" }", "5: `steps[1]` must be"),
-        ("{ wait = \"200ms\" }", "{ }", "5: `steps[1]` must be"),
-        ("{ wait = \"200ms\" }", "{ wiat = \"200ms\" }", "8: unknown field `wiat`"),
-        ("  { send = \"SET $ch OFF\", reply = '^OK' },\n", "", "5: the last step is a `wait`"),
-        ("steps = [", "send = \"A\"\nsteps = [", "5: a method has `send` or `steps`, not both"),
-        ("steps = [", "reply = \"A\"\nsteps = [", "5: `reply` stands beside `steps`"),
-        ("send = \"RING\"", "", "13: the method sends nothing"),
-        ("send = \"RING\"", "steps = []", "13: `steps` has 0 steps; 1 to 8 are allowed"),
-        ("send = \"RING\"", "send = \"RING\"\nfailed = 'x'", "13: `failed` is never looked at"),
-        ("send = \"RING\"", "send = \"RING\"\nrepyl = 'x'", "15: unknown key `repyl`; did you mean `reply`?"),
-        (
-            "[methods.\"gate.ring\"]",
-            "[lane]\nconcurrency = 2\n[methods.\"gate.ring\"]",
-            "2: `lane.concurrency` of a serial map is 1",
-        ),
-    ] {
+    let mut wrong = Vec::new();
+    for (from, to, expected) in MISTAKES {
         assert!(GOOD.contains(from), "{from}");
         let message = check(&GOOD.replace(from, to)).unwrap_err();
-        assert!(
-            message.starts_with(&format!("methods.d/relay.toml:{expected}")),
-            "{from} -> {to}: {message}"
-        );
+        if !message.starts_with(&format!("methods.d/relay.toml:{expected}")) {
+            wrong.push(format!("{from} -> {to}: {message}"));
+        }
         assert!(!message.contains('\n'), "{message}");
     }
-    let none = load(&ports(&[]), &[MapSource { file: "a.toml".into(), text: GOOD.into() }]).unwrap_err();
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    let none = load(&ports(&[]), &[MapSource { file: "a.toml".into(), text: GOOD.into() }], &BTreeMap::new())
+        .unwrap_err();
     assert_eq!(
         none.to_string(),
-        "a.toml:2: the port \"relay\" is not declared; add [ports.relay] to nowd.toml"
+        "a.toml:3:8: the port \"relay\" is not declared; add [ports.relay] to nowd.toml"
     );
 }
 
 #[test]
 fn a_device_has_one_owner() {
-    let twice = load(&ports(&[("a", "/dev/x"), ("b", "/dev/x")]), &[]).unwrap_err().to_string();
+    let twice =
+        load(&ports(&[("a", "/dev/x"), ("b", "/dev/x")]), &[], &BTreeMap::new()).unwrap_err().to_string();
     assert_eq!(
         twice,
         "[ports.b]: the device /dev/x is already owned by [ports.a]; let the maps share that port"
@@ -111,8 +156,13 @@ fn a_device_has_one_owner() {
     std::fs::write(&device, "").unwrap();
     std::os::unix::fs::symlink(&device, &link).unwrap();
     let linked = ports(&[("a", device.to_str().unwrap()), ("b", link.to_str().unwrap())]);
-    assert!(load(&linked, &[]).unwrap_err().to_string().contains("is already owned by [ports.a]"));
-    let relative = load(&ports(&[("a", "ttyS0")]), &[]).unwrap_err().to_string();
+    assert!(
+        load(&linked, &[], &BTreeMap::new())
+            .unwrap_err()
+            .to_string()
+            .contains("is already owned by [ports.a]")
+    );
+    let relative = load(&ports(&[("a", "ttyS0")]), &[], &BTreeMap::new()).unwrap_err().to_string();
     assert!(relative.starts_with("[ports.a]: `device` must be an absolute path"), "{relative}");
 }
 
@@ -122,17 +172,21 @@ fn maps_share_a_port_and_its_lane() {
     let ports = ports(&[("relay", "/dev/a")]);
     let other = GOOD.replace("gate.", "door.");
     let Loaded { ports: used, methods, .. } =
-        load(&ports, &[source("a.toml", GOOD), source("b.toml", &other)]).unwrap();
+        load(&ports, &[source("a.toml", GOOD), source("b.toml", &other)], &BTreeMap::new()).unwrap();
     assert_eq!((used.len(), methods.len()), (1, 4));
-    let twice = load(&ports, &[source("a.toml", GOOD), source("b.toml", GOOD)]).unwrap_err().to_string();
+    let twice = load(&ports, &[source("a.toml", GOOD), source("b.toml", GOOD)], &BTreeMap::new())
+        .unwrap_err()
+        .to_string();
     assert!(
-        twice.starts_with("b.toml:5: the method \"gate.pulse\" is already declared in a.toml:5"),
+        twice.starts_with("b.toml:5:10: the method \"gate.pulse\" is already declared in a.toml:5"),
         "{twice}"
     );
     let lane = other.replace("[methods.\"door.ring\"]", "[lane]\nname = \"x\"\n[methods.\"door.ring\"]");
-    let differ = load(&ports, &[source("a.toml", GOOD), source("b.toml", &lane)]).unwrap_err().to_string();
+    let differ = load(&ports, &[source("a.toml", GOOD), source("b.toml", &lane)], &BTreeMap::new())
+        .unwrap_err()
+        .to_string();
     assert!(
-        differ.starts_with("b.toml:2: the lane \"x\" is another than \"port:relay\" in a.toml:2"),
+        differ.starts_with("b.toml:2:2: the lane \"x\" is another than \"port:relay\" in a.toml:2"),
         "{differ}"
     );
 }

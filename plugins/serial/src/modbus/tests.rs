@@ -23,7 +23,7 @@ fn load(config: &PortConfig, maps: &[&str]) -> Result<std::sync::Arc<SerialPlugi
     let source =
         |(index, text): (usize, &&str)| MapSource { file: format!("{index}.toml"), text: (*text).into() };
     let maps: Vec<MapSource> = maps.iter().enumerate().map(source).collect();
-    SerialPlugin::load(&ports, &maps).map_err(|e| e.to_string())
+    SerialPlugin::load(&ports, &maps, None).map_err(|e| e.to_string())
 }
 
 fn call(method: &str, params: Value, budget: Duration) -> Call {

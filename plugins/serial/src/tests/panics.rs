@@ -3,7 +3,7 @@
 use super::*;
 
 /// Panics when the port's task says that it heard a line which is no answer.
-struct PanicsAtNoise;
+pub(super) struct PanicsAtNoise;
 
 impl tracing::Subscriber for PanicsAtNoise {
     fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {

@@ -55,7 +55,7 @@ async fn works_with_the_serial_plugin_over_a_pty() {
     let (device, master) = on_pty().unwrap();
     let ports = BTreeMap::from([("alarm".to_owned(), PortConfig::new(device))]);
     let map = MapSource { file: "alarm.toml".into(), text: MAP.into() };
-    let plugin = SerialPlugin::load(&ports, &[map]).unwrap();
+    let plugin = SerialPlugin::load(&ports, &[map], None).unwrap();
     let stop = CancellationToken::new();
     let mut tasks = JoinSet::new();
     tasks.spawn(Arc::clone(&plugin).run(stop.clone()));

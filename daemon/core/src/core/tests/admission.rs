@@ -101,7 +101,7 @@ fn names_callers_and_parameters_are_judged_before_the_deadline() {
         assert_eq!(Bench::new().send(0, request), [expected]);
     }
     let mut closed = settings();
-    closed.access_default.clear();
+    offer(&mut closed).access_default.clear();
     assert_eq!(Bench::with(closed).send(0, request(1, "set", 100)), ["reply 1 forbidden"]);
     let params = Err(ErrorBody { code: "x".into(), message: "y".into() });
     let message = Received::Request(request(1, "set", 100));
@@ -116,7 +116,7 @@ fn names_callers_and_parameters_are_judged_before_the_deadline() {
 #[test]
 fn the_star_stands_for_all_other_names() {
     let mut settings = settings();
-    settings.methods.insert("*".into(), method("wide"));
+    offer(&mut settings).methods.insert("*".into(), method("wide"));
     let mut bench = Bench::with(settings);
     assert_eq!(bench.send(0, request(1, "anything", 100)), ["start 1 anything"]);
     assert_eq!(bench.send(0, request(2, "halt", 100)), ["reply 2 forbidden"]);

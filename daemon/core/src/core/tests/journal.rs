@@ -5,7 +5,7 @@ use super::*;
 fn journaling() -> Settings {
     let mut settings = settings();
     settings.journal = true;
-    settings.methods.get_mut("wide").unwrap().idempotent = true;
+    offer(&mut settings).methods.get_mut("wide").unwrap().idempotent = true;
     settings
 }
 

@@ -182,7 +182,7 @@ fn a_safe_action_that_hangs_is_not_joined_by_others() {
 #[test]
 fn a_safe_action_has_no_safe_action() {
     let mut settings = settings();
-    settings.methods.get_mut("halt").unwrap().on_timeout = Some("halt".into());
+    offer(&mut settings).methods.get_mut("halt").unwrap().on_timeout = Some("halt".into());
     let mut bench = Bench::with(settings);
     bench.send(0, request(1, "safe", 100));
     bench.time(100);

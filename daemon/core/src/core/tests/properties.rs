@@ -1,12 +1,13 @@
 //! Laws that hold for every interleaving of requests, copies, results, restarts, lockouts and jumps of time.
 
-use std::collections::{BTreeMap, HashSet};
-
 use proptest::prelude::*;
 use proptest::sample::Index;
 
 use super::*;
-use crate::event::Wall;
+
+mod world;
+
+use world::World;
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -36,6 +37,8 @@ enum Step {
     Abandon,
     /// The process is killed and starts again; so many lines of the journal that it had not synced survive.
     Restart(Index),
+    /// Other methods are on offer: one of the sets of [`offers`].
+    Reload(usize),
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -45,7 +48,29 @@ enum Deadline {
     ByTimestamp,
 }
 
-const NAMES: [&str; 5] = ["set", "stop", "safe", "wide", "patient"];
+const NAMES: [&str; 6] = ["set", "stop", "safe", "wide", "patient", "level"];
+
+/// Sets of methods. `level` is always polled where it is there; `stop` is always a stop.
+fn offers() -> Vec<Offer> {
+    let mut all = (*settings().offer).clone();
+    let polled = settings::Method { poll: Some(Duration::from_millis(700)), ..method("window") };
+    all.methods.insert("level".into(), polled);
+    let mut few = all.clone();
+    few.methods.retain(|name, _| !matches!(name.as_str(), "set" | "safe" | "halt" | "wide"));
+    few.lanes.remove("wide");
+    let mut other = all.clone();
+    other.lanes =
+        [("window".into(), lane(2, 0)), ("wide".into(), lane(1, 0)), ("new".into(), lane(1, 1))].into();
+    other.methods.insert("patient".into(), method("new"));
+    other
+        .methods
+        .insert("safe".into(), settings::Method { on_timeout: Some("set".into()), ..method("window") });
+    other.methods.remove("level");
+    let mut closed = all.clone();
+    closed.methods.insert("wide".into(), settings::Method { allow: Some(Vec::new()), ..method("wide") });
+    closed.methods.get_mut("level").unwrap().lane = "wide".into();
+    vec![all, few, other, closed]
+}
 
 fn step() -> impl Strategy<Value = Step> {
     let deadline = prop_oneof![
@@ -64,288 +89,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Stop),
         1 => Just(Step::Abandon),
         2 => any::<Index>().prop_map(Step::Restart),
+        3 => (0..4_usize).prop_map(Step::Reload),
     ]
-}
-
-/// What a deadline is computed from, and what makes a request what it is.
-type Bytes = (Uuid, Uuid, Option<u64>, Option<u64>, Option<NotAfter>);
-
-fn bytes(request: &Request) -> Bytes {
-    (request.topic.id, Mark::of(request).content, request.timestamp, request.timeout, request.not_after)
-}
-
-/// A core, and what the world has seen of it.
-struct World {
-    core: Core<u8>,
-    settings: Settings,
-    now: Instant,
-    /// The request that each call was let in with.
-    asked: BTreeMap<CallKey, Request>,
-    /// Under which incarnation and bytes each id was started, until when that is remembered, and whether the journal has it.
-    started: BTreeMap<Uuid, Vec<(Uuid, Bytes, Instant, bool)>>,
-    /// Which lane each running call holds; safe actions hold none.
-    running: BTreeMap<CallKey, Option<String>>,
-    refused: HashSet<Bytes>,
-    /// What each id was answered, until when that is remembered, and whether the journal has it.
-    answered: BTreeMap<Uuid, (Outcome, Instant, bool)>,
-    sent: Vec<Request>,
-    disk: Vec<JournalLine>,
-    unsynced: Vec<(JournalLine, Option<CallKey>)>,
-    trusted: bool,
-    /// When the subscription was granted.
-    since: Instant,
-    locked: bool,
-}
-
-impl World {
-    fn new(journal: bool) -> Self {
-        let mut settings = settings();
-        let remember = Duration::from_secs(3);
-        settings.limits =
-            Limits { ids_per_asker: 6, askers: 2, ids: 9, remember, response_bytes: 10, journaled: 1_000 };
-        settings.journal = journal;
-        Self {
-            core: Core::new(settings.clone(), []),
-            settings,
-            now: at(1),
-            asked: BTreeMap::new(),
-            started: BTreeMap::new(),
-            running: BTreeMap::new(),
-            refused: HashSet::new(),
-            answered: BTreeMap::new(),
-            sent: Vec::new(),
-            disk: Vec::new(),
-            unsynced: Vec::new(),
-            trusted: false,
-            since: at(0),
-            locked: false,
-        }
-    }
-
-    fn handle(&mut self, event: Event<u8>) {
-        let cause = if let Event::Received { message: Received::Request(request), .. } = &event {
-            Some(request.clone())
-        } else {
-            None
-        };
-        let actions = self.core.handle(self.now, event);
-        for (key, call) in &self.core.calls {
-            if let Some(cause) = cause.as_ref().filter(|cause| cause.topic.id == call.id) {
-                self.asked.entry(*key).or_insert_with(|| cause.clone());
-            }
-        }
-        for action in actions {
-            match action {
-                Action::Start(start) => self.start(&start),
-                Action::Reply(reply) => self.reply(&reply, cause.as_ref()),
-                Action::Journal { line, then } => self.unsynced.push((line, then)),
-                Action::Cancel(_) | Action::Record(_) | Action::Dropped(_) => {}
-            }
-        }
-        self.check();
-    }
-
-    fn check(&self) {
-        for (name, lane) in &self.core.lanes {
-            let slots = usize::from(self.settings.lanes[name].concurrency.get());
-            let held = self.running.values().filter(|held| held.as_ref() == Some(name)).count();
-            assert!(held <= slots, "a lane is overfull");
-            // Nobody waits before a free place.
-            assert!(lane.clone().next().is_none(), "a call starves");
-        }
-        let slots: usize = self.settings.lanes.values().map(|lane| usize::from(lane.concurrency.get())).sum();
-        assert!(self.running.len() <= slots + self.settings.methods.len(), "too much runs");
-        let limits = self.settings.limits;
-        assert!(self.core.remembered() <= limits.ids, "memory is not bounded");
-        assert!(self.core.wake_at().is_none_or(|at| at > self.now), "a timer is overdue");
-    }
-
-    fn start(&mut self, start: &Start<u8>) {
-        assert!(self.now < start.deadline, "started at or after its deadline");
-        if start.safe_action {
-            self.running.insert(start.key, None);
-            return;
-        }
-        assert!(!self.locked, "started under lockout");
-        let request = self.asked[&start.key].clone();
-        let bytes = bytes(&request);
-        // The caller's deadline: in the gateway's clock, or by its own, which is right here.
-        let by_timestamp = || at(request.timestamp.unwrap_or_default() + request.timeout.unwrap());
-        let theirs =
-            request.not_after.map_or_else(by_timestamp, |not_after| Instant::from_micros(not_after.at));
-        assert!(self.now < theirs, "started at or after its caller's deadline");
-        assert!(!self.refused.contains(&bytes), "what was refused was started");
-        let journaled = self.is_journaled(&start.method);
-        if journaled {
-            assert!(
-                self.disk
-                    .iter()
-                    .any(|line| matches!(line, JournalLine::Started { id, .. } if *id == start.id))
-            );
-        }
-        let incarnation = self.settings.incarnation;
-        for (before, others, remembered, kept) in self.started.get(&start.id).into_iter().flatten() {
-            assert!(!kept, "started twice, in spite of the journal");
-            assert!(*others != bytes, "the same bytes were started twice");
-            assert!(*before != incarnation || *remembered <= self.now, "started twice by one incarnation");
-        }
-        let remembered = start.deadline.after(self.settings.limits.remember);
-        self.started.entry(start.id).or_default().push((incarnation, bytes, remembered, journaled));
-        self.running.insert(start.key, Some(self.settings.methods[&start.method].lane.clone()));
-    }
-
-    /// Stops wait for no disk.
-    fn is_journaled(&self, method: &str) -> bool {
-        self.settings.journal && !self.settings.methods[method].stop
-    }
-
-    fn reply(&mut self, reply: &ReplyBody, cause: Option<&Request>) {
-        let id = reply.topic.id;
-        let starts = self.started.get(&id).map(Vec::as_slice).unwrap_or_default();
-        // Without the journal nobody knows of an earlier incarnation; the cloud side does.
-        let journaled = self.is_journaled(reply.topic.method.as_str());
-        let ours = |by: &Uuid, kept: bool| kept || *by == self.settings.incarnation;
-        let ever = starts.iter().any(|(by, .., kept)| ours(by, *kept));
-        let remembered = starts.iter().any(|(by, _, until, kept)| ours(by, *kept) && *until > self.now);
-        if reply.outcome == Outcome::NotExecuted {
-            // Unless the device itself said so, or it is about another call.
-            let allowed = matches!(reply.status, Status::Conflict | Status::Refused);
-            assert!(!remembered || allowed, "{} for a call that was started", reply.status.as_str());
-            if let Some(cause) = cause.filter(|cause| cause.topic == reply.topic && !allowed) {
-                self.refused.insert(bytes(cause));
-            }
-        } else {
-            // Killed between the journal's line and the start, nobody knows that it was not started.
-            let may_be = journaled && reply.outcome == Outcome::Unknown;
-            assert!(ever || may_be, "{} for a call that was not started", reply.status.as_str());
-            let until = self.now.after(self.settings.limits.remember);
-            let (before, ..) = *self.answered.entry(id).or_insert((reply.outcome, until, journaled));
-            assert!(before == reply.outcome || may_be, "answered in two ways");
-        }
-    }
-
-    fn send(&mut self, request: Request) {
-        self.sent.push(request.clone());
-        let now_ms = self.now.since(at(0)).as_millis();
-        let wall = Wall { now_ms: u64::try_from(now_ms).unwrap(), error_ms: 1 };
-        let receipt = Receipt { wall: self.trusted.then_some(wall), since: self.since, ..receipt() };
-        self.handle(Event::Received { message: Received::Request(request), receipt, params: Ok(0) });
-    }
-
-    fn end(&mut self, key: CallKey, ended: Ended) {
-        self.running.remove(&key);
-        self.handle(Event::Ended { key, ended });
-    }
-
-    /// The journal's next line reaches the disk, or does not.
-    fn write(&mut self, kept: bool) {
-        if self.unsynced.is_empty() {
-            return;
-        }
-        let (line, then) = self.unsynced.remove(0);
-        if kept || then.is_none() {
-            self.disk.push(line);
-        }
-        if let Some(key) = then {
-            self.handle(Event::Journaled { key, kept });
-        }
-    }
-
-    fn restart(&mut self, survive: Index) {
-        let survivors = survive.index(self.unsynced.len() + 1);
-        self.disk.extend(self.unsynced.drain(..).take(survivors).map(|(line, _)| line));
-        self.unsynced.clear();
-        self.settings.incarnation = Uuid::from_u128(self.settings.incarnation.as_u128() + 1);
-        self.since = self.now;
-        self.core = Core::new(self.settings.clone(), self.disk.iter().copied());
-        self.running.clear();
-        self.asked.clear();
-        self.answered.retain(|_, (.., kept)| *kept);
-        if self.locked {
-            self.handle(Event::Lockout(Some("as before".into())));
-        }
-    }
-
-    fn new_request(
-        &self,
-        id: u128,
-        name: usize,
-        budget: u64,
-        attempt: u32,
-        deadline: Deadline,
-        client: usize,
-    ) -> Request {
-        let mut request = request(id, NAMES[name], 0);
-        request.topic.client = Level::new(format!("app{client}")).unwrap();
-        request.attempt = attempt;
-        request.timeout = Some(budget);
-        request.timestamp = Some(u64::try_from(self.now.since(at(0)).as_millis()).unwrap());
-        let incarnation = match deadline {
-            Deadline::Own => self.settings.incarnation,
-            Deadline::OfAnotherIncarnation => Uuid::from_u128(9),
-            Deadline::ByTimestamp => {
-                request.not_after = None;
-                return request;
-            }
-        };
-        let deadline = self.now.after(Duration::from_millis(budget));
-        request.not_after = Some(NotAfter { incarnation, at: deadline.as_micros() });
-        request
-    }
-
-    fn step(&mut self, step: &Step) {
-        match *step {
-            Step::Send { id, name, budget, slack, attempt, deadline, client } => {
-                let request = self.new_request(id, name, budget, attempt, deadline, client);
-                let later =
-                    |at: u64| Instant::from_micros(at).after(Duration::from_millis(slack)).as_micros();
-                let not_after = request.not_after.map(|n| NotAfter { at: later(n.at), ..n });
-                self.send(Request { not_after, ..request });
-            }
-            Step::Repeat(ref which) if !self.sent.is_empty() => self.send(which.get(&self.sent).clone()),
-            Step::End(ref which, done) if !self.running.is_empty() => {
-                let key = *which.get(&self.running.keys().copied().collect::<Vec<_>>());
-                let refused = Ended {
-                    status: Status::Refused,
-                    outcome: Outcome::NotExecuted,
-                    response: None,
-                    error: None,
-                };
-                self.end(key, if done { ok() } else { refused });
-            }
-            Step::Repeat(_) | Step::End(..) => {}
-            Step::Write(kept) => self.write(kept),
-            Step::Wait(ms) => {
-                self.now = self.now.after(Duration::from_millis(ms));
-                let now = self.now;
-                self.answered.retain(|_, (_, until, kept)| *kept || *until > now);
-                self.handle(Event::Time);
-            }
-            Step::Trust(trusted) => self.trusted = trusted,
-            Step::Lock(locked) => {
-                self.locked = locked;
-                self.handle(Event::Lockout(locked.then(|| "somebody works here".into())));
-            }
-            Step::Stop => self.handle(Event::Stop),
-            Step::Abandon => self.handle(Event::Abandon),
-            Step::Restart(survive) => self.restart(survive),
-        }
-    }
-
-    /// Every call that was started and has had its time has its answer, and in the end nothing is left.
-    fn finish(mut self) {
-        while !self.unsynced.is_empty() {
-            self.write(true);
-        }
-        self.step(&Step::Wait(60_000));
-        self.step(&Step::Wait(60_000)); // safe actions that the first wait has started
-        assert_eq!(self.core.unanswered(), 0);
-        while let Some(key) = self.running.keys().next().copied() {
-            self.end(key, ok());
-        }
-        assert_eq!(self.core.calls(), 0);
-        assert_eq!(self.core.wake_at(), None);
-    }
 }
 
 proptest! {

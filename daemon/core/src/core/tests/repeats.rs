@@ -261,7 +261,7 @@ fn what_found_no_room_is_not_started_by_way_of_another_address() {
 #[test]
 fn an_id_is_remembered_as_long_as_its_bytes_could_be_admitted() {
     let mut settings = settings();
-    settings.methods.get_mut("set").unwrap().max_timeout = Duration::from_secs(600);
+    offer(&mut settings).methods.get_mut("set").unwrap().max_timeout = Duration::from_secs(600);
     let mut bench = Bench::with(settings);
     // One second to run, and any time within 500 s to begin.
     let generous = || Request { timeout: Some(1_000), ..request(1, "set", 500_000) };

@@ -599,6 +599,7 @@ fn digest_of(side: &Side, calls: &[Known], n: usize, presence: bool) -> u128 {
 impl Gateway {
     fn new(config: &Config, incarnation: u8, started: u64, past: Vec<JournalLine>) -> Self {
         let method = gateway::Method {
+            entry: nowd_protocol::RawValue::NULL.to_owned().into(),
             lane: "lane".into(),
             timeout: Duration::from_secs(1),
             max_timeout: Duration::from_secs(5),
@@ -610,14 +611,19 @@ impl Gateway {
             idempotent: false,
             on_timeout: None,
             on_stop: None,
+            poll: None,
         };
-        let settings = gateway::Settings {
-            target: level("g"),
-            incarnation: incarnation_id(incarnation),
+        let offer = gateway::Offer {
+            generation: 0,
             methods: [("m".into(), method)].into(),
             lanes: [("lane".into(), gateway::Lane { concurrency: NonZeroU16::MIN, depth: 1 })].into(),
             access_default: vec![gateway::Pattern::new("*")],
             compat: gateway::Compat { prefixes: Vec::new(), budget: Duration::from_secs(1) },
+        };
+        let settings = gateway::Settings {
+            target: level("g"),
+            incarnation: incarnation_id(incarnation),
+            offer: Arc::new(offer),
             limits: gateway::Limits::default(),
             journal: config.journal,
             new_id: || Uuid::from_u128(0x5afe),

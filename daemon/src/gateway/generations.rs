@@ -1,0 +1,160 @@
+//! The sets of methods that a gateway runs: the one on offer, and those of before whose last calls have not ended.
+//!
+//! Each has plugins of its own, whose background work goes on until nothing of the set runs any more. Plugins compiled in
+//! belong to all of them, and end with the process.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use nowd_plugin::host::Registry;
+use nowd_plugin::{CancellationToken, Plugin};
+use tokio::task::JoinSet;
+use tracing::error;
+use uuid::Uuid;
+
+use crate::offer::entry;
+use crate::setup::Plugins;
+
+/// A plugin whose background work ended by mistake gets it again after this.
+const RESTART_PAUSE: Duration = Duration::from_secs(1);
+
+/// One set of methods and what runs them.
+#[derive(Debug)]
+pub(super) struct Generation {
+    /// As the core knows it.
+    pub(super) number: u64,
+    pub(super) plugins: Plugins,
+    stop: CancellationToken,
+}
+
+/// All sets that are at work.
+#[derive(Debug)]
+pub(super) struct Generations {
+    current: Generation,
+    old: Vec<Generation>,
+    /// The background work of all plugins.
+    background: JoinSet<()>,
+    /// Ends all of it.
+    stop: CancellationToken,
+}
+
+/// How two sets differ: numbers of methods.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Difference {
+    pub(super) added: usize,
+    pub(super) removed: usize,
+    pub(super) changed: usize,
+}
+
+impl Generations {
+    /// The first set. Nothing is started yet.
+    pub(super) fn new(plugins: Plugins) -> Self {
+        let stop = CancellationToken::new();
+        let current = Generation { number: 0, plugins, stop: stop.child_token() };
+        Self { current, old: Vec::new(), background: JoinSet::new(), stop }
+    }
+
+    /// Starts the plugins of the first set and those compiled in.
+    pub(super) fn start(&mut self, extra: &[Arc<dyn Plugin>]) {
+        for plugin in extra {
+            self.background.spawn(keep_running(Arc::clone(plugin), self.stop.clone()));
+        }
+        for plugin in &self.current.plugins.of_maps {
+            self.background.spawn(keep_running(Arc::clone(plugin), self.current.stop.clone()));
+        }
+    }
+
+    /// The methods on offer.
+    pub(super) fn registry(&self) -> &Registry {
+        &self.current.plugins.registry
+    }
+
+    /// The methods of this set, if it is still at work.
+    pub(super) fn registry_of(&self, number: u64) -> Option<&Registry> {
+        let mut all = std::iter::once(&self.current).chain(&self.old);
+        all.find(|generation| generation.number == number).map(|generation| &generation.plugins.registry)
+    }
+
+    /// Starts the plugins of another set, beside the one on offer.
+    pub(super) fn prepare(&mut self, number: u64, plugins: Plugins) -> Generation {
+        let stop = self.stop.child_token();
+        for plugin in &plugins.of_maps {
+            self.background.spawn(keep_running(Arc::clone(plugin), stop.clone()));
+        }
+        Generation { number, plugins, stop }
+    }
+
+    /// Puts a set that was prepared on offer.
+    pub(super) fn put_on_offer(&mut self, next: Generation) {
+        self.old.push(std::mem::replace(&mut self.current, next));
+    }
+
+    /// Stops the plugins of sets that are not used any more.
+    pub(super) fn retire(&mut self, is_used: impl Fn(u64) -> bool) {
+        self.old.retain(|generation| {
+            let used = is_used(generation.number);
+            if !used {
+                generation.stop.cancel();
+            }
+            used
+        });
+        // Each has said itself how it ended.
+        while self.background.try_join_next().is_some() {}
+    }
+
+    /// Stops everything and waits for its end.
+    pub(super) async fn end(mut self) {
+        self.stop.cancel();
+        while self.background.join_next().await.is_some() {}
+    }
+}
+
+/// How `new` differs from `old`.
+pub(super) fn difference(old: &Registry, new: &Registry) -> Difference {
+    let (old, new) = (told(old), told(new));
+    Difference {
+        added: new.keys().filter(|name| !old.contains_key(*name)).count(),
+        removed: old.keys().filter(|name| !new.contains_key(*name)).count(),
+        changed: new.iter().filter(|(name, what)| old.get(*name).is_some_and(|old| old != *what)).count(),
+    }
+}
+
+/// Everything that can be told of each method, but for where it stands.
+fn told(registry: &Registry) -> BTreeMap<&str, String> {
+    let methods = registry.all().map(|(method, plugin)| {
+        let entry = entry(method).bounded();
+        let (lane, policy, lines) = (&method.lane, &method.policy, plugin.explain(&method.name));
+        (method.name.as_str(), format!("{entry} {lane:?} {policy:?} {lines:?}"))
+    });
+    methods.collect()
+}
+
+/// A hash over what callers are told of the methods on offer: whoever has asked knows by it when to ask again.
+pub(super) fn hash(registry: &Registry) -> String {
+    let entries = registry.methods().filter(|method| !method.policy.internal);
+    let offer: Vec<String> = entries.map(|method| entry(method).bounded().get().to_owned()).collect();
+    let hash = Uuid::new_v5(&Uuid::NAMESPACE_OID, offer.join("\n").as_bytes()).simple().to_string();
+    hash.get(..16).unwrap_or_default().to_owned()
+}
+
+async fn keep_running(plugin: Arc<dyn Plugin>, stop: CancellationToken) {
+    while !stop.is_cancelled() {
+        // In a task of its own, so that a panic ends nothing else.
+        let mut task = JoinSet::new();
+        task.spawn(Arc::clone(&plugin).run(stop.clone()));
+        let ended = task.join_next().await;
+        if stop.is_cancelled() {
+            return;
+        }
+        let panicked = matches!(ended, Some(Err(_)));
+        error!(
+            plugin = plugin.name(),
+            panicked, "a plugin's background work ended by mistake; starting it again"
+        );
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = tokio::time::sleep(RESTART_PAUSE) => {}
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! Configuration and maps read again while the gateway runs: all or nothing.
+//!
+//! What is wrong is told, and the methods of before go on. What is right takes over when its plugins are ready, or have had
+//! the time for it. Nothing here makes the gateway wait: files are read beside its thread, and readiness is awaited
+//! beside its loop.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use nowd_core::Event;
+use nowd_plugin::Plugin;
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tracing::{error, info, warn};
+
+use super::Gateway;
+use super::generations::{Difference, Generation, difference, hash};
+use crate::clock::WallClock;
+use crate::config::{Config, ConfigSource};
+use crate::setup::{Setup, SetupError};
+
+/// How long plugins may take to become ready before the methods on offer are changed all the same.
+const READY_WITHIN: Duration = Duration::from_secs(1);
+
+/// Reads configuration and maps when asked to, one time after the other.
+#[derive(Debug)]
+pub(super) struct Reloads {
+    asked: Option<Asked>,
+    /// What is under way: one thing at most.
+    work: JoinSet<Step>,
+    /// The number of the next set of methods.
+    next: u64,
+}
+
+/// Where from, and who asks.
+#[derive(Debug)]
+struct Asked {
+    source: ConfigSource,
+    by: Arc<Notify>,
+}
+
+/// A reload has come so far.
+#[derive(Debug)]
+pub(super) enum Step {
+    /// Everything was read, or something is wrong.
+    Read(Box<Result<Setup, SetupError>>),
+    /// The plugins of the new set are ready, or will not be soon.
+    Ready(Box<Prepared>),
+    /// A bug ended it.
+    Lost,
+}
+
+/// A set of methods that can take over.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    generation: Generation,
+    offer: nowd_core::Offer,
+    changed: Vec<&'static str>,
+}
+
+impl Reloads {
+    /// Nobody asks.
+    pub(super) fn none() -> Self {
+        Self { asked: None, work: JoinSet::new(), next: 1 }
+    }
+
+    pub(super) fn of(source: ConfigSource, by: Arc<Notify>) -> Self {
+        Self { asked: Some(Asked { source, by }), ..Self::none() }
+    }
+
+    /// Nothing is read any more, and what is under way is forgotten.
+    pub(super) fn end(&mut self) {
+        self.asked = None;
+        self.work.abort_all();
+    }
+
+    /// The next step; for ever where nobody asks. May be dropped while waiting.
+    pub(super) async fn next(&mut self, extra: &[Arc<dyn Plugin>], clock: &WallClock) -> Step {
+        loop {
+            if let Some(step) = self.work.join_next().await {
+                return step.unwrap_or(Step::Lost);
+            }
+            let Some(Asked { source, by }) = &self.asked else { return std::future::pending().await };
+            // Whoever asks while one is under way is heard after it.
+            by.notified().await;
+            let (source, extra, clock) = (source.clone(), extra.to_vec(), clock.clone());
+            self.work.spawn_blocking(move || Step::Read(Box::new(read(&source, extra, clock))));
+        }
+    }
+}
+
+/// Reads everything as at the start of the process. Waits for files.
+fn read(source: &ConfigSource, extra: Vec<Arc<dyn Plugin>>, clock: WallClock) -> Result<Setup, SetupError> {
+    let files = source.load()?;
+    crate::log::check(&files.config.log)?;
+    Setup::new(&files, extra, clock)
+}
+
+async fn ready(prepared: Prepared) -> Step {
+    let plugins = &prepared.generation.plugins.of_maps;
+    tokio::select! {
+        () = async { for plugin in plugins { plugin.ready().await } } => {}
+        () = tokio::time::sleep(READY_WITHIN) => {}
+    }
+    Step::Ready(Box::new(prepared))
+}
+
+impl Gateway {
+    /// A gateway that reads configuration and maps again from `source` whenever `asked` is notified. If all is right,
+    /// methods, lanes, ports, access and compatibility callers are replaced, and calls that run end under what was there
+    /// before; else nothing is, and the log says why.
+    #[must_use]
+    pub fn reloading(mut self, source: ConfigSource, asked: Arc<Notify>) -> Self {
+        self.reloads = Reloads::of(source, asked);
+        self
+    }
+
+    pub(super) fn reloaded(&mut self, step: Step) {
+        match step {
+            Step::Read(read) => match *read {
+                Ok(setup) => self.prepare(setup),
+                Err(e) => self.rejected(&e.to_string()),
+            },
+            Step::Ready(prepared) => self.take_over(*prepared),
+            Step::Lost => self.rejected("reading them has failed, which is a bug"),
+        }
+    }
+
+    fn rejected(&self, reason: &str) {
+        let methods = self.generations.registry().methods().count();
+        error!("the new set of methods is rejected: {reason}; the {methods} methods of before go on");
+    }
+
+    fn prepare(&mut self, setup: Setup) {
+        let changed = needs_start(&self.config, &setup.config);
+        let number = self.reloads.next;
+        self.reloads.next = number.saturating_add(1);
+        let offer = nowd_core::Offer { generation: number, ..Arc::unwrap_or_clone(setup.settings.offer) };
+        let generation = self.generations.prepare(number, setup.plugins);
+        self.reloads.work.spawn(ready(Prepared { generation, offer, changed }));
+    }
+
+    fn take_over(&mut self, prepared: Prepared) {
+        let Prepared { generation, offer, changed } = prepared;
+        let Difference { added, removed, changed: altered } =
+            difference(self.generations.registry(), &generation.plugins.registry);
+        let methods = generation.plugins.registry.methods().count();
+        self.stall.change(!offer.compat.prefixes.is_empty());
+        // Before the core knows of it: it may start reads of polled methods at once.
+        self.generations.put_on_offer(generation);
+        self.decide(Event::Offer(Arc::new(offer)));
+        self.uplink.set_methods(hash(self.generations.registry()));
+        info!(
+            added,
+            removed,
+            changed = altered,
+            methods,
+            "the maps were read again, and their methods are on offer"
+        );
+        for key in changed {
+            warn!("`{key}` was changed as well, which takes effect at the next start");
+        }
+    }
+}
+
+/// The keys that a running gateway does not change, and that are not as they were at its start.
+fn needs_start(old: &Config, new: &Config) -> Vec<&'static str> {
+    let keys = [
+        ("target", old.target == new.target),
+        ("clock", old.clock == new.clock),
+        ("state_dir", old.state_dir == new.state_dir),
+        ("journal", old.journal == new.journal),
+        ("link", old.link == new.link),
+        ("log", old.log == new.log),
+    ];
+    keys.into_iter().filter_map(|(key, same)| (!same).then_some(key)).collect()
+}

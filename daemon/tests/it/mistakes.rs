@@ -1,0 +1,115 @@
+//! Ten mistakes that somebody makes on the way to a first map. What is said of each is a golden file: it must lead to the fix.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+
+use nowd_cloud::Invoker;
+use nowd_testkit::Process;
+
+use crate::bed::{Bed, PATIENCE, comes_back, nowd, request};
+
+/// One mistake in one of the bed's maps, and how it comes out.
+struct Mistake {
+    name: &'static str,
+    map: &'static str,
+    from: &'static str,
+    to: &'static str,
+    shown: Shown,
+}
+
+enum Shown {
+    /// By `nowd check` of the map.
+    Check,
+    /// By a call of this method with these parameters, and by a line of the log that holds this.
+    Call(&'static str, &'static str, &'static str),
+}
+
+use Shown::{Call, Check};
+
+#[rustfmt::skip]
+const MISTAKES: &[Mistake] = &[
+    Mistake { name: "wrong-member", map: "window", from: "call = \"Set\"", to: "call = \"Sett\"",
+        shown: Call("window.set", r#"{"percent":40}"#, "Sett") },
+    Mistake { name: "wrong-type", map: "window", from: "args = [\"$percent\"]", to: "args = [\"$percent\"]\nsignature = \"s\"",
+        shown: Check },
+    Mistake { name: "wrong-port", map: "panel", from: "port = \"panel\"", to: "port = \"pannel\"", shown: Check },
+    Mistake { name: "wrong-terminator", map: "panel", from: "line = \"\\r\\n\"", to: "line = '\\r\\n'", shown: Check },
+    Mistake { name: "wrong-pattern", map: "panel", from: "'^OK (?<state>\\w+)$'", to: "'^OK (?<state>\\w+$'", shown: Check },
+    Mistake { name: "wrong-range", map: "window", from: "maximum = 100", to: "maximun = 100", shown: Check },
+    Mistake { name: "name-taken", map: "panel", from: "alarm.hang", to: "echo", shown: Check },
+    Mistake { name: "unknown-key", map: "panel", from: "refused =", to: "refuse =", shown: Check },
+    Mistake { name: "missing-allow", map: "panel", from: "send = \"HANG\"", to: "allow = []\nsend = \"HANG\"",
+        shown: Call("alarm.hang", "null", "alarm.hang") },
+    Mistake { name: "unreachable-bus", map: "window", from: "bus = \"", to: "bus = \"unix:path=/run/no-such-bus\" #",
+        shown: Call("window.set", r#"{"percent":40}"#, "no-such-bus") },
+];
+
+#[tokio::test]
+async fn each_is_told_in_a_sentence_that_leads_to_the_fix() {
+    let mut bed = Bed::new().await;
+    let cloud = bed.cloud().await;
+    for mistake in MISTAKES {
+        let file = bed.folder.path().join(format!("methods.d/{}.toml", mistake.map));
+        let good = fs::read_to_string(&file).unwrap();
+        assert!(good.contains(mistake.from), "{}", mistake.name);
+        fs::write(&file, good.replacen(mistake.from, mistake.to, 1)).unwrap();
+        let told = match mistake.shown {
+            Check => check(&bed, &file).await,
+            Call(method, params, logged) => {
+                let mut told = check(&bed, &file).await;
+                let gateway = bed.gateway().await;
+                told.push_str(&call(&cloud, &gateway, method, params, logged).await);
+                told
+            }
+        };
+        fs::write(&file, good).unwrap();
+        compare(mistake, &plain(&bed, &told));
+    }
+}
+
+/// What `nowd check` says of the map; of a good one only what it says of who may call.
+async fn check(bed: &Bed, map: &Path) -> String {
+    let mut process = nowd(&["check", map.to_str().unwrap()]);
+    let good = process.exit(PATIENCE).await.success();
+    let said = |line: &String| !good || line.contains("nobody");
+    let lines: Vec<String> = process.lines().into_iter().filter(said).collect();
+    let name = map.strip_prefix(bed.folder.path()).unwrap().display();
+    if lines.is_empty() { String::new() } else { format!("$ nowd check {name}\n{}\n", lines.join("\n")) }
+}
+
+async fn call(cloud: &Invoker, gateway: &Process, method: &str, params: &str, logged: &str) -> String {
+    comes_back(cloud).await;
+    let answer = cloud.invoke(request(method, params)).await;
+    let error = answer.error.unwrap();
+    let mut told = format!("$ POST /things/gw-1/methods/{method} {params}\n");
+    writeln!(told, "{} ({}): {}", answer.status.as_str(), error.code, error.message).unwrap();
+    // The log has time of its own in front, and more fields behind.
+    let line = gateway.wait_for_line(PATIENCE, logged).await;
+    let entry: serde_json::Value = serde_json::from_str(&line).unwrap();
+    if entry["level"] == "WARN" {
+        writeln!(told, "the gateway's log: {}", entry["fields"]["message"].as_str().unwrap()).unwrap();
+    }
+    told
+}
+
+/// Without what differs from one run to the next.
+fn plain(bed: &Bed, told: &str) -> String {
+    told.replace(&format!("{}/", bed.folder.path().display()), "").replace(&bed.bus.address(), "unix:path=/run/bus")
+}
+
+fn compare(mistake: &Mistake, told: &str) {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/it/golden/mistakes/{}.txt", mistake.name));
+    let head = format!("In methods.d/{}.toml: {} instead of {}\n\n", mistake.map, one_line(mistake.to), one_line(mistake.from));
+    let found = format!("{head}{told}");
+    if std::env::var_os("NOWD_GOLDEN").is_some_and(|value| value == "write") {
+        fs::create_dir_all(golden.parent().unwrap()).unwrap();
+        fs::write(&golden, &found).unwrap();
+    }
+    let expected = fs::read_to_string(&golden).unwrap_or_default();
+    assert_eq!(found, expected, "{}: NOWD_GOLDEN=write writes what is said now", golden.display());
+}
+
+fn one_line(text: &str) -> String {
+    text.trim_end_matches(" #").replace('\n', " / ")
+}

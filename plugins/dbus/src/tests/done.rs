@@ -1,0 +1,113 @@
+//! Work that a call only starts, and the signal that says how it ended.
+
+use super::*;
+
+#[tokio::test]
+async fn a_signal_completes_work_that_was_only_started() {
+    let bus = PrivateBus::start().await;
+    let (_service, _seen) = serve(&bus).await;
+    let rig = Rig::start(&bus.map(METHODS));
+    rig.up(true).await;
+    for (when, percent) in [("before", 40), ("after", 41)] {
+        let started = call("start", json!({ "when": when }));
+        assert_eq!(rig.invoke(&started).await, Completion::Ok(json!([started.id, percent])), "{when}");
+    }
+    let short = Deadline::after(Duration::from_millis(300));
+    let never = Call { deadline: short, ..call("start", json!({"when": "never"})) };
+    assert_eq!(code(&rig.invoke(&never).await), ("timeout", "no_signal"));
+    let cancelled = call("start", json!({"when": "never"}));
+    cancelled.cancelled.cancel();
+    assert_eq!(code(&rig.invoke(&cancelled).await), ("timeout", "no_signal"));
+}
+
+#[tokio::test]
+async fn a_strangers_signal_does_not_count() {
+    let bus = PrivateBus::start().await;
+    let (service, seen) = serve(&bus).await;
+    let rig = Rig::start(&bus.map(METHODS));
+    rig.up(true).await;
+    let stranger = zbus::connection::Builder::address(bus.address().as_str()).build().await.unwrap();
+    // Everybody on the bus learns what a service is called by; here the gateway, from a call of its own.
+    let gateway = rig.plugin.buses[0].unique_name().unwrap();
+    let started = call("start", json!({"when": "never"}));
+    let id = started.id.to_string();
+    let (completion, ()) = tokio::join!(rig.invoke(&started), async {
+        until("the call", || seen.calls() == 1).await;
+        stranger.emit_signal(Some(gateway.as_str()), PATH, NAME, "Moved", &(&id, 99_u32)).await.unwrap();
+        // After the bus has answered this, it has also passed the signal on.
+        stranger.call_method(Some("org.freedesktop.DBus"), "/", None::<&str>, "GetId", &()).await.unwrap();
+        service.emit_signal(Some(gateway.as_str()), PATH, NAME, "Moved", &(&id, 40_u32)).await.unwrap();
+    });
+    assert_eq!(completion, Completion::Ok(json!([id, 40])));
+}
+
+const JOBS: &str = r#"
+[methods.job]
+call = "Job"
+args = ["$how"]
+signature = "s"
+done = { signal = "JobEnded", match = ["$*", "$call.reply[1]", "$how"], success = ["$call.reply[0]", "$*", "done"] }
+[methods.job_flood]
+call = "Job"
+args = ["$how"]
+signature = "s"
+done = { signal = "JobEnded", match = ["$*", "$call.reply[1]", { "$any" = ["flood"] }] }
+[methods.job_elsewhere]
+call = "Job"
+args = ["$how"]
+signature = "s"
+done = { signal = "JobEnded", path = "$call.reply[1]" }
+[methods.job_states]
+call = "Job"
+args = ["$how"]
+signature = "s"
+done = { signal = "JobEnded", match = ["$*", "$call.reply[1]", { "$any" = ["done", "broken"] }], success = ["$*", "$*", "done"] }
+[methods.job_mistaken]
+call = "Job"
+args = ["$how"]
+signature = "s"
+done = { signal = "JobEnded", match = ["$call.reply[2]"] }
+[methods.move]
+set = "Position"
+value = "$percent"
+signature = "u"
+done = { signal = "PropertiesChanged", interface = "org.freedesktop.DBus.Properties", match = ["com.example.Window1", { Position = "$percent" }] }
+"#;
+
+#[tokio::test]
+async fn the_reply_tells_which_signal_it_is() {
+    let bus = PrivateBus::start().await;
+    let (_service, _seen) = serve(&bus).await;
+    let rig = Rig::start(&bus.map(JOBS));
+    rig.up(true).await;
+    let mine = |how: &str| Completion::Ok(json!([7_000, "/job/7000", how]));
+    assert_eq!(rig.call("job", json!({"how": "done"})).await, mine("done"));
+    let otherwise = rig.call("job", json!({"how": "broken"})).await;
+    assert_eq!(code(&otherwise), ("failed", "done_otherwise"));
+    let Completion::Failed { error, .. } = otherwise else { unreachable!() };
+    let expected =
+        r#"it ended otherwise than well: the signal "JobEnded" carries [7000,"/job/7000","broken"]"#;
+    assert_eq!(error.message, expected);
+    // Of too many, those that came last before the reply are kept.
+    assert_eq!(rig.call("job_flood", json!({"how": "flood"})).await, mine("flood"));
+    // What is only half-way is neither.
+    assert_eq!(rig.call("job_states", json!({"how": "done"})).await, mine("done"));
+    assert_eq!(code(&rig.call("job_states", json!({"how": "broken"})).await), ("failed", "done_otherwise"));
+    // From the object that the reply names.
+    assert_eq!(rig.call("job_elsewhere", json!({"how": "elsewhere"})).await, mine("done"));
+    let mistaken = rig.call("job_mistaken", json!({"how": "done"})).await;
+    assert_eq!(code(&mistaken), ("failed", "no_such_reply"));
+    let short = Deadline::after(Duration::from_millis(300));
+    let never = Call { deadline: short, ..call("job", json!({"how": "never"})) };
+    assert_eq!(code(&rig.invoke(&never).await), ("timeout", "no_signal"));
+}
+
+#[tokio::test]
+async fn a_change_of_a_property_completes() {
+    let bus = PrivateBus::start().await;
+    let (_service, _seen) = serve(&bus).await;
+    let rig = Rig::start(&bus.map(JOBS));
+    rig.up(true).await;
+    let completion = rig.call("move", json!({"percent": 42})).await;
+    assert_eq!(completion, Completion::Ok(json!([NAME, {"Position": 42}, []])));
+}

@@ -1,0 +1,208 @@
+//! What a device says without being asked: the last frame of each kind, kept for the methods with `hears`. Writes nothing.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use nowd_plugin::map::{MapError, MapMethod};
+use nowd_plugin::{BootInstant, Call, CallError, Completion};
+use serde_json::{Value, json};
+
+use crate::keys::Mistake;
+use crate::map::Keys;
+use crate::pattern::Pattern;
+use crate::port::Port;
+use crate::reader::Reader;
+use crate::value::Values;
+use crate::wire::Wire;
+
+/// A method with `hears`, and what was heard for it.
+#[derive(Debug)]
+pub(crate) struct Heard {
+    pub(crate) wire: Arc<Wire>,
+    pattern: Pattern,
+    values: Values,
+    last: Mutex<Option<(BootInstant, Value)>>,
+}
+
+/// The methods of one map file that listen.
+#[derive(Debug, Clone)]
+pub(crate) struct Hearing {
+    pub(crate) wire: Arc<Wire>,
+    pub(crate) methods: Vec<Arc<Heard>>,
+}
+
+/// All that listen at one port. Those of several generations of maps may listen at once.
+#[derive(Debug, Default)]
+pub(crate) struct Ears(Mutex<Vec<Ear>>);
+
+#[derive(Debug)]
+struct Ear {
+    hearing: Hearing,
+    reader: Reader,
+    /// What the last bytes brought, until it is known that it was no answer to a call.
+    pending: Vec<Pending>,
+}
+
+#[derive(Debug)]
+struct Pending {
+    heard: Arc<Heard>,
+    frame: Vec<u8>,
+    value: Value,
+    at: BootInstant,
+}
+
+impl Heard {
+    /// Reads a method with `hears`.
+    pub(crate) fn new(method: &MapMethod<Keys>, wire: &Arc<Wire>) -> Result<Self, MapError> {
+        let origin = &method.origin;
+        let place = |e: Mistake| origin.at(&e.at).error(e);
+        let values = Values::parse(method.keys.values.as_ref()).map_err(place)?;
+        if let Some(key) = method.keys.beside_hears() {
+            let message = "stands beside `hears`, which only listens; make two methods of it";
+            return Err(place(Mistake::new(key, message)));
+        }
+        if method.params.is_some() {
+            return Err(place(Mistake::new("params", "`hears` takes no parameters")));
+        }
+        if method.policy.poll.is_some() {
+            let message = "reads something every so often; what is heard comes by itself, leave it out";
+            return Err(place(Mistake::new("poll", message)));
+        }
+        let pattern = method.keys.hears.as_ref().map(|value| Pattern::parse(value, "hears", wire, &values));
+        let Some(pattern) = pattern.transpose().map_err(place)? else {
+            return Err(origin.error("the method has no `hears`"));
+        };
+        values.check_used(&pattern.names()).map_err(place)?;
+        Ok(Self { wire: Arc::clone(wire), pattern, values, last: Mutex::new(None) })
+    }
+
+    /// The last frame, and its age.
+    pub(crate) fn answer(&self, call: &Call, port: &Port) -> Completion {
+        if let Err(expired) = call.deadline.check() {
+            return expired.into();
+        }
+        let last = lock(&self.last);
+        let Some((at, value)) = &*last else {
+            return port.unavailable().unwrap_or_else(|| {
+                let message = format!("{port} has sent nothing by itself yet that matches {}", self.pattern);
+                Completion::Unavailable(CallError::new("nothing_heard", message))
+            });
+        };
+        let age = BootInstant::now().saturating_since(*at).as_millis();
+        let mut response = json!({"value": value, "age_ms": u64::try_from(age).unwrap_or(u64::MAX)});
+        if let (Some(Completion::Unavailable(e)), Some(response)) =
+            (port.unavailable(), response.as_object_mut())
+        {
+            response.insert("error".into(), e.message.into());
+        }
+        Completion::Ok(response)
+    }
+
+    pub(crate) fn explain(&self) -> Vec<String> {
+        vec![
+            format!("hears       {}", self.pattern),
+            format!("            of {}; writes nothing", self.wire),
+            "answers     at once, with the last such frame and its age; unavailable before the first".into(),
+        ]
+    }
+}
+
+impl Ears {
+    /// Begins to listen for `hearing`.
+    pub(crate) fn add(&self, hearing: &[Hearing]) {
+        let ear = |hearing: &Hearing| Ear {
+            reader: Reader::new(&hearing.wire),
+            hearing: hearing.clone(),
+            pending: Vec::new(),
+        };
+        lock(&self.0).extend(hearing.iter().map(ear));
+    }
+
+    /// Listens for it no more.
+    pub(crate) fn remove(&self, hearing: &[Hearing]) {
+        lock(&self.0).retain(|ear| !hearing.iter().any(|other| Arc::ptr_eq(&other.wire, &ear.hearing.wire)));
+    }
+
+    /// Takes bytes of the device. What they bring is told when [`Ears::commit`] follows.
+    pub(crate) fn hear(&self, bytes: &[u8], at: BootInstant) {
+        for ear in lock(&self.0).iter_mut() {
+            ear.take(at, |reader, judge| {
+                reader.feed(bytes, judge);
+            });
+        }
+    }
+
+    /// The line has been silent for [`Ears::pause`].
+    pub(crate) fn silence(&self, at: BootInstant) {
+        for ear in lock(&self.0).iter_mut() {
+            ear.take(at, |reader, judge| {
+                reader.silence(judge);
+            });
+        }
+    }
+
+    /// The frame with this content was a call's answer: the device did not send it by itself.
+    pub(crate) fn answered(&self, frame: &[u8]) {
+        for ear in lock(&self.0).iter_mut() {
+            ear.pending.retain(|pending| pending.frame != frame);
+        }
+    }
+
+    /// What is pending came with an answer.
+    pub(crate) fn discard(&self) {
+        lock(&self.0).iter_mut().for_each(|ear| ear.pending.clear());
+    }
+
+    /// What is pending was no answer.
+    pub(crate) fn commit(&self) {
+        for ear in lock(&self.0).iter_mut() {
+            for pending in ear.pending.drain(..) {
+                *lock(&pending.heard.last) = Some((pending.at, pending.value));
+            }
+        }
+    }
+
+    /// The device is gone: a frame that had begun will not be finished.
+    pub(crate) fn reset(&self) {
+        self.commit();
+        for ear in lock(&self.0).iter_mut() {
+            ear.reader.reset();
+        }
+    }
+
+    /// How long the line must be silent until [`Ears::silence`] is wanted, if it is.
+    pub(crate) fn pause(&self) -> Option<Duration> {
+        lock(&self.0)
+            .iter()
+            .filter(|ear| ear.reader.is_amid())
+            .filter_map(|ear| ear.hearing.wire.framing.pause())
+            .max()
+    }
+}
+
+impl Ear {
+    fn take(&mut self, at: BootInstant, read: impl FnOnce(&mut Reader, &mut dyn FnMut(&[u8]) -> Option<()>)) {
+        let (hearing, pending) = (&self.hearing, &mut self.pending);
+        read(&mut self.reader, &mut |frame| {
+            for heard in &hearing.methods {
+                match heard.pattern.captures(frame, &heard.values) {
+                    Some(Ok(value)) => {
+                        // Only the last of each kind is kept, so what is pending stays bounded.
+                        pending.retain(|other| !Arc::ptr_eq(&other.heard, heard));
+                        let (heard, frame, value) = (Arc::clone(heard), frame.to_vec(), value.into());
+                        pending.push(Pending { heard, frame, value, at });
+                    }
+                    Some(Err(reason)) => {
+                        tracing::debug!(frame = %frame.escape_ascii(), reason, "a frame that was heard cannot be read");
+                    }
+                    None => {}
+                }
+            }
+            None
+        });
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

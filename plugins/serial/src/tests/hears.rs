@@ -1,0 +1,95 @@
+//! What a device says without being asked.
+
+use super::*;
+
+const NMEA: &str = r#"
+[serial]
+port = "gps"
+framing = { line = "\r\n" }
+checksum = { name = "XOR", as = "hex", after = "*", skip = 1 }
+[methods."position"]
+hears = '^\$G.GGA,(?<time>[^,]*),(?<lat>[^,]*),(?<ns>[NS]?),(?<lon>[^,]*),(?<ew>[EW]?),(?<fix>\d)'
+values.fix = "integer"
+values.lat = "number"
+values.lon = "number"
+[methods."version"]
+send = "$$PVER"
+reply = '^\$PVER,(?<version>.*)$'
+[methods."any"]
+hears = '^\$P'
+[methods."ring"]
+send = "$$PRING"
+"#;
+
+const FIX: &str = "$GPGGA,123519,4807.038,N,01131.000,E,1,08,0.9,545.4,M,46.9,M,,*47\r\n";
+
+async fn heard(rig: &Rig, method: &str, wanted: impl Fn(&Completion) -> bool) -> Completion {
+    let bound = Deadline::after(LONG);
+    loop {
+        let completion = rig.call(method, Value::Null, LONG).await;
+        if wanted(&completion) {
+            return completion;
+        }
+        assert!(bound.check().is_ok(), "still {completion:?}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+fn value(completion: &Completion) -> Option<&Value> {
+    match completion {
+        Completion::Ok(response) => response.get("value"),
+        _ => None,
+    }
+}
+
+#[tokio::test]
+async fn the_last_frame_of_each_kind_is_told_with_its_age() {
+    let mut device = Device::new();
+    let mut rig = Rig::load(&[("gps", PortConfig::new(device.path()))], &[NMEA]);
+    let lanes: Vec<_> =
+        rig.plugin.methods().into_iter().map(|m| (m.name, m.lane.name, m.lane.concurrency.get())).collect();
+    assert!(lanes.contains(&("position".into(), "port:gps:hears".into(), 16)), "{lanes:?}");
+    assert!(lanes.contains(&("version".into(), "port:gps".into(), 1)), "{lanes:?}");
+    assert!(gone(&rig.call("position", Value::Null, LONG).await), "before the port is open");
+    rig.run();
+    rig.wait_open("ring").await;
+    let nothing = rig.call("position", Value::Null, LONG).await;
+    assert!(matches!(&nothing, Completion::Unavailable(e) if e.code == "nothing_heard"), "{nothing:?}");
+    assert!(matches!(rig.probe("position").await, Completion::Expired(_)));
+
+    // In the middle of a sentence, a wrong checksum, and one that is right, in pieces.
+    device.say("07.038,N*00\r\n").await;
+    device.say(&FIX.replace("4807", "4808")).await;
+    device.say(&FIX[..30]).await;
+    device.say(&FIX[30..]).await;
+    let first = heard(&rig, "position", |c| value(c).is_some()).await;
+    assert_eq!(
+        value(&first).unwrap(),
+        &json!({"time": "123519", "lat": 4807.038, "ns": "N", "lon": 1131.0, "ew": "E", "fix": 1})
+    );
+    let age = |completion: &Completion| match completion {
+        Completion::Ok(response) => response["age_ms"].as_u64().unwrap(),
+        other => panic!("{other:?}"),
+    };
+    let older = heard(&rig, "position", |c| age(c) > age(&first) + 20).await;
+    assert_eq!(value(&older), value(&first));
+
+    // While a call waits for its answer, which is no news by itself.
+    let (completion, ()) = tokio::join!(rig.call("version", Value::Null, LONG), async {
+        device.expect("$PVER*11\r\n").await;
+        device.say("$GPGGA,123520,,,,,0*61\r\n$PVER,7*0A\r\n").await;
+    });
+    assert_eq!(completion, Completion::Ok(json!({"version": "7"})));
+    let none = heard(&rig, "position", |c| value(c).is_some_and(|value| value["fix"] == 0)).await;
+    assert_eq!(value(&none).unwrap()["lat"], Value::Null, "no position is no number");
+    device.say("$GPGGA,123521,,,,,2*62\r\n").await;
+    heard(&rig, "position", |c| value(c).is_some_and(|value| value["fix"] == 2)).await;
+    let any = rig.call("any", Value::Null, LONG).await;
+    assert!(matches!(&any, Completion::Unavailable(e) if e.code == "nothing_heard"), "{any:?}");
+
+    drop(device);
+    let old =
+        heard(&rig, "position", |c| matches!(c, Completion::Ok(response) if response.get("error").is_some()))
+            .await;
+    assert_eq!(value(&old).unwrap()["fix"], 2);
+}
