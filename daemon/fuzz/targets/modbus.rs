@@ -10,6 +10,8 @@ mod modbus {
     pub(crate) mod keys;
     #[path = "../../../../plugins/serial/src/modbus/plan.rs"]
     pub(crate) mod plan;
+    #[path = "../../../../plugins/serial/src/modbus/request.rs"]
+    pub(crate) mod request;
     #[path = "../../../../plugins/serial/src/modbus/source.rs"]
     pub(crate) mod source;
     #[path = "../../../../plugins/serial/src/modbus/value.rs"]

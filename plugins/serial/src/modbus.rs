@@ -11,6 +11,7 @@ mod exchange;
 mod item;
 mod keys;
 mod plan;
+mod request;
 mod source;
 mod value;
 mod wire;
