@@ -288,3 +288,6 @@ fn join_reads(mut reads: Vec<Read>) -> Vec<Read> {
     }
     joined
 }
+
+#[cfg(test)]
+mod tests;

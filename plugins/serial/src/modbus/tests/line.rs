@@ -366,3 +366,29 @@ async fn an_unplugged_device_is_told_and_survived() {
     assert!(matches!(next, Completion::Unavailable(_)), "{next:?}");
     rig.stop.cancel();
 }
+
+/// Frames and requests take turns on one port, in one lane.
+#[tokio::test]
+async fn frames_and_requests_share_a_port() {
+    let mut device = Device::new();
+    let frames = "[serial]\nport = \"rs485\"\nframing = { line = \"\\r\\n\" }\n\
+        [methods.hello]\nsend = \"HELLO\"\nreply = '^OK$'\n";
+    let rig = Rig::start(device.config(), &[MAP, frames], "speed.get").await;
+    let lanes: std::collections::BTreeSet<String> =
+        rig.plugin.methods().into_iter().map(|method| method.lane.name.clone()).collect();
+    assert_eq!(lanes.into_iter().collect::<Vec<_>>(), ["port:rs485"]);
+    let (hello, set, ()) = tokio::join!(
+        rig.call("hello", Value::Null, LONG),
+        rig.call("speed.set", json!({"hz": 12.5}), LONG),
+        async {
+            let mut heard = [0; 7];
+            device.master.read_exact(&mut heard).await.unwrap();
+            assert_eq!(&heard, b"HELLO\r\n");
+            device.say(b"OK\r\n").await;
+            device.expect(SET).await;
+            device.say(&framed(SET)).await;
+        }
+    );
+    assert!(matches!(hello, Completion::Ok(_)), "{hello:?}");
+    assert_eq!(set, Completion::Ok(Value::Null));
+}
