@@ -7,31 +7,46 @@
 //! - 5 (acknowledge): it accepted the request, works on it and does not say when it is done: `failed`, unknown. It is no `ok`,
 //!   because nothing was confirmed, and no `sent`, because a device that answers this wants to be asked again.
 //! - All others: `failed`, unknown. A device may fail (4) at any point of its work, and a gateway (10, 11) does not know.
+//!
+//! What fails in a call that has written nothing and was only reading is `failed` and not executed, as reading moves nothing.
 
 use nowd_plugin::{CallError, Completion, Outcome};
 use tokio_modbus::ExceptionCode;
 
-/// How a call ends whose request was answered with an exception. `place`: what it was about; `wrote`: the call had written before.
+/// How far a call had come when the exception was heard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum After {
+    /// It only read, and this was a read.
+    Reads,
+    /// This was its first write.
+    Nothing,
+    /// A write had been done.
+    Write,
+}
+
+/// How a call ends whose request was answered with an exception. `place`: what it was about.
 pub(crate) fn completion(
     exception: ExceptionCode,
     unit: u8,
     place: &str,
     hint: Option<&str>,
-    wrote: bool,
+    after: After,
 ) -> Completion {
     let code = u8::from(exception);
     let mut message = format!("unit {unit} answered exception {code} ({}) for the {place}", words(code));
-    if wrote {
+    if after == After::Write {
         message.push_str(", after an earlier write of this call had been done");
     }
     if let (2, Some(hint)) = (code, hint) {
         message = format!("{message}; {hint}");
     }
     let error = CallError::new(format!("modbus_exception_{code}"), message);
-    match code {
-        1..=3 if !wrote => Completion::Refused(error),
-        6 if !wrote => Completion::Failed { outcome: Outcome::NotExecuted, error },
-        _ => Completion::Failed { outcome: Outcome::Unknown, error },
+    match (code, after) {
+        (1..=3, After::Reads | After::Nothing) => Completion::Refused(error),
+        (6, After::Nothing) | (_, After::Reads) => {
+            Completion::Failed { outcome: Outcome::NotExecuted, error }
+        }
+        (_, After::Nothing | After::Write) => Completion::Failed { outcome: Outcome::Unknown, error },
     }
 }
 

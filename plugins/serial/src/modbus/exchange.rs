@@ -10,7 +10,7 @@ use tokio::time::sleep;
 use tokio_modbus::Request;
 
 use super::ModbusMap;
-use super::exception;
+use super::exception::{self, After};
 use super::plan::Step;
 use super::wire::{Answer, Ear, Heard};
 use crate::line::Interrupt;
@@ -149,9 +149,13 @@ impl Exchange {
                 None
             }
             Err(code) => {
+                let after = match (progress.wrote, step.writes()) {
+                    (true, _) => After::Write,
+                    (false, true) => After::Nothing,
+                    (false, false) => After::Reads,
+                };
                 let hint = step.hint();
-                let (unit, place) = (self.map.unit, step.place());
-                Some(exception::completion(code, unit, &place, hint.as_deref(), progress.wrote))
+                Some(exception::completion(code, self.map.unit, &step.place(), hint.as_deref(), after))
             }
         }
     }

@@ -43,7 +43,15 @@ impl Device {
                 self.words[range(*at, count)].copy_from_slice(words);
                 Response::WriteMultipleRegisters(*at, count)
             }
-            other => panic!("{other:?}"),
+            Request::ReadDiscreteInputs(..)
+            | Request::WriteSingleCoil(..)
+            | Request::WriteMultipleCoils(..)
+            | Request::ReadHoldingRegisters(..)
+            | Request::ReportServerId
+            | Request::MaskWriteRegister(..)
+            | Request::ReadWriteMultipleRegisters(..)
+            | Request::ReadDeviceIdentification(..)
+            | Request::Custom(..) => panic!("{request:?}"),
         }
     }
 

@@ -209,6 +209,18 @@ async fn exceptions_say_what_was_done() {
         assert_eq!(code, format!("modbus_exception_{exception}"));
         assert!(message.contains(words) && message.contains("holding register 0x2000"), "{message}");
     }
+    // Reading moves nothing, whatever goes wrong.
+    for (exception, refused) in [(2, true), (4, false), (6, false), (11, false)] {
+        let (get, ()) = tokio::join!(rig.call("speed.get", Value::Null, LONG), async {
+            device.expect(GET).await;
+            device.say(&framed(&[3, 0x83, exception])).await;
+        });
+        assert_eq!(
+            (get.outcome(), matches!(get, Completion::Refused(_))),
+            (Outcome::NotExecuted, refused),
+            "{get:?}"
+        );
+    }
     // After something was written, nothing is refused any more.
     for (exception, second) in [(2, true), (6, true), (2, false)] {
         let (ramp, ()) = tokio::join!(rig.call("ramp", Value::Null, LONG), async {
