@@ -191,6 +191,15 @@ fn nothing_is_read_beside_a_safe_action() {
 }
 
 #[test]
+fn a_read_that_takes_too_long_leaves_nothing_to_be_made_safe() {
+    let mut settings = level();
+    offer(&mut settings).methods.get_mut("level").unwrap().on_timeout = Some("halt".into());
+    let mut bench = bench(settings);
+    bench.time(0);
+    assert_eq!(bench.time(100), ["cancel", "level fails: timeout"]);
+}
+
+#[test]
 fn those_that_share_a_lane_are_read_one_after_the_other_and_none_starves() {
     let mut bench = bench(polling());
     assert_eq!(bench.time(0), ["start 5afe heat"]);
