@@ -179,6 +179,17 @@ fn a_read_takes_no_place_and_no_time_from_commands() {
 }
 
 #[test]
+fn as_many_commands_fit_as_without_the_read() {
+    let mut settings = level();
+    offer(&mut settings).lanes.insert("window".into(), lane(1, 1));
+    let mut bench = bench(settings);
+    bench.time(0);
+    assert_eq!(bench.send(1, request(1, "set", 5_000)), [""; 0], "it would run");
+    assert_eq!(bench.send(1, request(2, "set", 5_000)), [""; 0], "it would wait");
+    assert_eq!(bench.send(1, request(3, "set", 5_000)), ["reply 3 busy"]);
+}
+
+#[test]
 fn nothing_is_read_beside_a_safe_action() {
     let mut bench = bench(level());
     bench.time(0);
