@@ -187,7 +187,8 @@ fn excerpt(e: &SetupError) -> Option<String> {
         SetupError::Map(e)
         | SetupError::Serial(LoadError::Map(e))
         | SetupError::Config(ConfigError::File(e)) => e.excerpt(),
-        SetupError::Config(_) | SetupError::Serial(_) | SetupError::Registry(_) | SetupError::Tls(_) => None,
+        SetupError::Registry(e) => e.excerpt(),
+        SetupError::Config(_) | SetupError::Serial(_) | SetupError::Tls(_) => None,
     }
 }
 

@@ -67,7 +67,10 @@ async fn mistakes() {
             assert!(lines[0].contains(expected), "{command} {to}{map_to}: {lines:?}");
             // One sentence, and the line that it is about where there is one.
             let rest = lines.get(1..).unwrap_or_default();
-            assert!(code == 0 || rest.iter().all(|line| line.starts_with("  ")), "more than one sentence: {lines:?}");
+            assert!(
+                code == 0 || rest.iter().all(|line| line.starts_with("  ")),
+                "more than one sentence: {lines:?}"
+            );
         }
     }
 }

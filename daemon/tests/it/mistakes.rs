@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use nowd_cloud::Invoker;
-use nowd_testkit::Process;
+use nowd_testkit::{Process, wait_for};
 
 use crate::bed::{Bed, PATIENCE, comes_back, nowd, request};
 
@@ -21,8 +21,8 @@ struct Mistake {
 enum Shown {
     /// By `nowd check` of the map.
     Check,
-    /// By a call of this method with these parameters, and by a line of the log that holds this.
-    Call(&'static str, &'static str, &'static str),
+    /// By a call of this method with these parameters, and by a warning in the log that holds this.
+    Call(&'static str, &'static str, Option<&'static str>),
 }
 
 use Shown::{Call, Check};
@@ -30,7 +30,7 @@ use Shown::{Call, Check};
 #[rustfmt::skip]
 const MISTAKES: &[Mistake] = &[
     Mistake { name: "wrong-member", map: "window", from: "call = \"Set\"", to: "call = \"Sett\"",
-        shown: Call("window.set", r#"{"percent":40}"#, "Sett") },
+        shown: Call("window.set", r#"{"percent":40}"#, Some("Sett")) },
     Mistake { name: "wrong-type", map: "window", from: "args = [\"$percent\"]", to: "args = [\"$percent\"]\nsignature = \"s\"",
         shown: Check },
     Mistake { name: "wrong-port", map: "panel", from: "port = \"panel\"", to: "port = \"pannel\"", shown: Check },
@@ -40,9 +40,9 @@ const MISTAKES: &[Mistake] = &[
     Mistake { name: "name-taken", map: "panel", from: "alarm.hang", to: "echo", shown: Check },
     Mistake { name: "unknown-key", map: "panel", from: "refused =", to: "refuse =", shown: Check },
     Mistake { name: "missing-allow", map: "panel", from: "send = \"HANG\"", to: "allow = []\nsend = \"HANG\"",
-        shown: Call("alarm.hang", "null", "alarm.hang") },
+        shown: Call("alarm.hang", "null", None) },
     Mistake { name: "unreachable-bus", map: "window", from: "bus = \"", to: "bus = \"unix:path=/run/no-such-bus\" #",
-        shown: Call("window.set", r#"{"percent":40}"#, "no-such-bus") },
+        shown: Call("window.set", r#"{"percent":40}"#, Some("no-such-bus")) },
 ];
 
 #[tokio::test]
@@ -64,7 +64,7 @@ async fn each_is_told_in_a_sentence_that_leads_to_the_fix() {
             }
         };
         fs::write(&file, good).unwrap();
-        compare(mistake, &plain(&bed, &told));
+        compare(mistake, &plain(&bed, &told).replace(cloud.client().as_str(), "cloud-1"));
     }
 }
 
@@ -78,29 +78,50 @@ async fn check(bed: &Bed, map: &Path) -> String {
     if lines.is_empty() { String::new() } else { format!("$ nowd check {name}\n{}\n", lines.join("\n")) }
 }
 
-async fn call(cloud: &Invoker, gateway: &Process, method: &str, params: &str, logged: &str) -> String {
+async fn call(
+    cloud: &Invoker,
+    gateway: &Process,
+    method: &str,
+    params: &str,
+    logged: Option<&str>,
+) -> String {
     comes_back(cloud).await;
     let answer = cloud.invoke(request(method, params)).await;
     let error = answer.error.unwrap();
     let mut told = format!("$ POST /things/gw-1/methods/{method} {params}\n");
     writeln!(told, "{} ({}): {}", answer.status.as_str(), error.code, error.message).unwrap();
-    // The log has time of its own in front, and more fields behind.
-    let line = gateway.wait_for_line(PATIENCE, logged).await;
-    let entry: serde_json::Value = serde_json::from_str(&line).unwrap();
-    if entry["level"] == "WARN" {
-        writeln!(told, "the gateway's log: {}", entry["fields"]["message"].as_str().unwrap()).unwrap();
+    if let Some(logged) = logged {
+        wait_for(PATIENCE, &format!("a warning about {logged}"), || warning(gateway, logged).is_some()).await;
+        writeln!(told, "the gateway's log: {}", warning(gateway, logged).unwrap()).unwrap();
     }
     told
 }
 
+fn warning(gateway: &Process, about: &str) -> Option<String> {
+    gateway.lines().iter().find_map(|line| {
+        let entry: serde_json::Value = serde_json::from_str(line).ok()?;
+        let part = |name: &str| entry.get(name).and_then(serde_json::Value::as_str);
+        part("message")
+            .filter(|text| text.contains(about) && part("level") == Some("WARN"))
+            .map(str::to_owned)
+    })
+}
+
 /// Without what differs from one run to the next.
 fn plain(bed: &Bed, told: &str) -> String {
-    told.replace(&format!("{}/", bed.folder.path().display()), "").replace(&bed.bus.address(), "unix:path=/run/bus")
+    told.replace(&format!("{}/", bed.folder.path().display()), "")
+        .replace(&bed.bus.address(), "unix:path=/run/bus")
 }
 
 fn compare(mistake: &Mistake, told: &str) {
-    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/it/golden/mistakes/{}.txt", mistake.name));
-    let head = format!("In methods.d/{}.toml: {} instead of {}\n\n", mistake.map, one_line(mistake.to), one_line(mistake.from));
+    let golden =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/it/golden/mistakes/{}.txt", mistake.name));
+    let head = format!(
+        "In methods.d/{}.toml: {} instead of {}\n\n",
+        mistake.map,
+        one_line(mistake.to),
+        one_line(mistake.from)
+    );
     let found = format!("{head}{told}");
     if std::env::var_os("NOWD_GOLDEN").is_some_and(|value| value == "write") {
         fs::create_dir_all(golden.parent().unwrap()).unwrap();

@@ -44,7 +44,7 @@ async fn meter(mut pty: Pty, mute: Arc<AtomicBool>) {
                 "OK\n".to_owned()
             }
             // Two frames that run into each other.
-            _ => panic!("the meter does not understand {text:?}"),
+            _ => unreachable!("the meter does not understand {text:?}"),
         };
         if !mute.load(Ordering::Relaxed) {
             pty.write_all(answer.as_bytes()).await.unwrap();

@@ -141,8 +141,11 @@ pub(crate) fn done_complaint(
     };
     let signal = &done.signal;
     let Some(values) = interface.signals.get(signal) else {
-        let hint = hint(signal, interface.signals.keys());
-        let why = format!("{object} has no signal {signal:?}{hint}");
+        let why = if interface.signals.is_empty() {
+            format!("{object} tells of no signals, so it is not known whether it sends {signal:?}")
+        } else {
+            format!("{object} has no signal {signal:?}{}", hint(signal, interface.signals.keys()))
+        };
         return Some(mapped.origin.at("done.signal").error(why));
     };
     let lists = [("done.match", &done.values), ("done.success", &done.success)];

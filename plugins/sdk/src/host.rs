@@ -7,6 +7,7 @@ use tokio::task::{Id, JoinSet};
 
 use crate::call::Call;
 use crate::completion::{CallError, Completion};
+use crate::map::MapOrigin;
 use crate::method::{Lane, Method};
 use crate::params::Params;
 use crate::words::hint;
@@ -18,38 +19,41 @@ pub struct Registry {
     methods: BTreeMap<String, (Method, Arc<dyn Plugin>)>,
 }
 
-/// Two plugins do not go together.
+/// Methods do not go together: what is wrong, where.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum RegistryError {
+#[error("{origin}: {mistake}")]
+pub struct RegistryError {
+    /// What is wrong.
+    pub mistake: RegistryMistake,
+    /// Where it was declared, for people: `methods.d/window.toml:9:14`.
+    pub origin: String,
+    place: Option<Box<MapOrigin>>,
+}
+
+/// What is wrong with methods that are right by themselves.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RegistryMistake {
     /// A method's name is taken.
-    #[error("{second}: the method {name:?} is already declared in {first}; choose another name")]
+    #[error("the method {name:?} is already declared in {first}; choose another name")]
     NameTaken {
         /// The method's name.
         name: String,
         /// Where it was declared first.
         first: String,
-        /// Where it was declared again.
-        second: String,
     },
     /// Two declarations of one lane differ.
-    #[error(
-        "{second}: the lane {lane:?} has another concurrency or depth than in {first}; declare them alike"
-    )]
+    #[error("the lane {lane:?} has another concurrency or depth than in {first}; declare them alike")]
     LanesDiffer {
         /// The lane's name.
         lane: String,
         /// Where it was declared first.
         first: String,
-        /// Where it was declared otherwise.
-        second: String,
     },
     /// A safe action has a safe action of its own.
     #[error(
-        "{origin}: `{key} = {target:?}` names a method that has `on_timeout` or `on_stop` itself; a safe action is the last word"
+        "`{key} = {target:?}` names a method that has `on_timeout` or `on_stop` itself; a safe action is the last word"
     )]
     SafeActionChained {
-        /// Where it was declared.
-        origin: String,
         /// `on_timeout` or `on_stop`.
         key: &'static str,
         /// The safe action.
@@ -57,11 +61,9 @@ pub enum RegistryError {
     },
     /// A safe action needs a parameter that the call does not have.
     #[error(
-        "{origin}: `{key} = {target:?}` needs the parameter {param:?}, which is not declared here; declare it, or give it a default there"
+        "`{key} = {target:?}` needs the parameter {param:?}, which is not declared here; declare it, or give it a default there"
     )]
     ParamMissing {
-        /// Where it was declared.
-        origin: String,
         /// `on_timeout` or `on_stop`.
         key: &'static str,
         /// The safe action.
@@ -71,19 +73,15 @@ pub enum RegistryError {
     },
     /// A polled method needs a parameter, and the gateway has none to give.
     #[error(
-        "{origin}: the method is polled, and {param:?} has no default that the gateway could read it with; give it one, or leave out `poll`"
+        "the method is polled, and {param:?} has no default that the gateway could read it with; give it one, or leave out `poll`"
     )]
     PollNeedsParam {
-        /// Where it was declared.
-        origin: String,
         /// The parameter.
         param: String,
     },
     /// A safe action names no method.
-    #[error("{origin}: `{key} = {target:?}` names a method that is not declared{hint}")]
+    #[error("`{key} = {target:?}` names a method that is not declared{hint}")]
     NoSuchMethod {
-        /// Where it was declared.
-        origin: String,
         /// `on_timeout` or `on_stop`.
         key: &'static str,
         /// The method that is missing.
@@ -91,6 +89,20 @@ pub enum RegistryError {
         /// What was probably meant.
         hint: String,
     },
+}
+
+impl RegistryError {
+    fn new(method: &Method, key: Option<&str>, mistake: RegistryMistake) -> Self {
+        let place = method.place.as_ref().map(|place| key.map_or_else(|| place.clone(), |key| place.at(key)));
+        let origin = place.as_ref().map_or_else(|| method.origin.clone(), MapOrigin::exact);
+        Self { mistake, origin, place: place.map(Box::new) }
+    }
+
+    /// The line of the map that it is about, if it is about one.
+    #[must_use]
+    pub fn excerpt(&self) -> Option<String> {
+        self.place.as_ref().and_then(|place| place.excerpt())
+    }
 }
 
 impl Registry {
@@ -105,11 +117,16 @@ impl Registry {
                     .or_insert_with(|| (method.lane.clone(), method.origin.clone()));
                 if *lane != method.lane {
                     let (lane, first) = (lane.name.clone(), first.clone());
-                    return Err(RegistryError::LanesDiffer { lane, first, second: method.origin });
+                    let mistake = RegistryMistake::LanesDiffer { lane, first };
+                    return Err(RegistryError::new(&method, None, mistake));
                 }
                 if let Some((other, _)) = registry.methods.get(&method.name) {
-                    let (name, first) = (method.name, other.origin.clone());
-                    return Err(RegistryError::NameTaken { name, first, second: method.origin });
+                    let (name, first) = (method.name.clone(), other.origin.clone());
+                    return Err(RegistryError::new(
+                        &method,
+                        None,
+                        RegistryMistake::NameTaken { name, first },
+                    ));
                 }
                 registry.methods.insert(method.name.clone(), (method, Arc::clone(plugin)));
             }
@@ -122,8 +139,8 @@ impl Registry {
     fn check_polls(&self) -> Result<(), RegistryError> {
         for method in self.methods().filter(|method| method.policy.poll.is_some()) {
             if let Some(param) = method.params.iter().flat_map(Params::required).next() {
-                let (origin, param) = (method.origin.clone(), param.to_owned());
-                return Err(RegistryError::PollNeedsParam { origin, param });
+                let mistake = RegistryMistake::PollNeedsParam { param: param.to_owned() };
+                return Err(RegistryError::new(method, Some("poll"), mistake));
             }
         }
         Ok(())
@@ -135,20 +152,21 @@ impl Registry {
                 [("on_timeout", &method.policy.on_timeout), ("on_stop", &method.policy.on_stop)]
             {
                 let Some(target) = target else { continue };
-                let (origin, target) = (method.origin.clone(), target.clone());
+                let target = target.clone();
+                let error = |mistake| Err(RegistryError::new(method, Some(key), mistake));
                 let Some((action, _)) = self.methods.get(&target) else {
                     let hint = hint(&target, self.methods.keys().map(String::as_str));
-                    return Err(RegistryError::NoSuchMethod { origin, key, target, hint });
+                    return error(RegistryMistake::NoSuchMethod { key, target, hint });
                 };
                 if action.policy.on_timeout.is_some() || action.policy.on_stop.is_some() {
-                    return Err(RegistryError::SafeActionChained { origin, key, target });
+                    return error(RegistryMistake::SafeActionChained { key, target });
                 }
                 let has = |name: &str| {
                     method.params.as_ref().is_some_and(|params| params.names().any(|n| n == name))
                 };
                 let missing = action.params.iter().flat_map(Params::required).find(|name| !has(name));
                 if let Some(param) = missing.map(Into::into) {
-                    return Err(RegistryError::ParamMissing { origin, key, target, param });
+                    return error(RegistryMistake::ParamMissing { key, target, param });
                 }
             }
         }

@@ -157,6 +157,7 @@ impl<M> MapMethod<M> {
             name: self.name.clone(),
             description: self.description.clone(),
             origin: self.origin.to_string(),
+            place: Some(self.origin.clone()),
             lane,
             policy: self.policy.clone(),
             params: self.params.clone(),

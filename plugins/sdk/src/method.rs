@@ -3,6 +3,7 @@
 use std::num::NonZeroU16;
 use std::time::Duration;
 
+use crate::map::MapOrigin;
 use crate::params::Params;
 
 /// A method on offer.
@@ -14,6 +15,8 @@ pub struct Method {
     pub description: String,
     /// Where it was declared, for messages: `methods.d/window.toml:9`.
     pub origin: String,
+    /// The same, where it was declared in a map: for messages that show the line.
+    pub place: Option<MapOrigin>,
     /// The lane its calls stand in.
     pub lane: Lane,
     /// How its calls are judged.

@@ -69,13 +69,13 @@ impl Checksum {
         };
         let (sum, mut order) = by_name(name, &table.path("name"))?;
         let digits = match table.text("as")? {
-            None | Some("binary") => None,
+            None | Some("bytes") => None,
             Some("hex") => Some(Digits::Upper),
             Some("hex-lower") => Some(Digits::Lower),
             Some(other) => {
                 return Err(table.error(
                     "as",
-                    format!("{other:?} is none of \"binary\", \"hex\" (47 4A) and \"hex-lower\""),
+                    format!("{other:?} is none of \"bytes\", \"hex\" (digits such as 4A) and \"hex-lower\""),
                 ));
             }
         };

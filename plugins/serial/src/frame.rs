@@ -59,6 +59,9 @@ impl FrameTemplate {
                 return Err(error(&meant));
             }
             check_literal(text.as_bytes(), wire).map_err(|e| error(&e))?;
+            if !text.contains('$') {
+                check_len(text.len(), wire).map_err(|e| error(&e))?;
+            }
             if let Some(name) = template.params().find(|name| values.of(name).is_scaled()) {
                 let message = format!(
                     "`values.{name}` has a scale, and ${name} is sent as it is in a text; rename one of them"
@@ -284,6 +287,7 @@ mod tests {
                 &json!({"start": 2, "end": 3}),
                 "`send.hex`: the frame holds 02, which",
             ),
+            (json!("OPEN"), &json!({"fixed": 3}), "`send`: has 4 bytes, and `framing.fixed` is 3"),
             (json!({"hex": "01"}), &json!({"fixed": 2}), "`send.hex`: has 1 bytes, and `framing.fixed` is 2"),
             (
                 json!({"hex": "01"}),

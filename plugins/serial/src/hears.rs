@@ -68,6 +68,11 @@ impl Heard {
             let message = "reads something every so often; what is heard comes by itself, leave it out";
             return Err(place(Mistake::new("poll", message)));
         }
+        if method.policy.stop {
+            let message =
+                "clears the lane of what moves something, in which `hears` does not stand; leave it out";
+            return Err(place(Mistake::new("stop", message)));
+        }
         let pattern = method.keys.hears.as_ref().map(|value| Pattern::parse(value, "hears", wire, &values));
         let Some(pattern) = pattern.transpose().map_err(place)? else {
             return Err(origin.error("the method has no `hears`"));

@@ -114,14 +114,7 @@ impl HexTemplate {
 
     /// Runs of bytes that stand in the map.
     pub(crate) fn literals(&self) -> Vec<Vec<u8>> {
-        let mut runs = vec![Vec::new()];
-        for part in &self.0 {
-            match (part, runs.last_mut()) {
-                (Part::Byte(byte), Some(run)) => run.push(*byte),
-                (Part::Byte(_) | Part::Any | Part::Rest | Part::Field { .. }, _) => runs.push(Vec::new()),
-            }
-        }
-        runs
+        literals(&self.0)
     }
 
     /// The bytes for a call; an error names the parameter.
@@ -149,6 +142,11 @@ impl HexPattern {
 
     pub(crate) fn fields(&self) -> impl Iterator<Item = (&str, Field)> {
         fields(&self.0)
+    }
+
+    /// Runs of bytes that stand in the map.
+    pub(crate) fn literals(&self) -> Vec<Vec<u8>> {
+        literals(&self.0)
     }
 
     /// The least number of bytes, and whether more may follow.
@@ -190,6 +188,17 @@ fn fields(parts: &[Part]) -> impl Iterator<Item = (&str, Field)> {
         Part::Field { name, field } => Some((name.as_str(), *field)),
         Part::Byte(_) | Part::Any | Part::Rest => None,
     })
+}
+
+fn literals(parts: &[Part]) -> Vec<Vec<u8>> {
+    let mut runs = vec![Vec::new()];
+    for part in parts {
+        match (part, runs.last_mut()) {
+            (Part::Byte(byte), Some(run)) => run.push(*byte),
+            (Part::Byte(_) | Part::Any | Part::Rest | Part::Field { .. }, _) => runs.push(Vec::new()),
+        }
+    }
+    runs
 }
 
 fn part_len(part: &Part) -> Option<usize> {

@@ -227,7 +227,9 @@ impl Loaded {
             } else {
                 &lane
             };
-            let described = method.describe(lane.clone());
+            let mut described = method.describe(lane.clone());
+            // To listen twice is as good as once, whatever the map says.
+            described.policy.idempotent |= matches!(action, Action::Hears(_));
             if let Some(other) = self.methods.get(&method.name) {
                 let (name, first) = (&method.name, &other.described.origin);
                 let message =

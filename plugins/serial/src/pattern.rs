@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use crate::checksum::Checksum;
 use crate::field::hex;
-use crate::framing::Framing;
+use crate::framing::{Between, Framing};
 use crate::hex::HexPattern;
 use crate::keys::{Mistake, Table};
 use crate::value::Values;
@@ -34,9 +34,7 @@ impl Pattern {
     pub(crate) fn parse(value: &Value, at: &str, wire: &Wire, values: &Values) -> Result<Self, Mistake> {
         if let Value::String(text) = value {
             let regex = regex(text).map_err(|e| Mistake::new(at, e))?;
-            if let Framing::Line(terminator) = &wire.framing {
-                check_end(text, terminator).map_err(|e| Mistake::new(at, e))?;
-            }
+            check_edges(text, &wire.framing).map_err(|e| Mistake::new(at, e))?;
             return Ok(Self::Text(regex));
         }
         let table = Table::new(value, at, EXPECTED, &["hex"])?;
@@ -47,6 +45,9 @@ impl Pattern {
         let pattern = HexPattern::parse(text).map_err(|e| Mistake::new(&at, e))?;
         for (name, field) in pattern.fields() {
             field.check_convert(values.of(name)).map_err(|e| Mistake::new(format!("values.{name}"), e))?;
+        }
+        for literal in pattern.literals() {
+            check_literal(&literal, &wire.framing).map_err(|e| Mistake::new(&at, e))?;
         }
         if let Framing::Fixed { len, .. } = &wire.framing {
             let must = len.saturating_sub(wire.checksum.as_ref().map_or(0, Checksum::len));
@@ -113,16 +114,46 @@ fn regex(text: &str) -> Result<Regex, String> {
     })
 }
 
-/// The terminator is taken off before a line is matched, so a pattern that ends in it never matches.
-fn check_end(text: &str, terminator: &str) -> Result<(), String> {
-    let escaped = terminator.escape_default().to_string();
-    let end = text.trim_end_matches(['$', ')']);
-    if end.ends_with(terminator) || (escaped != terminator && end.ends_with(&escaped)) {
-        return Err(format!(
-            "the pattern ends in the terminator {terminator:?}, which is taken off before; leave it out, or it never matches"
-        ));
+/// What the framing takes off before a frame is matched is not in it, so a pattern that begins or ends so never matches.
+fn check_edges(text: &str, framing: &Framing) -> Result<(), String> {
+    let inside = text.trim_start_matches(['^', '(']).trim_end_matches(['$', ')']);
+    match framing {
+        Framing::Line(terminator) => {
+            let escaped = terminator.escape_default().to_string();
+            if inside.ends_with(terminator) || (escaped != *terminator && inside.ends_with(&escaped)) {
+                return Err(format!("the pattern ends in the terminator {terminator:?}, {TAKEN_OFF}"));
+            }
+        }
+        Framing::Between(Between { start, end, escape: None }) => {
+            let forms =
+                |byte: u8| [char::from(byte).to_string(), format!("\\x{byte:02x}"), format!("\\x{byte:02X}")];
+            if forms(*start).iter().any(|form| inside.starts_with(form)) {
+                return Err(format!("the pattern begins with the start byte {start:02X}, {TAKEN_OFF}"));
+            }
+            if forms(*end).iter().any(|form| inside.ends_with(form)) {
+                return Err(format!("the pattern ends in the end byte {end:02X}, {TAKEN_OFF}"));
+            }
+        }
+        Framing::Between(_) | Framing::Fixed { .. } | Framing::Length { .. } | Framing::Cobs => {}
     }
     Ok(())
+}
+
+const TAKEN_OFF: &str = "which the framing takes off before; leave it out, or it never matches";
+
+fn check_literal(bytes: &[u8], framing: &Framing) -> Result<(), String> {
+    let found = match framing {
+        Framing::Line(terminator) => bytes
+            .windows(terminator.len())
+            .any(|window| window == terminator.as_bytes())
+            .then(|| format!("the terminator {terminator:?}")),
+        Framing::Between(Between { start, end, escape: None }) => bytes
+            .iter()
+            .find(|byte| *byte == start || *byte == end)
+            .map(|byte| format!("the start or end byte {byte:02X}")),
+        Framing::Between(_) | Framing::Fixed { .. } | Framing::Length { .. } | Framing::Cobs => None,
+    };
+    found.map_or(Ok(()), |what| Err(format!("holds {what}, {TAKEN_OFF}")))
 }
 
 #[cfg(test)]
@@ -158,13 +189,22 @@ mod tests {
     #[test]
     fn mistakes() {
         let (crlf, fixed) = (json!({"line": "\r\n"}), json!({"fixed": 4}));
+        let between = json!({"start": 2, "end": 3});
         for (pattern, framing, expected) in [
             (
                 json!("^OK\r\n$"),
                 &crlf,
-                "`reply`: the pattern ends in the terminator \"\\r\\n\", which is taken off before",
+                "`reply`: the pattern ends in the terminator \"\\r\\n\", which the framing takes off",
             ),
             (json!("^(OK\\r\\n)$"), &crlf, "`reply`: the pattern ends in the terminator"),
+            (
+                json!("^\u{2}OK"),
+                &between,
+                "`reply`: the pattern begins with the start byte 02, which the framing takes off",
+            ),
+            (json!("^OK(?<n>.)\\x03$"), &between, "`reply`: the pattern ends in the end byte 03"),
+            (json!({"hex": "02 06 03"}), &between, "`reply.hex`: holds the start or end byte 02, which"),
+            (json!({"hex": "06 0d 0a"}), &crlf, "`reply.hex`: holds the terminator \"\\r\\n\", which"),
             (json!("("), &crlf, "`reply`: \"(\" is not a regular expression: unclosed group"),
             (json!({"hex": "06"}), &fixed, "`reply.hex`: matches 1 bytes, and a frame has 4"),
             (json!({"hex": "06 01 02 03 04 .."}), &fixed, "`reply.hex`: matches 5 bytes, and a frame has 4"),

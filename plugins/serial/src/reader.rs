@@ -13,6 +13,9 @@ use crate::wire::Wire;
 /// The longest line, in bytes without its terminator; a longer one is dropped whole.
 pub const LONGEST_LINE: usize = LONGEST_FRAME;
 
+/// How many bytes of a frame that is dropped go into the log.
+const MOST_SHOWN: usize = 64;
+
 /// Takes bytes in any chunks and gives the contents of whole frames.
 #[derive(Debug)]
 pub(crate) struct Reader {
@@ -20,8 +23,10 @@ pub(crate) struct Reader {
     /// The frame so far; of one that is too long only what may be the start of its end.
     buffer: Vec<u8>,
     state: State,
-    /// How many frames had a wrong checksum.
+    /// How many frames with a wrong checksum were dropped.
     dropped: u64,
+    /// Every byte is tried as the first of a frame, which counts as one frame, until a checksum is right.
+    is_lost: bool,
 }
 
 /// Where in a frame the next byte stands, where that is not seen in the bytes before it.
@@ -40,8 +45,13 @@ enum State {
 
 impl Reader {
     pub(crate) fn new(wire: &Arc<Wire>) -> Self {
-        let mut reader =
-            Self { wire: Arc::clone(wire), buffer: Vec::new(), state: State::Inside, dropped: 0 };
+        let mut reader = Self {
+            wire: Arc::clone(wire),
+            buffer: Vec::new(),
+            state: State::Inside,
+            dropped: 0,
+            is_lost: false,
+        };
         reader.reset();
         reader
     }
@@ -105,20 +115,21 @@ impl Reader {
         !self.buffer.is_empty()
     }
 
-    /// How many frames had a wrong checksum so far.
+    /// How often frames with a wrong checksum were dropped.
     #[cfg(test)]
     pub(crate) fn dropped(&self) -> u64 {
         self.dropped
     }
 
     /// How many bytes it holds.
-    #[cfg(test)]
+    #[cfg_attr(not(test), allow(dead_code, reason = "for tests and fuzz targets"))]
     pub(crate) fn held(&self) -> usize {
         self.buffer.len()
     }
 
     fn count_dropped(&mut self, frame: &[u8]) {
         self.dropped = self.dropped.saturating_add(1);
+        let frame = frame.get(..MOST_SHOWN).unwrap_or(frame);
         tracing::debug!(
             frame = %frame.escape_ascii(), dropped = self.dropped, "a frame with a wrong checksum is dropped"
         );
@@ -206,11 +217,16 @@ impl Reader {
                 let Some((frame, after)) = rest.split_at_checked(len) else { break };
                 match &wire.checksum {
                     Some(checksum) if checksum.strip(frame, &[], &[]).is_none() => {
-                        self.count_dropped(frame);
+                        if !std::mem::replace(&mut self.is_lost, true) {
+                            self.count_dropped(frame);
+                        }
                         rest = rest.get(1..).unwrap_or_default();
                         continue;
                     }
-                    Some(_) | None => rest = after,
+                    Some(_) | None => {
+                        self.is_lost = false;
+                        rest = after;
+                    }
                 }
                 let mut content = frame.get(..len - wire.checksum.as_ref().map_or(0, Checksum::len));
                 let without;

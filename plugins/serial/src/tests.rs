@@ -15,6 +15,7 @@ mod corpus;
 mod framings;
 mod hears;
 mod panics;
+mod ports;
 mod reload;
 
 const MAP: &str = r#"
@@ -372,19 +373,6 @@ async fn what_the_device_did_not_take_in_time_is_never_sent() {
     }
     device.say("\u{11}").await;
     rig.works(&mut device).await;
-}
-
-#[tokio::test]
-async fn a_driver_without_rs485_is_told() {
-    let device = Device::new();
-    let mut rig = Rig::load(
-        &[("relay", PortConfig { rs485: Some(Rs485::default()), ..PortConfig::new(device.path()) })],
-        &[MAP],
-    );
-    rig.run();
-    rig.wait("ring", |c| matches!(c, Completion::Unavailable(e) if e.message.contains("RS-485 transceiver")))
-        .await;
-    assert!(Path::new(&device.path()).exists());
 }
 
 /// What the device said after its call had ended, and after the line was given back, is nobody's answer.

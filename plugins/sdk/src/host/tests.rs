@@ -37,6 +37,7 @@ fn method(name: &str, lane: Lane) -> Method {
         name: name.into(),
         description: String::new(),
         origin: format!("test.toml:{name}"),
+        place: None,
         lane,
         policy: Policy::default(),
         params: None,

@@ -24,7 +24,7 @@ pub struct MapOrigin {
 
 /// What is wrong with a map file, and where. One sentence; [`MapError::excerpt`] shows the line.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{}:{}:{}: {message}", .origin.file(), .origin.line(), .origin.column())]
+#[error("{}: {message}", .origin.exact())]
 pub struct MapError {
     /// Where.
     pub origin: MapOrigin,
@@ -45,22 +45,7 @@ impl MapError {
     /// line.
     #[must_use]
     pub fn excerpt(&self) -> Option<String> {
-        let origin = &self.origin;
-        let text = origin.line_text();
-        if text.trim().is_empty() {
-            return None;
-        }
-        let number = origin.line().to_string();
-        let before: String = text.chars().take(origin.column() - 1).collect();
-        let pad: String = before.chars().map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
-        let marked = origin.source.text.get(origin.span.clone()).unwrap_or_default();
-        let width = marked.lines().next().unwrap_or_default().chars().count().max(1);
-        if before.chars().count() + width > LONGEST_EXCERPT {
-            return None;
-        }
-        let shown: String = text.chars().take(LONGEST_EXCERPT).collect();
-        let gutter = " ".repeat(number.len());
-        Some(format!("  {number} | {shown}\n  {gutter} | {pad}{}", "^".repeat(width)))
+        self.origin.excerpt()
     }
 }
 
@@ -105,10 +90,36 @@ impl MapOrigin {
         }
     }
 
+    /// The line, with its number and a mark under the place; nothing where the file has no such line.
+    #[must_use]
+    pub fn excerpt(&self) -> Option<String> {
+        let text = self.line_text();
+        if text.trim().is_empty() {
+            return None;
+        }
+        let number = self.line().to_string();
+        let before: String = text.chars().take(self.column() - 1).collect();
+        let pad: String = before.chars().map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
+        let marked = self.source.text.get(self.span.clone()).unwrap_or_default();
+        let width = marked.lines().next().unwrap_or_default().chars().count().max(1);
+        if before.chars().count() + width > LONGEST_EXCERPT {
+            return None;
+        }
+        let shown: String = text.chars().take(LONGEST_EXCERPT).collect();
+        let gutter = " ".repeat(number.len());
+        Some(format!("  {number} | {shown}\n  {gutter} | {pad}{}", "^".repeat(width)))
+    }
+
     /// The file's name as the user gave it.
     #[must_use]
     pub fn file(&self) -> &str {
         &self.source.file
+    }
+
+    /// File, line and column, as errors begin.
+    #[must_use]
+    pub fn exact(&self) -> String {
+        format!("{self}:{}", self.column())
     }
 
     /// The line, from 1.
@@ -141,7 +152,7 @@ impl fmt::Display for MapOrigin {
 
 impl fmt::Debug for MapOrigin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{self}:{}", self.column())
+        f.write_str(&self.exact())
     }
 }
 

@@ -110,6 +110,7 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     ),
     ("send = \"RING\"", "hears = '^X'\nreply = 'x'", "15:9: `reply`: stands beside `hears`"),
     ("send = \"RING\"", "hears = '^X'\npoll = \"1s\"", "15:8: `poll`: reads something every so often"),
+    ("send = \"RING\"", "hears = '^X'\nstop = true", "15:8: `stop`: clears the lane"),
     ("send = \"RING\"", "hears = '^X'\nparams.x = true", "15:1: `params`: `hears` takes no parameters"),
     (
         "send = \"RING\"",
@@ -189,4 +190,17 @@ fn maps_share_a_port_and_its_lane() {
         differ.starts_with("b.toml:2:2: the lane \"x\" is another than \"port:relay\" in a.toml:2"),
         "{differ}"
     );
+}
+
+#[test]
+fn ready_made_maps_are_read() {
+    let declared =
+        ports(&[("board", "/dev/a"), ("panel", "/dev/b"), ("gnss", "/dev/c"), ("relay", "/dev/d")]);
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../maps");
+    for name in ["arduino-lines", "demo-alarm", "nmea", "usb-relay"] {
+        let text = std::fs::read_to_string(format!("{folder}/{name}.toml")).unwrap();
+        let map = MapSource { file: name.into(), text };
+        let loaded = load(&declared, &[map], &BTreeMap::new());
+        assert!(loaded.is_ok(), "{name}: {loaded:?}");
+    }
 }

@@ -222,12 +222,3 @@ async fn what_would_be_written_is_told() {
     let wrong = rig.plugin.preview(&call("m", json!({"ch": "\u{3}", "level": 1}), LONG)).unwrap_err();
     assert!(matches!(wrong, Completion::InvalidRequest(_)), "{wrong:?}");
 }
-
-#[tokio::test]
-async fn any_speed_is_set() {
-    let mut device = Device::new();
-    let config = PortConfig { baud: 12_345, ..PortConfig::new(device.path()) };
-    let rig = Rig::start(config).await;
-    assert_eq!(device.slave.baud_rate().unwrap(), 12_345);
-    rig.works(&mut device).await;
-}

@@ -36,10 +36,7 @@ async fn heard(rig: &Rig, method: &str, wanted: impl Fn(&Completion) -> bool) ->
 }
 
 fn value(completion: &Completion) -> Option<&Value> {
-    match completion {
-        Completion::Ok(response) => response.get("value"),
-        _ => None,
-    }
+    if let Completion::Ok(response) = completion { response.get("value") } else { None }
 }
 
 #[tokio::test]
@@ -67,9 +64,9 @@ async fn the_last_frame_of_each_kind_is_told_with_its_age() {
         value(&first).unwrap(),
         &json!({"time": "123519", "lat": 4807.038, "ns": "N", "lon": 1131.0, "ew": "E", "fix": 1})
     );
-    let age = |completion: &Completion| match completion {
-        Completion::Ok(response) => response["age_ms"].as_u64().unwrap(),
-        other => panic!("{other:?}"),
+    let age = |completion: &Completion| {
+        let Completion::Ok(response) = completion else { panic!("{completion:?}") };
+        response["age_ms"].as_u64().unwrap()
     };
     let older = heard(&rig, "position", |c| age(c) > age(&first) + 20).await;
     assert_eq!(value(&older), value(&first));
@@ -92,4 +89,27 @@ async fn the_last_frame_of_each_kind_is_told_with_its_age() {
         heard(&rig, "position", |c| matches!(c, Completion::Ok(response) if response.get("error").is_some()))
             .await;
     assert_eq!(value(&old).unwrap()["fix"], 2);
+}
+
+#[tokio::test]
+async fn a_silence_begins_a_frame_anew() {
+    let map = "[serial]\nport = \"gps\"\nframing = { fixed = 3 }\n[methods.button]\n\
+               hears = { hex = \"06 $n:u8 07\" }\n[methods.ring]\nsend = { hex = \"01 02 03\" }";
+    let mut device = Device::new();
+    let mut rig = Rig::load(&[("gps", PortConfig::new(device.path()))], &[map]);
+    rig.run();
+    rig.wait_open("ring").await;
+    let bound = Deadline::after(LONG);
+    loop {
+        device.master.write_all(&[9]).await.unwrap();
+        // Longer than the pause in a frame; a machine that stands still may make one of both.
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        device.master.write_all(&[6, 5, 7]).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let completion = rig.call("button", Value::Null, LONG).await;
+        if value(&completion) == Some(&json!({"n": 5})) {
+            break;
+        }
+        assert!(bound.check().is_ok(), "{completion:?}");
+    }
 }
