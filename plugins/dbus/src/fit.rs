@@ -10,7 +10,7 @@ use crate::done::Done;
 use crate::introspect::{Description, Interface};
 use crate::json::clip;
 use crate::map::{Action, Mapped, counted};
-use crate::types::{holds_fd, joined};
+use crate::types::{MAX_LEN, holds_fd, joined};
 
 /// The interfaces that every object has; many do not name them.
 const STANDARD: &str = "org.freedesktop.DBus";
@@ -75,6 +75,10 @@ pub(crate) fn types(mapped: &Mapped, description: &Description) -> Result<Vec<Si
             }
         }
     };
+    if joined(&found).len() > MAX_LEN {
+        let why = format!("{object}: what {member} takes has a signature longer than {MAX_LEN} characters");
+        return Err(misfit("NotSupported", why));
+    }
     if found.iter().any(holds_fd) {
         let types = clip(&joined(&found), 100);
         let why =

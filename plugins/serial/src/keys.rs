@@ -18,8 +18,13 @@ pub(crate) struct Mistake {
 impl Mistake {
     #[allow(clippy::needless_pass_by_value, reason = "so that a text and an error are given alike")]
     pub(crate) fn new(at: impl Into<String>, message: impl ToString) -> Self {
-        Self { at: at.into(), message: message.to_string() }
+        Self { at: one_line(&at.into()), message: one_line(&message.to_string()) }
     }
+}
+
+/// A text of a map in a message to people: without what a terminal could take for a command.
+pub(crate) fn one_line(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
 /// A table whose keys are all known.

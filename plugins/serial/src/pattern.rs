@@ -7,7 +7,7 @@ use crate::checksum::Checksum;
 use crate::field::hex;
 use crate::framing::{Between, Framing};
 use crate::hex::HexPattern;
-use crate::keys::{Mistake, Table};
+use crate::keys::{Mistake, Table, one_line};
 use crate::value::Values;
 use crate::wire::Wire;
 
@@ -100,7 +100,7 @@ impl Pattern {
 impl std::fmt::Display for Pattern {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Text(regex) => write!(f, "'{regex}'"),
+            Self::Text(regex) => write!(f, "'{}'", one_line(regex.as_str())),
             Self::Hex(pattern) => write!(f, "{pattern} (hex)"),
         }
     }

@@ -172,10 +172,9 @@ impl Ear {
             return Judged::Noise;
         }
         let len = if exception { EXCEPTION } else { self.len };
-        if buffer.len() < len {
-            return Judged::Open;
-        }
-        let answer = if checked(buffer) { understand(self.unit, &self.request, buffer) } else { None };
+        // There may be more: what was waited for here began with something longer that was none.
+        let Some(frame) = buffer.get(..len) else { return Judged::Open };
+        let answer = if checked(frame) { understand(self.unit, &self.request, frame) } else { None };
         answer.map_or(Judged::Noise, Judged::Answer)
     }
 

@@ -84,6 +84,8 @@ fn mistakes() {
             "`framing.line`: '\\r' in single quotes is 4 characters, a backslash first; write \"\\r\\n\" in double quotes",
         ),
         (json!({"line": "\\x03"}), "`framing.line`: '\\x' in single quotes is 4 characters"),
+        (json!({"line": "\\r\n"}), "`framing.line`: '\\r' in single quotes is 3 characters"),
+        (json!({"a\nb": 1}), "`framing.a\u{fffd}b`: unknown key; "),
         (json!({"line": 10}), "`framing.line`: the number 10 where a text is expected"),
         (json!("slpi"), "`framing`: \"slpi\" is no framing; did you mean `slip`?"),
         (json!("\r\n"), "`framing`: \"\\r\\n\" is no framing; there are slip, cobs, or one of { line"),
@@ -112,6 +114,7 @@ fn mistakes() {
         (json!({"start": 2, "end": 3, "escape": 1, "xor": 1}), "`framing.xor`: makes a start or end byte"),
     ] {
         let message = parse(&framing, None).unwrap_err();
+        assert!(!message.contains(char::is_control), "{message:?}");
         assert!(message.starts_with(expected), "{framing}: {message}");
     }
     for (framing, checksum, expected) in [

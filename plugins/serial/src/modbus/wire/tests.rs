@@ -60,13 +60,16 @@ proptest! {
         unit in 1_u8..=247,
         request in any_request(),
         data in prop::collection::vec(any::<u8>(), 1..250),
-        noise in prop::collection::vec(any::<u8>(), 0..60),
+        noise in prop::collection::vec(any::<prop::sample::Index>(), 0..60),
         other in 1_u8..=246,
         echo: bool,
         chunk in 1_usize..300,
     ) {
         let sent = frame(unit, &request).unwrap();
-        let mut stream = noise;
+        // Noise that looks like the beginning of what is waited for, again and again.
+        let count = u16::from_be_bytes([sent[4], sent[5]]).to_be_bytes()[1].wrapping_mul(2);
+        let likely = [unit, sent[1], sent[1] | 0x80, sent[2], sent[3], count, 2, 0, 0xFF];
+        let mut stream: Vec<u8> = noise.iter().map(|index| *index.get(&likely)).collect();
         if echo {
             stream.extend(&sent);
         }
@@ -183,4 +186,17 @@ fn the_client_alone() {
     // More registers than were asked for.
     let two = alone(&framed(&[3, 3, 4, 0, 1, 0, 2]));
     assert_eq!(two, Some(Ok(Ok(Response::ReadHoldingRegisters(vec![1, 2])))));
+}
+
+/// An exception behind the beginning of what would have been longer.
+#[test]
+fn an_exception_after_half_an_answer() {
+    let request = Request::ReadHoldingRegisters(1, 4);
+    let sent = frame(3, &request).unwrap();
+    let exception = framed(&[3, 0x83, 2]);
+    for before in [&[3, 3, 8][..], &[3, 3, 8, 0, 0], &[3, 3, 3, 3, 8], &[3, 0x83]] {
+        let mut ear = Ear::new(3, &request, &sent, false);
+        let stream = [before, &exception, &[0; 13]].concat();
+        assert_eq!(ear.feed(&stream), Some(Err(ExceptionCode::IllegalDataAddress)), "{before:?}");
+    }
 }
