@@ -83,10 +83,15 @@ impl World {
                 self.asked.entry(*key).or_insert_with(|| cause.clone());
             }
         }
-        for action in actions {
+        let mut actions = actions.into_iter().peekable();
+        while let Some(action) = actions.next() {
             match action {
                 Action::Start(start) => self.start(&start),
-                Action::Reply(reply) => self.reply(&reply, cause.as_ref()),
+                Action::Reply(reply) => {
+                    // Its record follows it.
+                    let repeated = matches!(actions.peek(), Some(Action::Record(record)) if record.kind == RecordKind::Repeated);
+                    self.reply(&reply, cause.as_ref(), repeated);
+                }
                 Action::Journal { line, then } => self.unsynced.push((line, then)),
                 Action::Cancel(_) | Action::Record(_) | Action::Dropped(_) | Action::Polled { .. } => {}
             }
@@ -171,7 +176,7 @@ impl World {
         self.settings.journal && !matches!(method, "stop" | "level")
     }
 
-    fn reply(&mut self, reply: &ReplyBody, cause: Option<&Request>) {
+    fn reply(&mut self, reply: &ReplyBody, cause: Option<&Request>, repeated: bool) {
         if reply.topic.method.as_str() == "level" {
             // What it tells was read by the gateway itself, and it is told it as often as it asks.
             return assert_eq!(reply.status == Status::Ok, reply.response.is_some());
@@ -197,7 +202,8 @@ impl World {
             // Killed between the journal's line and the start, nobody knows that it was not started.
             let may_be = journaled && reply.outcome == Outcome::Unknown;
             assert!(ever || may_be, "{} for a call that was not started", reply.status.as_str());
-            let until = self.now.after(self.settings.limits.remember);
+            // To be told again makes nothing be remembered for longer.
+            let until = if repeated { self.now } else { self.now.after(self.settings.limits.remember) };
             let (before, ..) = *self.answered.entry(id).or_insert((reply.outcome, until, journaled));
             assert!(before == reply.outcome || may_be, "answered in two ways");
         }
