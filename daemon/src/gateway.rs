@@ -176,7 +176,7 @@ impl Gateway {
                 self.decide(Event::Ended { key, ended });
             }
             (key, kept) = journaled(self.journal.as_mut()) => self.decide(Event::Journaled { key, kept }),
-            step = self.reloads.next(&self.extra, &self.clock) => self.reloaded(step),
+            step = self.reloads.next(&self.extra, &self.clock, self.generations.serial()) => self.reloaded(step),
             () = sleep(wake), if wake.is_some() => self.decide(Event::Time),
             () = self.stall.beat() => {
                 self.check_stall();

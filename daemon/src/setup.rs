@@ -49,6 +49,8 @@ pub struct Setup {
 pub(crate) struct Plugins {
     /// Those that the maps ask for.
     pub(crate) of_maps: Vec<Arc<dyn Plugin>>,
+    /// The one of them that holds the serial ports.
+    pub(crate) serial: Option<Arc<SerialPlugin>>,
     /// The methods of these and of those compiled in.
     pub(crate) registry: Registry,
 }
@@ -78,12 +80,17 @@ pub(crate) fn plugins(
     files: &ConfigFiles,
     extra: Vec<Arc<dyn Plugin>>,
 ) -> Result<(Vec<Arc<dyn Plugin>>, Registry), SetupError> {
-    let Plugins { of_maps, registry } = load(files, &extra)?;
+    let Plugins { of_maps, registry, .. } = load(files, &extra, None)?;
     Ok(([extra, of_maps].concat(), registry))
 }
 
-/// The same for a gateway, which starts and stops the two kinds at different times.
-fn load(files: &ConfigFiles, extra: &[Arc<dyn Plugin>]) -> Result<Plugins, SetupError> {
+/// The same for a gateway, which starts and stops the two kinds at different times, and hands ports on from the `previous`
+/// set.
+fn load(
+    files: &ConfigFiles,
+    extra: &[Arc<dyn Plugin>],
+    previous: Option<&SerialPlugin>,
+) -> Result<Plugins, SetupError> {
     let mut maps: BTreeMap<&str, Vec<MapSource>> = BTreeMap::new();
     for map in &files.maps {
         // Modbus is spoken on the ports of the serial plugin.
@@ -96,9 +103,10 @@ fn load(files: &ConfigFiles, extra: &[Arc<dyn Plugin>]) -> Result<Plugins, Setup
     let mut of_maps: Vec<Arc<dyn Plugin>> = Vec::new();
     let of = |backend| maps.get(backend).map(Vec::as_slice).unwrap_or_default();
     // Ports are checked even if no map uses one: a mistake in them is a mistake.
-    let serial = SerialPlugin::load(&files.config.ports, of("serial"), None)?;
-    if !of("serial").is_empty() {
-        of_maps.push(serial);
+    let serial = SerialPlugin::load(&files.config.ports, of("serial"), previous)?;
+    let serial = (!of("serial").is_empty()).then_some(serial);
+    if let Some(serial) = &serial {
+        of_maps.push(Arc::<SerialPlugin>::clone(serial));
     }
     if !of("dbus").is_empty() {
         of_maps.push(DbusPlugin::load(of("dbus"))?);
@@ -107,7 +115,7 @@ fn load(files: &ConfigFiles, extra: &[Arc<dyn Plugin>]) -> Result<Plugins, Setup
         of_maps.push(SimulatorPlugin::load(of("simulator"))?);
     }
     let registry = Registry::new(&[extra, of_maps.as_slice()].concat())?;
-    Ok(Plugins { of_maps, registry })
+    Ok(Plugins { of_maps, serial, registry })
 }
 
 impl Setup {
@@ -117,8 +125,18 @@ impl Setup {
         extra: Vec<Arc<dyn Plugin>>,
         clock: WallClock,
     ) -> Result<Self, SetupError> {
+        Self::again(files, extra, clock, None)
+    }
+
+    /// The same beside a gateway that runs: ports whose settings have not changed are handed on from its `previous` plugin.
+    pub(crate) fn again(
+        files: &ConfigFiles,
+        extra: Vec<Arc<dyn Plugin>>,
+        clock: WallClock,
+        previous: Option<&SerialPlugin>,
+    ) -> Result<Self, SetupError> {
         let config = &files.config;
-        let plugins = load(files, &extra)?;
+        let plugins = load(files, &extra, previous)?;
         let target = target(config)?;
         let link = link(&config.link, &target, &clock)?;
         check_compat(config)?;

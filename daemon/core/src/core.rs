@@ -108,7 +108,7 @@ impl<P: Clone + Default> Core<P> {
         timer.into_iter().chain(self.poll_at()).min()
     }
 
-    /// Whether something of an earlier offer is not over: a call or safe action that was let in with it.
+    /// Whether something of this offer is not over: a call, a safe action or a read of the gateway's own.
     #[must_use]
     pub fn uses(&self, generation: u64) -> bool {
         self.calls.values().any(|call| call.offer.generation == generation)

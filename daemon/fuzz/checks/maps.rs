@@ -21,7 +21,9 @@ pub(crate) fn check(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let map = MapSource { file: "m.toml".into(), text: text.into() };
     let maps = [map.clone()];
-    let backend = match backend_of(&map, &["dbus", "serial", "simulator"]) {
+    let backend = match backend_of(&map, &["dbus", "serial", "modbus", "simulator"]) {
+        // The serial plugin's too.
+        Ok("modbus") => "serial",
         Ok(backend) => backend,
         Err(e) => return check_place(text, &e),
     };

@@ -151,7 +151,9 @@ fn schema_words(schema: &Value) -> String {
     if let Some(values) = text("enum") {
         words.push(format!("one of {values}"));
     }
-    let range = match (text("minimum"), text("maximum")) {
+    // A list of values says all.
+    let text_of_range = |key: &str| text(key).filter(|_| schema.get("enum").is_none());
+    let range = match (text_of_range("minimum"), text_of_range("maximum")) {
         (Some(least), Some(most)) => Some(format!("{least} to {most}")),
         (Some(least), None) => Some(format!("{least} or more")),
         (None, Some(most)) => Some(format!("{most} or less")),

@@ -1,11 +1,15 @@
 //! `nowd methods`: what is on offer.
 
+use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use nowd_plugin::params::Params;
 use nowd_plugin::{Method, Plugin};
+use nowd_protocol::MethodEntry;
+use serde::Serialize;
 
-use super::{Failure, Source, say};
+use super::{Failure, Source, internal, say};
+use crate::offer::entry;
 use crate::setup::plugins;
 
 pub(super) fn list(source: &Source, extra: Vec<Arc<dyn Plugin>>, json: bool) -> Result<(), Failure> {
@@ -14,7 +18,8 @@ pub(super) fn list(source: &Source, extra: Vec<Arc<dyn Plugin>>, json: bool) -> 
     let mut out = std::io::stdout();
     if json {
         let list: Vec<_> = registry.methods().map(as_json).collect();
-        say(&mut out, &serde_json::Value::Array(list).to_string());
+        let text = serde_json::to_string(&list).map_err(|e| internal(&e.into()))?;
+        say(&mut out, &text);
         return Ok(());
     }
     let rows: Vec<[String; 6]> = registry.methods().map(row).collect();
@@ -46,22 +51,27 @@ fn row(method: &Method) -> [String; 6] {
     ]
 }
 
-fn as_json(method: &Method) -> serde_json::Value {
-    let policy = &method.policy;
-    serde_json::json!({
-        "name": method.name,
-        "description": method.description,
-        "params": method.params.as_ref().map(Params::schema),
-        "lane": method.lane.name,
-        "concurrency": method.lane.concurrency,
-        "timeout_ms": policy.timeout.as_millis(),
-        "max_timeout_ms": policy.max_timeout.as_millis(),
-        "allow": policy.allow,
-        "idempotent": policy.idempotent,
-        "stop": policy.stop,
-        "internal": policy.internal,
-        "declared_in": method.origin,
-    })
+/// What callers are told, and what only the gateway knows.
+#[derive(Serialize)]
+struct Entry<'a> {
+    #[serde(flatten)]
+    told: MethodEntry<'a>,
+    lane: &'a str,
+    concurrency: NonZeroU16,
+    allow: Option<&'a [String]>,
+    internal: bool,
+    declared_in: &'a str,
+}
+
+fn as_json(method: &Method) -> Entry<'_> {
+    Entry {
+        told: entry(method),
+        lane: &method.lane.name,
+        concurrency: method.lane.concurrency,
+        allow: method.policy.allow.as_deref(),
+        internal: method.policy.internal,
+        declared_in: &method.origin,
+    }
 }
 
 fn table<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> Vec<String> {

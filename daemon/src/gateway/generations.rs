@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use nowd_plugin::host::Registry;
 use nowd_plugin::{CancellationToken, Plugin};
+use nowd_plugin_serial::SerialPlugin;
 use tokio::task::JoinSet;
 use tracing::error;
 use uuid::Uuid;
@@ -68,6 +69,11 @@ impl Generations {
     /// The methods on offer.
     pub(super) fn registry(&self) -> &Registry {
         &self.current.plugins.registry
+    }
+
+    /// Who holds the serial ports.
+    pub(super) const fn serial(&self) -> Option<&Arc<SerialPlugin>> {
+        self.current.plugins.serial.as_ref()
     }
 
     /// The methods of this set, if it is still at work.
@@ -158,3 +164,6 @@ async fn keep_running(plugin: Arc<dyn Plugin>, stop: CancellationToken) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

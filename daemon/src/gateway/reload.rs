@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use nowd_core::Event;
 use nowd_plugin::Plugin;
+use nowd_plugin_serial::SerialPlugin;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
@@ -71,11 +72,16 @@ impl Reloads {
     /// Nothing is read any more, and what is under way is forgotten.
     pub(super) fn end(&mut self) {
         self.asked = None;
-        self.work.abort_all();
+        self.work = JoinSet::new();
     }
 
-    /// The next step; for ever where nobody asks. May be dropped while waiting.
-    pub(super) async fn next(&mut self, extra: &[Arc<dyn Plugin>], clock: &WallClock) -> Step {
+    /// The next step: `ports` is who holds the serial ports now. For ever where nobody asks. May be dropped while waiting.
+    pub(super) async fn next(
+        &mut self,
+        extra: &[Arc<dyn Plugin>],
+        clock: &WallClock,
+        ports: Option<&Arc<SerialPlugin>>,
+    ) -> Step {
         loop {
             if let Some(step) = self.work.join_next().await {
                 return step.unwrap_or(Step::Lost);
@@ -84,16 +90,23 @@ impl Reloads {
             // Whoever asks while one is under way is heard after it.
             by.notified().await;
             let (source, extra, clock) = (source.clone(), extra.to_vec(), clock.clone());
-            self.work.spawn_blocking(move || Step::Read(Box::new(read(&source, extra, clock))));
+            let ports = ports.cloned();
+            self.work
+                .spawn_blocking(move || Step::Read(Box::new(read(&source, extra, clock, ports.as_deref()))));
         }
     }
 }
 
 /// Reads everything as at the start of the process. Waits for files.
-fn read(source: &ConfigSource, extra: Vec<Arc<dyn Plugin>>, clock: WallClock) -> Result<Setup, SetupError> {
+fn read(
+    source: &ConfigSource,
+    extra: Vec<Arc<dyn Plugin>>,
+    clock: WallClock,
+    ports: Option<&SerialPlugin>,
+) -> Result<Setup, SetupError> {
     let files = source.load()?;
     crate::log::check(&files.config.log)?;
-    Setup::new(&files, extra, clock)
+    Setup::again(&files, extra, clock, ports)
 }
 
 async fn ready(prepared: Prepared) -> Step {

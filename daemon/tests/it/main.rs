@@ -20,3 +20,4 @@ mod presence;
 mod probe;
 mod reload;
 mod repeats;
+mod schema;

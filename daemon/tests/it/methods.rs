@@ -1,7 +1,10 @@
 //! What callers are told of the methods on offer.
 
+use nowd_cloud::{Host, RouterOptions, guard, router};
 use nowd_protocol::RawValue;
 use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 
 use crate::bed::{Bed, comes_back, request};
 
@@ -73,4 +76,29 @@ async fn what_does_not_fit_on_a_page_stands_on_the_next() {
     assert_eq!((found.len(), pages), (19, 4));
     let n = found.iter().find(|method| method["name"] == "n").unwrap();
     assert!(n.get("params").is_none(), "it would fill a message by itself");
+}
+
+#[tokio::test]
+async fn over_http() {
+    let mut bed = Bed::new().await;
+    let _gateway = bed.gateway().await;
+    let cloud = bed.cloud().await;
+    comes_back(&cloud).await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let app = guard(router(cloud, RouterOptions::default()), Host::Loopback);
+    let mut server = JoinSet::new();
+    server.spawn(async move { axum::serve(listener, app).await.unwrap() });
+    let get = move || {
+        let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
+        let url = format!("http://{address}/things/gw-1/methods?after=window.lock&timeout=20000");
+        let mut response = agent.get(url).call().unwrap();
+        (response.status().as_u16(), response.body_mut().read_to_string().unwrap())
+    };
+    let (code, body) = tokio::task::spawn_blocking(get).await.unwrap();
+    let body: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!((code, &body["status"], &body["outcome"]), (200, &json!("ok"), &json!("executed")), "{body}");
+    let names: Vec<&Value> =
+        body["response"]["methods"].as_array().unwrap().iter().map(|method| &method["name"]).collect();
+    assert_eq!(names, ["window.move", "window.set"]);
 }

@@ -6,6 +6,7 @@ use nowd_cloud::Invoker;
 use nowd_protocol::{Presence, PresenceTopic};
 use nowd_testkit::{Process, wait_for, within};
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 use crate::bed::{Bed, Observer, PATIENCE, TARGET, comes_back, request, words};
 
@@ -89,6 +90,12 @@ async fn a_reload_in_mid_call() {
     bed.map("slow", SLOW);
     reload(&gateway, 2).await;
     assert_eq!(in_the_end(&cloud, "gone", "1").await, "ok executed 1");
+    assert_eq!(
+        words(&cloud.invoke(request("alarm.arm", r#"{"zone":3}"#)).await),
+        r#"ok executed {"state":"armed"}"#
+    );
+    let opened = gateway.lines().iter().filter(|line| line.contains("the port is open")).count();
+    assert_eq!(opened, 1, "it was handed on open");
 }
 
 #[tokio::test]
@@ -146,4 +153,46 @@ async fn who_asks_in_the_middle_is_heard_after_it() {
         "ok executed 1"
     );
     assert!(!gateway.lines().iter().any(|line| line.contains("ERROR")), "{:?}", gateway.lines());
+}
+
+#[tokio::test]
+async fn reloads_under_load_cut_no_call() {
+    let mut bed = Bed::new().await;
+    let gateway = bed.gateway().await;
+    let cloud = bed.cloud().await;
+    comes_back(&cloud).await;
+    let mut callers = JoinSet::new();
+    let stop = CancellationToken::new();
+    for (method, json, good) in [
+        ("alarm.arm", r#"{"zone":2}"#, r#"ok executed {"state":"armed"}"#),
+        ("window.set", r#"{"percent":9}"#, "ok executed 9"),
+        ("echo.slow", "4", "ok executed 4"),
+    ] {
+        let (cloud, stop) = (cloud.clone(), stop.clone());
+        callers.spawn(async move {
+            let (mut done, mut given_up) = (0, 0);
+            while !stop.is_cancelled() {
+                match words(&cloud.invoke(request(method, json)).await) {
+                    answer if answer == good => done += 1,
+                    // It waited, or was under way, or its bus took longer than the reload waits for it.
+                    answer if answer == "unavailable not_executed null" => given_up += 1,
+                    answer => unreachable!("{method}: {answer}"),
+                }
+            }
+            (method, done, given_up)
+        });
+    }
+    for count in 1..=6 {
+        bed.map("more", &format!("[simulator]\n[methods.\"more{count}\"]\n"));
+        reload(&gateway, count).await;
+    }
+    for (method, json) in [("alarm.arm", r#"{"zone":2}"#), ("window.set", r#"{"percent":9}"#)] {
+        assert!(in_the_end(&cloud, method, json).await.starts_with("ok"), "{method}");
+    }
+    stop.cancel();
+    while let Some(caller) = callers.join_next().await {
+        let (method, done, given_up): (_, u32, u32) = caller.unwrap();
+        println!("{method}: {done} done, {given_up} given up");
+        assert!(done > 0, "{method}: {given_up} given up");
+    }
 }

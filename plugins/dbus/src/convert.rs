@@ -22,7 +22,7 @@ use zbus::wire::signature::Fields;
 use zbus::{Array, Dict, ObjectPath, Signature, Structure, Variant};
 
 use crate::json::{clip, write_list, write_table};
-use crate::types::describe;
+use crate::types::{self, describe};
 
 /// How deep values may nest; D-Bus itself allows 64 containers, and a variant in JSON costs two of them.
 const MAX_DEPTH: usize = 30;
@@ -166,7 +166,7 @@ impl<'a> Place<'a> {
                 .map(Variant::ObjectPath),
             Signature::Signature => self
                 .text()
-                .filter(|text| text.len() <= 255)
+                .filter(|text| text.len() <= types::MAX_LEN)
                 .and_then(|text| Signature::try_from(text).ok())
                 .map(Variant::Signature),
             Signature::Variant => return self.variant(),

@@ -10,7 +10,7 @@ use crate::done::Done;
 use crate::introspect::{Description, Interface};
 use crate::json::clip;
 use crate::map::{Action, Mapped, counted};
-use crate::types::{holds_fd, joined};
+use crate::types::{MAX_LEN, holds_fd, joined};
 
 /// The interfaces that every object has; many do not name them.
 const STANDARD: &str = "org.freedesktop.DBus";
@@ -75,6 +75,10 @@ pub(crate) fn types(mapped: &Mapped, description: &Description) -> Result<Vec<Si
             }
         }
     };
+    if joined(&found).len() > MAX_LEN {
+        let why = format!("{object}: what {member} takes has a signature longer than {MAX_LEN} characters");
+        return Err(misfit("NotSupported", why));
+    }
     if found.iter().any(holds_fd) {
         let types = clip(&joined(&found), 100);
         let why =
@@ -141,8 +145,11 @@ pub(crate) fn done_complaint(
     };
     let signal = &done.signal;
     let Some(values) = interface.signals.get(signal) else {
-        let hint = hint(signal, interface.signals.keys());
-        let why = format!("{object} has no signal {signal:?}{hint}");
+        let why = if interface.signals.is_empty() {
+            format!("{object} tells of no signals, so it is not known whether it sends {signal:?}")
+        } else {
+            format!("{object} has no signal {signal:?}{}", hint(signal, interface.signals.keys()))
+        };
         return Some(mapped.origin.at("done.signal").error(why));
     };
     let lists = [("done.match", &done.values), ("done.success", &done.success)];

@@ -1,6 +1,6 @@
 //! One call, from its parameters to what is known in the end.
 
-use nowd_plugin::{Call, CallError, Completion, Outcome};
+use nowd_plugin::{Call, CallError, Completion, Deadline, Outcome};
 use serde_json::Value;
 use tokio::sync::oneshot::error::TryRecvError;
 use tokio::sync::{oneshot, watch};
@@ -69,10 +69,12 @@ async fn types(mapped: &Mapped, bus: &Bus, call: &Call) -> Result<Vec<Signature>
         let why = fit::silence(mapped, &why, e.is_there()).map_or(why, |error| error.to_string());
         Completion::Unavailable(CallError::new("no_signature", why))
     };
-    let description = bus.describe(&object, &call.deadline).await.map_err(|e| match e {
+    // Half of what is left: the rest is for the call, or for saying in time why there is none.
+    let half = Deadline::after(call.deadline.remaining() / 2);
+    let description = bus.describe(&object, &half).await.map_err(|e| match e {
         Undescribed::NotSent(e) => not_sent(mapped, bus, e),
         Undescribed::Gone => not_sent(mapped, bus, SendError::Gone),
-        Undescribed::Late(expired) => expired.into(),
+        Undescribed::Late => call.deadline.check().map_or_else(Completion::from, |()| useless(&e)),
         // The bus's word on an absent name is the same as for the call itself.
         Undescribed::Error(ref reply) => {
             let meant = answer::completion(mapped, reply);

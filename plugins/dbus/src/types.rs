@@ -5,6 +5,10 @@ use zbus::Signature;
 
 use crate::json::clip;
 
+/// The longest signature, in bytes: what D-Bus allows, less two parentheses, which zbus may add. It would panic when it
+/// writes a longer one.
+pub(crate) const MAX_LEN: usize = 253;
+
 /// A signature in text is not what it should be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum SignatureError {
@@ -16,6 +20,9 @@ pub(crate) enum SignatureError {
     /// It holds `h`.
     #[error("{0:?} holds a file descriptor (h), which cannot be sent from JSON")]
     FileDescriptor(String),
+    /// Longer than D-Bus allows.
+    #[error("it is longer than {MAX_LEN} characters, which cannot be sent")]
+    TooLong,
     /// Several types, or none, where one belongs.
     #[error("{0:?} is not one complete D-Bus type, such as \"u\", \"ay\" or \"a{{sv}}\"")]
     NotOne(String),
@@ -25,6 +32,9 @@ pub(crate) enum SignatureError {
 pub(crate) fn parse_signature(text: &str) -> Result<Vec<Signature>, SignatureError> {
     if text.is_empty() {
         return Ok(Vec::new());
+    }
+    if text.len() > MAX_LEN {
+        return Err(SignatureError::TooLong);
     }
     // In parentheses, so that one structure and the same types side by side stay apart.
     let parsed = Signature::try_from(format!("({text})").as_str());

@@ -1,82 +1,198 @@
-//! `[modbus]` maps: coils and registers of a device on a port that `[serial]` maps may share. Not built yet.
+//! `[modbus]` maps: coils and registers of a Modbus RTU device, on a port that `[serial]` maps may share.
+//!
+//! A method has `write`, `read`, or both: then it writes first and reads afterwards. Addresses are those of the protocol, from
+//! 0 in each of the four tables. All values are converted, and so checked, before the first request is written.
+//!
+//! Nothing is ever asked or written again. Modbus RTU has no number that ties an answer to its request, so after a
+//! request without an answer the line is left alone until it was silent for the port's `silence`.
 
-use std::io;
+mod exception;
+mod exchange;
+mod item;
+mod keys;
+mod plan;
+mod request;
+mod source;
+mod value;
+mod wire;
+
 use std::sync::Arc;
+use std::time::Duration;
 
-use nowd_plugin::map::{MapError, MapMethod, MapOrigin, MethodKeys};
-use nowd_plugin::{Call, CallError, Completion};
+use nowd_plugin::map::{MapError, MapMethod, MapOrigin};
+use nowd_plugin::{Call, CallError};
 use serde::Deserialize;
 
-use crate::config::PortConfig;
+use crate::config::{Parity, PortConfig};
 use crate::load::{Action, Backend};
-use crate::transaction::Session;
+pub(crate) use exchange::Exchange;
+use exchange::Todo;
+use plan::{MethodTable, Plan, Results, Step};
+use value::Order;
+
+/// The greatest unit that a device may have.
+const LAST_UNIT: u8 = 247;
+/// Above this speed, in bits per second, the silence between two frames does not become shorter.
+const FAST: u32 = 19_200;
+/// The silence between two frames above that speed.
+const SHORTEST_GAP: Duration = Duration::from_micros(1750);
 
 /// `[modbus]`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ModbusTable {
     port: String,
-}
-
-/// The keys of a method that are this backend's own.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Keys {}
-
-impl MethodKeys for Keys {
-    const KEYS: &'static [&'static str] = &[];
+    /// The device's number, 1 to 247; 0: all devices, which do not answer.
+    unit: i64,
+    /// The order of numbers of several registers, where an item says none (default `ABCD`).
+    #[serde(default)]
+    order: Option<String>,
+    /// Whether the line repeats what is sent, as some two-wire adapters do.
+    #[serde(default)]
+    echo: bool,
 }
 
 /// A method of a Modbus map, ready to run.
 #[derive(Debug)]
-pub(crate) struct ModbusMap;
+pub(crate) struct ModbusMap {
+    unit: u8,
+    echo: bool,
+    plan: Plan,
+    /// The silence before each frame.
+    gap: Duration,
+    /// How long one byte is on the wire.
+    byte: Duration,
+}
 
-/// The requests of one call, with its parameters in them.
-#[derive(Debug)]
-pub(crate) struct Exchange;
+impl ModbusTable {
+    fn unit(&self) -> Option<u8> {
+        u8::try_from(self.unit).ok().filter(|unit| *unit <= LAST_UNIT)
+    }
+
+    fn order(&self) -> Option<Order> {
+        let name = self.order.as_deref().unwrap_or("ABCD");
+        Order::parse(name).filter(|_| Order::LONG.contains(&name))
+    }
+}
 
 impl Backend for ModbusTable {
-    type Keys = Keys;
+    type Keys = MethodTable;
 
     fn port(&self) -> &str {
         &self.port
     }
 
-    fn check(&self, _: &PortConfig, origin: &MapOrigin) -> Result<(), MapError> {
-        Err(origin.error("[modbus] is not supported by this version"))
+    fn check(&self, port: &PortConfig, origin: &MapOrigin) -> Result<(), MapError> {
+        if self.unit().is_none() {
+            let message = format!(
+                "`unit` is {}; a device has 1 to {LAST_UNIT}, and 0 is all devices at once",
+                self.unit
+            );
+            return Err(origin.at("unit").error(message));
+        }
+        if self.order().is_none() {
+            let name = self.order.as_deref().unwrap_or_default();
+            let message = format!("`order` is {name:?}; there are {}", Order::LONG.join(", "));
+            return Err(origin.at("order").error(message));
+        }
+        if port.format.data_bits != 8 {
+            let message = format!(
+                "Modbus RTU needs 8 data bits, and [ports.{}] has `format = \"{}\"`; most devices come with \"8E1\" or \"8N1\"",
+                self.port, port.format
+            );
+            return Err(origin.at("port").error(message));
+        }
+        Ok(())
     }
 
-    fn action(&self, _: &PortConfig, _: &mut MapMethod<Keys>) -> Result<Action, MapError> {
-        Ok(Action::Modbus(Arc::new(ModbusMap)))
+    fn action(&self, port: &PortConfig, method: &mut MapMethod<MethodTable>) -> Result<Action, MapError> {
+        // `check` has seen both.
+        let (unit, order) = (self.unit().unwrap_or_default(), self.order().unwrap_or_default());
+        let (plan, derived) = Plan::parse(method, order, unit == 0)?;
+        method.derive(&derived)?;
+        let declared: Vec<&str> = method.params.iter().flat_map(nowd_plugin::params::Params::names).collect();
+        for template in plan.sources().flat_map(source::Source::templates) {
+            template
+                .check_declared(declared.iter().copied())
+                .map_err(|e| method.origin.at("write").error(format!("`write`: {e}")))?;
+        }
+        let (gap, byte) = (gap(port), characters(port, 10));
+        Ok(Action::Modbus(Arc::new(ModbusMap { unit, echo: self.echo, plan, gap, byte })))
     }
+}
+
+/// How long so many tenths of a character are on the wire.
+fn characters(port: &PortConfig, tenths: u32) -> Duration {
+    let format = port.format;
+    let parity = u32::from(format.parity != Parity::None);
+    let bits = 1 + u32::from(format.data_bits) + parity + u32::from(format.stop_bits);
+    let micros = (u64::from(tenths * bits) * 100_000).div_ceil(port.baud.into());
+    Duration::from_micros(micros)
+}
+
+/// The silence before each frame: 3.5 characters, or what the port declares if that is longer.
+fn gap(port: &PortConfig) -> Duration {
+    let least = if port.baud > FAST { SHORTEST_GAP } else { characters(port, 35) };
+    port.gap.map_or(least, |gap| gap.max(least))
 }
 
 impl ModbusMap {
     /// The requests with the parameters of `call` in them.
-    #[allow(clippy::unused_self, clippy::unnecessary_wraps, reason = "a stub")]
-    pub(crate) fn exchange(&self, _: &Call) -> Result<Exchange, CallError> {
-        Ok(Exchange)
+    pub(crate) fn exchange(self: &Arc<Self>, call: &Call) -> Result<Exchange, CallError> {
+        Ok(Exchange { todo: self.todo(call)?, map: Arc::clone(self) })
     }
-}
 
-impl ModbusMap {
+    fn todo(&self, call: &Call) -> Result<Vec<Todo>, CallError> {
+        let invalid = |message: String| CallError::new("invalid_request", message);
+        let steps = self.plan.steps.iter().map(|step| {
+            let request = match step {
+                Step::Wait(wait) => return Ok(Todo::Wait(*wait)),
+                Step::Write(write) => write.request(call).map_err(invalid)?,
+                Step::Read(read) => read.request(),
+            };
+            let frame = wire::frame(self.unit, &request)
+                .map_err(|e| invalid(format!("request: makes no frame: {e}")))?;
+            Ok(Todo::Ask { request, frame })
+        });
+        steps.collect()
+    }
+
     /// What is sent and what answers mean, a few lines for people, with placeholders left in.
-    #[allow(clippy::unused_self, reason = "a stub")]
     pub(crate) fn explain(&self) -> Vec<String> {
-        Vec::new()
+        let mut lines: Vec<String> =
+            self.plan.steps.iter().map(|step| step.explain(&self.plan.results)).collect();
+        let hints = self.plan.steps.iter().filter_map(Step::hint);
+        lines.extend(hints.map(|hint| format!("note: {hint}")));
+        lines.push(if self.unit == 0 {
+            "to all devices at once (unit 0), none of which answers: the status is `sent`".into()
+        } else {
+            format!(
+                "unit {}: exceptions 1 to 3 are `refused` as long as nothing was written before, others are `failed`",
+                self.unit
+            )
+        });
+        lines
     }
 
     /// What exactly would be written for `call`, in lines for people; an error is an invalid request.
-    #[allow(clippy::unused_self, clippy::unnecessary_wraps, reason = "a stub")]
-    pub(crate) fn preview(&self, _: &Call) -> Result<Vec<String>, CallError> {
-        Ok(Vec::new())
+    pub(crate) fn preview(&self, call: &Call) -> Result<Vec<String>, CallError> {
+        let todo = self.todo(call)?;
+        let lines = self.plan.steps.iter().zip(todo).map(|(step, todo)| match todo {
+            Todo::Wait(wait) => format!("wait {wait:?}"),
+            Todo::Ask { request, frame } => {
+                let hex: Vec<String> = frame.iter().map(|byte| format!("{byte:02X}")).collect();
+                let verb = if step.writes() { "write" } else { "read" };
+                let function = request.function_code();
+                format!("{verb} {}, unit {}, function {function}: {}", step.place(), self.unit, hex.join(" "))
+            }
+        });
+        Ok(lines.collect())
+    }
+
+    fn results(&self) -> &Results {
+        &self.plan.results
     }
 }
 
-impl Exchange {
-    /// Runs the requests; ends when the line is free again, and says so if the device is gone.
-    #[allow(clippy::unused_async, clippy::unused_self, reason = "a stub")]
-    pub(crate) async fn run(&self, session: Session<'_>) -> (Completion, io::Result<()>) {
-        (session.port.cancelled(), Ok(()))
-    }
-}
+#[cfg(test)]
+mod tests;

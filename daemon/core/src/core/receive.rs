@@ -85,7 +85,7 @@ impl<P: Clone + Default> Core<P> {
                 return asked.refuse(&refusal, actions);
             }
             Err(refusal) => {
-                self.refused(now, &asked);
+                self.refused(now, &asked, refusal.status);
                 return asked.refuse(&refusal, actions);
             }
         }
@@ -98,7 +98,7 @@ impl<P: Clone + Default> Core<P> {
                 let reply = answer(&asker, &refusal);
                 match remember {
                     Some(until) => self.memory.refuse(&request, until, &reply),
-                    None => self.refused(now, &asked),
+                    None => self.refused(now, &asked, refusal.status),
                 }
                 tell(&asker, reply, RecordKind::Answered, actions);
             }
@@ -195,7 +195,10 @@ impl<P: Clone + Default> Core<P> {
     }
 
     /// What is refused without being remembered would meet the same at any later time, unless other methods come on offer.
-    fn refused(&mut self, now: Instant, asked: &Asked<'_>) {
+    fn refused(&mut self, now: Instant, asked: &Asked<'_>, status: Status) {
+        if !matches!(status, Status::UnknownMethod | Status::Forbidden | Status::InvalidRequest) {
+            return;
+        }
         // Compatibility callers do not hear of it.
         if let Some(void) = self.void_at(now, asked.request).filter(|_| !asked.compat) {
             self.refused_until = self.refused_until.max(void);

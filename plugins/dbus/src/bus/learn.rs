@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use nowd_plugin::Deadline;
 use nowd_plugin::map::MapError;
-use nowd_plugin::{Deadline, Expired};
 use zbus::message::{Message, Type};
 use zbus::names::UniqueName;
 
-use super::{Bus, SendError, Up, call_message, too_late};
+use super::{Bus, SendError, Up, call_message};
 use crate::fit;
 use crate::introspect::{Description, IntrospectError};
 use crate::json::clip;
@@ -52,7 +52,7 @@ pub(crate) enum Undescribed {
     /// The bus went away.
     Gone,
     /// It did not answer in time.
-    Late(Expired),
+    Late,
     /// It answered with an error.
     Error(Message),
     /// It answered with nonsense.
@@ -119,7 +119,7 @@ impl Bus {
         let reply = tokio::select! {
             biased;
             reply = reply => reply.map_err(|_| Undescribed::Gone)?,
-            () = deadline.passed() => return Err(Undescribed::Late(too_late(deadline))),
+            () = deadline.passed() => return Err(Undescribed::Late),
         };
         if reply.message_type() == Type::Error {
             return Err(Undescribed::Error(reply));
@@ -177,7 +177,8 @@ impl Bus {
                 described => described,
             };
             wrong = complaints(&object, users, &described);
-            if wrong.is_empty() {
+            // Who takes so long is not only just starting.
+            if wrong.is_empty() || matches!(described, Err(Undescribed::Late)) {
                 break;
             }
         }
@@ -237,7 +238,7 @@ impl Undescribed {
     pub(crate) fn why(&self) -> String {
         match self {
             Self::NotSent(_) | Self::Gone => "was not asked".into(),
-            Self::Late(_) => "did not describe itself in time".into(),
+            Self::Late => "did not describe itself in time".into(),
             Self::NoText => "does not describe itself".into(),
             Self::Useless(e) => format!("is of no help: {e}"),
             Self::Error(reply) => {

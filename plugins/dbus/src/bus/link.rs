@@ -70,28 +70,31 @@ impl Bus {
         };
         tracing::info!(bus = %self.address, "connected to the bus");
         self.tried.send_replace(true);
-        let mut learning = pin!(self.keep_learned());
-        loop {
-            tokio::select! {
-                never = &mut learning => match never {},
-                next = stream.next() => match next {
-                    Some(Ok(message)) => self.dispatch(&message),
-                    Some(Err(_)) | None => return Ok(()),
-                },
-                () = dead.cancelled() => {
-                    let connection = Connection::from(stream);
-                    tokio::select! {
-                        closed = connection.close() => {
-                            if let Err(e) = closed {
-                                tracing::debug!(bus = %self.address, error = %e, "closing the connection failed");
-                            }
-                        }
-                        () = tokio::time::sleep(CONNECT_LIMIT) => {}
-                    }
-                    return Ok(());
+        let given_up = {
+            // Not polled any more, it could hold up those who write: it ends with the reading.
+            let mut learning = pin!(self.keep_learned());
+            loop {
+                tokio::select! {
+                    never = &mut learning => match never {},
+                    next = stream.next() => match next {
+                        Some(Ok(message)) => self.dispatch(&message),
+                        Some(Err(_)) | None => break false,
+                    },
+                    () = dead.cancelled() => break true,
                 }
             }
+        };
+        if given_up {
+            tokio::select! {
+                closed = Connection::from(stream).close() => {
+                    if let Err(e) = closed {
+                        tracing::debug!(bus = %self.address, error = %e, "closing the connection failed");
+                    }
+                }
+                () = tokio::time::sleep(CONNECT_LIMIT) => {}
+            }
         }
+        Ok(())
     }
 
     /// Why there is no connection, and what to do, in words.

@@ -241,6 +241,15 @@ fn what_does_not_fit_is_told() {
         "\"h\" holds a file descriptor (h), which cannot be sent from JSON"
     );
     assert!(matches!(parse_signature("a{sah}"), Err(SignatureError::FileDescriptor(_))));
+    assert!(parse_signature(&"u".repeat(253)).is_ok());
+    for text in ["u".repeat(253), format!("({})", "u".repeat(251))] {
+        let values: Vec<Value> = vec![json!(1); 253];
+        assert!(text.starts_with('(') || round_trip(&text, &values).is_ok());
+        assert!(round_trip("g", &[json!(text)]).is_ok());
+        assert!(round_trip("v", &[json!(text)]).is_ok());
+    }
+    assert!(round_trip("g", &[json!("u".repeat(254))]).is_err());
+    assert_eq!(parse_signature(&"u".repeat(254)), Err(SignatureError::TooLong));
     for malformed in ["z", "a", "(", "s)", ")(", "()", "a{vs}", "mi"] {
         assert!(matches!(parse_signature(malformed), Err(SignatureError::Malformed(_))), "{malformed}");
     }

@@ -89,3 +89,13 @@ fn a_reply_settles_what_was_open() {
     let mut missing = wanted(Match::Any, vec![reply("$call.reply[2]")]);
     assert_eq!(missing.settle(&json!(["/job/1"])).unwrap_err().to_string(), "$call.reply[2]");
 }
+
+proptest::proptest! {
+    #[test]
+    fn any_text_may_be_a_place(text in "(\\$call\\.reply)?([.\\[\\]a-z0-9-]{0,12}|.{0,12})", index in 0_usize..3) {
+        if let Ok(path) = ReplyPath::parse(&text) {
+            proptest::prop_assert_eq!(ReplyPath::parse(&path.to_string()), Ok(path.clone()));
+            drop(path.find(&json!([[index], {"a": index}])).cloned());
+        }
+    }
+}

@@ -151,3 +151,31 @@ async fn an_object_that_comes_later_is_used() {
     // And then there is nothing to complain of.
     until("peace", || rig.plugin.buses[0].told().is_empty()).await;
 }
+
+#[tokio::test]
+async fn a_service_that_does_not_say_what_it_is_delays_nobody() {
+    const MUTE: &str = "com.example.Mute1";
+    let bus = PrivateBus::start().await;
+    let (_service, _seen) = serve(&bus).await;
+    // It has no objects, and so answers nothing at all.
+    let mute = zbus::connection::Builder::address(bus.address().as_str());
+    let _mute = mute.name(MUTE).build().await.unwrap();
+    let mut other = bus.map(FITS);
+    other.text =
+        other.text.replace(&format!("{NAME:?}"), &format!("{MUTE:?}")).replace("[methods.", "[methods.mute_");
+    other.file = "mute.toml".into();
+    let rig = Rig::of(&[other, bus.map(FITS)]);
+    rig.up(true).await;
+    assert_eq!(rig.call("asked", Value::Null).await, Completion::Ok(json!(40)));
+    // In time, so that its caller hears why.
+    let short = Deadline::after(Duration::from_millis(400));
+    let short = Call { deadline: short, ..call("mute_asked", Value::Null) };
+    let completion = rig.invoke(&short).await;
+    assert_eq!(code(&completion), ("unavailable", "no_signature"), "{completion:?}");
+    // Where the types are declared, or there are none, nothing is missing.
+    let told = rig.told(2).await;
+    for (told, line) in told.iter().zip([13, 16]) {
+        assert!(told.starts_with(&format!("mute.toml:{line}:")), "{told}");
+        assert!(told.ends_with("did not describe itself in time; declare `signature`"), "{told}");
+    }
+}

@@ -179,6 +179,17 @@ fn a_read_takes_no_place_and_no_time_from_commands() {
 }
 
 #[test]
+fn as_many_commands_fit_as_without_the_read() {
+    let mut settings = level();
+    offer(&mut settings).lanes.insert("window".into(), lane(1, 1));
+    let mut bench = bench(settings);
+    bench.time(0);
+    assert_eq!(bench.send(1, request(1, "set", 5_000)), [""; 0], "it would run");
+    assert_eq!(bench.send(1, request(2, "set", 5_000)), [""; 0], "it would wait");
+    assert_eq!(bench.send(1, request(3, "set", 5_000)), ["reply 3 busy"]);
+}
+
+#[test]
 fn nothing_is_read_beside_a_safe_action() {
     let mut bench = bench(level());
     bench.time(0);
@@ -188,6 +199,15 @@ fn nothing_is_read_beside_a_safe_action() {
     assert_eq!(bench.end(995, 1, ok()), ["record 1 Late ok"]);
     assert_eq!(bench.time(1_010), [""; 0], "the safe action runs");
     assert_eq!(bench.end(1_020, ID, ok()), ["record 5afe SafeAction ok", "start 5afe level"]);
+}
+
+#[test]
+fn a_read_that_takes_too_long_leaves_nothing_to_be_made_safe() {
+    let mut settings = level();
+    offer(&mut settings).methods.get_mut("level").unwrap().on_timeout = Some("halt".into());
+    let mut bench = bench(settings);
+    bench.time(0);
+    assert_eq!(bench.time(100), ["cancel", "level fails: timeout"]);
 }
 
 #[test]

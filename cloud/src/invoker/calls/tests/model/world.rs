@@ -482,7 +482,7 @@ impl World {
                     gateway.journal.push(line);
                     gateway.committing.extend(then);
                 }
-                Action::Cancel(_) | Action::Record(_) | Action::Dropped(_) => {}
+                Action::Cancel(_) | Action::Record(_) | Action::Dropped(_) | Action::Polled { .. } => {}
             }
         }
         let gateway = Rc::make_mut(&mut self.gateway);
