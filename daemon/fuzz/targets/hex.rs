@@ -3,6 +3,10 @@
 #![no_main]
 #![allow(dead_code, reason = "most of what these modules hold serves the crate that they are part of")]
 
+#[path = "../../../plugins/serial/src/catalogue.rs"]
+mod catalogue;
+#[path = "../../../plugins/serial/src/checksum.rs"]
+mod checksum;
 #[path = "../../../plugins/serial/src/field.rs"]
 mod field;
 #[path = "../../../plugins/serial/src/framing.rs"]
@@ -13,6 +17,8 @@ mod hex;
 mod keys;
 #[path = "../../../plugins/serial/src/value.rs"]
 mod value;
+#[path = "../../../plugins/serial/src/wire.rs"]
+mod wire;
 #[path = "../checks/hex.rs"]
 mod check;
 

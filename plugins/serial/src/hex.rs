@@ -37,6 +37,9 @@ fn parse(text: &str) -> Result<Vec<Part>, String> {
         if parts.len() >= LONGEST_FRAME {
             return Err(format!("has more than {LONGEST_FRAME} parts"));
         }
+        if token.contains(char::is_control) {
+            return Err("holds a control character".into());
+        }
         if let Some(field) = token.strip_prefix('$') {
             let Some((name, kind)) = field.split_once(':') else {
                 return Err(format!("`{token}` has no type; write `{token}:u8` or another one"));

@@ -24,6 +24,9 @@ pub(crate) enum WrapError {
     /// It would be two frames.
     #[error("holds the byte {0:02X}, which starts or ends a frame")]
     Delimiter(u8),
+    /// Nobody would see it.
+    #[error("is empty, which this framing cannot send")]
+    Empty,
     /// It has the wrong length.
     #[error("makes a frame of {is} bytes, and `framing.fixed` is {must}")]
     Length { is: usize, must: usize },
@@ -120,6 +123,10 @@ impl Wire {
     }
 
     fn wrap_between(&self, between: Between, content: &[u8]) -> Result<Vec<u8>, WrapError> {
+        let inside = self.checksum.as_ref().is_some_and(|sum| !sum.after_end);
+        if content.is_empty() && between.start == between.end && !inside {
+            return Err(WrapError::Empty);
+        }
         let mut frame = vec![between.start];
         between.put(content, &mut frame)?;
         let sum = self.checksum.as_ref();

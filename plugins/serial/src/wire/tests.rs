@@ -48,6 +48,7 @@ fn what_would_be_no_frame() {
     let nmea = json!({"name": "XOR", "as": "hex", "after": "*"});
     for (framing, checksum, content, expected) in [
         (json!({"line": ";"}), None, b"a;b".to_vec(), "holds the terminator of the frame"),
+        (json!("slip"), None, Vec::new(), "is empty, which this framing cannot send"),
         (json!({"line": "aa"}), None, b"xa".to_vec(), "holds the terminator of the frame"),
         (json!({"line": "*"}), Some(nmea), b"x".to_vec(), "holds the terminator of the frame"),
         (json!({"fixed": 4}), None, b"abc".to_vec(), "makes a frame of 3 bytes, and `framing.fixed` is 4"),
