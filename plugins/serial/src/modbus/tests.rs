@@ -12,6 +12,7 @@ use uuid::Uuid;
 use crate::{PortConfig, SerialPlugin};
 
 mod corpus;
+mod device;
 mod line;
 mod maps;
 mod pymodbus;

@@ -1,10 +1,8 @@
 //! Devices that misbehave, byte by byte.
 
-use std::path::PathBuf;
+use tokio::io::AsyncReadExt;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio_serial::{SerialPort, SerialStream};
-
+use super::device::{Device, framed};
 use super::*;
 
 const MAP: &str = r#"
@@ -52,61 +50,8 @@ unit = 4
 read = { holding = 0x2000, scale = 0.01 }
 "#;
 
-/// The other end of the line, in the hand of the test.
-struct Device {
-    master: SerialStream,
-    slave: SerialStream,
-}
-
-impl Device {
-    fn new() -> Self {
-        let (master, slave) = SerialStream::pair().unwrap();
-        Self { master, slave }
-    }
-
-    /// The port, with a silence that does not hold up the tests.
-    fn config(&self) -> PortConfig {
-        let path: PathBuf = self.slave.name().unwrap().into();
-        let mut config = PortConfig::new(path);
-        config.baud = 115_200;
-        config.silence = Some(Duration::from_millis(300));
-        config
-    }
-
-    async fn start(&self) -> Rig {
-        Rig::start(self.config(), &[MAP, OTHER, ALL], "speed.get").await
-    }
-
-    /// Hears exactly this frame.
-    async fn expect(&mut self, body: &[u8]) {
-        let expected = framed(body);
-        let mut heard = vec![0; expected.len()];
-        self.master.read_exact(&mut heard).await.unwrap();
-        assert_eq!(heard, expected);
-    }
-
-    async fn say(&mut self, bytes: &[u8]) {
-        self.master.write_all(bytes).await.unwrap();
-    }
-
-    /// Nothing was written meanwhile.
-    fn quiet(&mut self) {
-        let mut heard = [0; 64];
-        let len = self.master.try_read(&mut heard).unwrap_or(0);
-        assert_eq!(len, 0, "{:?}", &heard[..len]);
-    }
-}
-
-/// A body with its checksum, computed bit by bit as the specification does.
-fn framed(body: &[u8]) -> Vec<u8> {
-    let mut crc = 0xFFFF_u16;
-    for byte in body {
-        crc ^= u16::from(*byte);
-        for _ in 0..8 {
-            crc = if crc & 1 == 1 { (crc >> 1) ^ 0xA001 } else { crc >> 1 };
-        }
-    }
-    [body, &crc.to_le_bytes()].concat()
+async fn start(device: &Device) -> Rig {
+    Rig::start(device.config(), &[MAP, OTHER, ALL], "speed.get").await
 }
 
 const SET: &[u8] = &[3, 6, 0x20, 0, 0x04, 0xE2];
@@ -116,7 +61,7 @@ const GOT: &[u8] = &[3, 3, 2, 0x04, 0xE2];
 #[tokio::test]
 async fn what_is_confirmed_is_ok() {
     let mut device = Device::new();
-    let rig = device.start().await;
+    let rig = start(&device).await;
     let (set, ()) = tokio::join!(rig.call("speed.set", json!({"hz": 12.5}), LONG), async {
         device.expect(SET).await;
         device.say(&framed(SET)).await;
@@ -138,7 +83,7 @@ async fn what_is_confirmed_is_ok() {
 #[tokio::test]
 async fn only_the_answer_is_taken() {
     let mut device = Device::new();
-    let rig = device.start().await;
+    let rig = start(&device).await;
     let mut flipped = framed(GOT);
     flipped[3] ^= 0x40;
     for (what, before) in [
@@ -171,7 +116,7 @@ async fn only_the_answer_is_taken() {
 #[tokio::test]
 async fn a_write_is_confirmed_only_by_what_was_written() {
     let mut device = Device::new();
-    let rig = device.start().await;
+    let rig = start(&device).await;
     let (set, ()) =
         tokio::join!(rig.call("speed.set", json!({"hz": 12.5}), Duration::from_millis(200)), async {
             device.expect(SET).await;
@@ -188,7 +133,7 @@ async fn a_write_is_confirmed_only_by_what_was_written() {
 #[tokio::test]
 async fn exceptions_say_what_was_done() {
     let mut device = Device::new();
-    let rig = device.start().await;
+    let rig = start(&device).await;
     for (exception, outcome, words) in [
         (1, Outcome::NotExecuted, "illegal function"),
         (2, Outcome::NotExecuted, "illegal data address"),
@@ -245,7 +190,7 @@ async fn exceptions_say_what_was_done() {
 #[tokio::test]
 async fn a_late_answer_is_not_taken_for_the_next() {
     let mut device = Device::new();
-    let rig = device.start().await;
+    let rig = start(&device).await;
     let (late, ()) = tokio::join!(rig.call("speed.get", Value::Null, Duration::from_millis(100)), async {
         device.expect(GET).await;
         tokio::time::sleep(Duration::from_millis(200)).await;
@@ -282,7 +227,7 @@ async fn a_late_answer_is_not_taken_for_the_next() {
 #[tokio::test]
 async fn nothing_follows_a_late_answer() {
     let mut device = Device::new();
-    let rig = device.start().await;
+    let rig = start(&device).await;
     let (ramp, ()) = tokio::join!(rig.call("ramp", Value::Null, Duration::from_millis(100)), async {
         device.expect(&[3, 6, 0, 0x10, 0, 1]).await;
         tokio::time::sleep(Duration::from_millis(200)).await;
@@ -296,7 +241,7 @@ async fn nothing_follows_a_late_answer() {
 #[tokio::test]
 async fn a_late_refusal_is_told() {
     let mut device = Device::new();
-    let rig = device.start().await;
+    let rig = start(&device).await;
     let (set, ()) =
         tokio::join!(rig.call("speed.set", json!({"hz": 12.5}), Duration::from_millis(100)), async {
             device.expect(SET).await;
@@ -309,7 +254,7 @@ async fn a_late_refusal_is_told() {
 #[tokio::test]
 async fn what_does_not_fit_writes_nothing() {
     let mut device = Device::new();
-    let rig = device.start().await;
+    let rig = start(&device).await;
     // The schema refuses this before; the plugin does not rely on it.
     let set = rig.call("speed.set", json!({"hz": 700}), LONG).await;
     assert!(matches!(set, Completion::InvalidRequest(_)), "{set:?}");
@@ -324,7 +269,7 @@ async fn what_does_not_fit_writes_nothing() {
 #[tokio::test]
 async fn to_all_devices_nobody_answers() {
     let mut device = Device::new();
-    let rig = device.start().await;
+    let rig = start(&device).await;
     let all = rig.call("stop", Value::Null, LONG).await;
     assert_eq!(all, Completion::Sent(Value::Null));
     device.expect(&[0, 5, 0, 4, 0xFF, 0]).await;
@@ -367,7 +312,7 @@ async fn an_echo_confirms_nothing() {
 #[tokio::test]
 async fn an_unplugged_device_is_told_and_survived() {
     let mut device = Device::new();
-    let rig = device.start().await;
+    let rig = start(&device).await;
     let (set, ()) = tokio::join!(rig.call("speed.set", json!({"hz": 12.5}), LONG), async {
         device.expect(SET).await;
         drop(device);
