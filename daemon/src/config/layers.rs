@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use config::builder::DefaultState;
 use config::{ConfigBuilder, Environment, File, FileFormat};
 use nowd_plugin::map::{MapError, MapSource};
+use nowd_plugin::words::plain;
 
 use super::{Config, ConfigError};
 
@@ -123,7 +124,7 @@ fn is_missing(message: &str) -> bool {
 
 /// The crate's message on one line.
 fn words(error: &config::ConfigError) -> String {
-    error.to_string().lines().map(str::trim).collect::<Vec<_>>().join(", ")
+    plain(&error.to_string().lines().map(str::trim).collect::<Vec<_>>().join(", "))
 }
 
 /// One map, named as the user would name it.

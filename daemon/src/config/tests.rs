@@ -59,15 +59,15 @@ fn later_layers_win() {
 #[test]
 fn mistakes_are_told_with_their_place() {
     for (from, to, expected) in [
-        ("keep_alive", "keepalive", "nowd.toml:5: unknown field `keepalive`, expected one of"),
-        ("[access]", "[acess]", "nowd.toml:6: unknown field `acess`"),
-        ("\"45s\"", "45", "nowd.toml:5: invalid type: integer `45`, expected a string"),
-        ("\"45s\"", "\"45\"", "nowd.toml:5: \"45\" is not a duration; write a number with its unit"),
-        ("[\"app-*\"]", "7", "nowd.toml:7: expected a string or a list of strings"),
-        ("\"gw-1\"", "\"gw/1\"", "nowd.toml:2: a topic level holds '/'"),
-        ("device =", "devise =", "nowd.toml:9: unknown field `devise`"),
+        ("keep_alive", "keepalive", "nowd.toml:5:1: unknown key `keepalive`; did you mean `keep_alive`?"),
+        ("[access]", "[acess]", "nowd.toml:6:2: unknown key `acess`; did you mean `access`?"),
+        ("\"45s\"", "45", "nowd.toml:5:14: invalid type: integer `45`, expected a string"),
+        ("\"45s\"", "\"45\"", "nowd.toml:5:14: \"45\" is not a duration; write a number with its unit"),
+        ("[\"app-*\"]", "7", "nowd.toml:7:11: expected a string or a list of strings"),
+        ("\"gw-1\"", "\"gw/1\"", "nowd.toml:2:10: a topic level holds '/'"),
+        ("device =", "devise =", "nowd.toml:9:1: unknown key `devise`; did you mean `device`?"),
         ("device = \"/dev/ttyS0\"", "", "configuration: missing "),
-        ("[link]", "[link", "nowd.toml:3: "),
+        ("[link]", "[link", "nowd.toml:3:"),
     ] {
         assert!(GOOD.contains(from), "{from}");
         let message = load(&[("nowd.toml", &GOOD.replace(from, to))], &[], &[]).unwrap_err();
@@ -78,7 +78,7 @@ fn mistakes_are_told_with_their_place() {
         (
             &[("NOWD__LNK__ENDPOINT", "x")][..],
             &[][..],
-            "environment NOWD__LNK__ENDPOINT: unknown field `lnk`",
+            "environment NOWD__LNK__ENDPOINT: unknown key `lnk`; did you mean `link`?",
         ),
         (
             &[("NOWD__LINK__KEEP_ALIVE", "1")],
@@ -91,7 +91,7 @@ fn mistakes_are_told_with_their_place() {
             "--set link.tls=maybe: invalid type: string \"maybe\", expected a boolean",
         ),
         (&[], &[("access.default", "[\"x\"]")], "--set access.default=[\"x\"]: \"[\\\"x\\\"]\" is no name"),
-        (&[], &[("nonsense", "1")], "--set nonsense=1: unknown field `nonsense`"),
+        (&[], &[("nonsense", "1")], "--set nonsense=1: unknown key `nonsense`"),
     ] {
         let message = load(&[("nowd.toml", GOOD)], environment, set).unwrap_err();
         assert!(message.starts_with(expected), "{message}");

@@ -147,6 +147,20 @@ fn keys_are_found_by_their_path_and_shown() {
 }
 
 #[test]
+fn what_goes_to_several_places_is_what_all_of_them_take() {
+    let place = |maximum: u32| Derived {
+        param: "x".into(),
+        schema: json!({"type": "integer", "maximum": maximum}).as_object().unwrap().clone(),
+        place: "a field".into(),
+        path: "send".into(),
+    };
+    for order in [[255, 65_535], [65_535, 255]] {
+        let params = Params::derive(None, &order.map(place)).unwrap().unwrap();
+        assert_eq!(params.properties()["x"], json!({"type": "integer", "maximum": 255}));
+    }
+}
+
+#[test]
 fn parameters_are_derived_from_where_they_go() {
     let byte = |param: &str| Derived {
         param: param.into(),

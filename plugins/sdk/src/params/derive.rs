@@ -38,7 +38,8 @@ impl Params {
         let mut properties = declared.map(Self::properties).unwrap_or_default();
         for place in derived {
             match properties.get_mut(&place.param) {
-                Some(Value::Object(schema)) => place.narrow(schema)?,
+                // What only places say of it is what all of them take.
+                Some(Value::Object(schema)) => place.narrow(schema, declared.is_some())?,
                 // `true` allows anything, and `false` nothing.
                 Some(Value::Bool(false)) => {}
                 Some(other) => *other = Value::Object(place.schema.clone()),
@@ -66,7 +67,7 @@ impl Derived {
     }
 
     /// Fills in what a declaration leaves open, and refuses what contradicts.
-    fn narrow(&self, schema: &mut Map<String, Value>) -> Result<(), SchemaError> {
+    fn narrow(&self, schema: &mut Map<String, Value>, is_declared: bool) -> Result<(), SchemaError> {
         self.narrow_type(schema)?;
         for (keyword, larger_is_narrower) in BOUNDS {
             let Some(ours) = self.schema.get(*keyword) else { continue };
@@ -80,7 +81,9 @@ impl Derived {
                         (Some(theirs), Some(ours)) => theirs > ours,
                         (None, _) | (_, None) => false,
                     };
-                    if wider {
+                    if wider && !is_declared {
+                        schema.insert((*keyword).to_owned(), ours.clone());
+                    } else if wider {
                         return Err(self.contradiction(
                             keyword,
                             &format!("is {theirs}"),
