@@ -9,29 +9,27 @@ use crate::message;
 
 /// Some lines for people.
 pub(crate) fn explain(mapped: &Mapped) -> Vec<String> {
-    let mut lines = vec![message::pattern(mapped)];
-    lines.extend(unknown_types(mapped));
+    let mut lines = vec![clip(&message::pattern(mapped), message::MAX_LINE)];
+    lines.extend(unknown_types(mapped).map(|line| clip(&line, message::MAX_LINE)));
+    let mut say = |what: &str, text: &str| lines.push(clip(&format!("{what:<12}{text}"), message::MAX_LINE));
     if let Some(done) = &mapped.done {
         let (wanted, success) = (listed(&done.values), listed(&done.success));
         let path = done.path.literal_text().map_or_else(|| done.path.to_string(), str::to_owned);
         let (interface, signal) = (&done.interface, &done.signal);
-        lines.push(format!("done when the signal {interface}.{signal}({wanted}) comes from {path}"));
+        say("done", &format!("when the signal {interface}.{signal}({wanted}) comes from {path}"));
         if !done.success.is_empty() {
-            lines.push(format!(
-                "... and it went well if that signal carries ({success}); else failed, unknown"
-            ));
+            say("", &format!("and well if that signal carries ({success}); else failed, unknown"));
         }
     }
     for (name, meaning) in mapped.errors.iter() {
-        let meaning = match meaning {
-            Meaning::Refused => "refused: it did nothing",
-            Meaning::Failed(Outcome::Executed) => "failed: it was done all the same (executed)",
-            Meaning::Failed(Outcome::NotExecuted) => "failed: it was not done (not_executed)",
-            Meaning::Failed(Outcome::Unknown) => "failed: it may have been done (unknown)",
-        };
-        lines.push(format!("the error {name} means {meaning}"));
+        match meaning {
+            Meaning::Refused => say("refused", &format!("{name}: it did nothing")),
+            Meaning::Failed(Outcome::Executed) => say("failed", &format!("{name}: it was done all the same")),
+            Meaning::Failed(Outcome::NotExecuted) => say("failed", &format!("{name}: it was not done")),
+            Meaning::Failed(Outcome::Unknown) => say("failed", &format!("{name}: it may have been done")),
+        }
     }
-    lines.into_iter().map(|line| clip(&line, message::MAX_LINE)).collect()
+    lines
 }
 
 /// Where the types come from, if the map does not say them.
@@ -42,6 +40,6 @@ pub(crate) fn unknown_types(mapped: &Mapped) -> Option<String> {
     };
     let destination = &mapped.target.destination;
     (sends && mapped.signature.is_none()).then(|| {
-        format!("types: not declared; {destination} is asked when the gateway and it have started (`signature` declares them)")
+        format!("types       not declared; {destination} is asked when the gateway and it have started (`signature` declares them)")
     })
 }

@@ -67,10 +67,12 @@ fn line(mapped: &Mapped, values: &[String]) -> String {
         if target.destination == *interface { String::new() } else { format!(" of {}", target.destination) };
     let sent = listed(values);
     match &mapped.action {
-        Action::Call { member, .. } => format!("{interface}.{member}({sent}) at {path}{service} on {bus}"),
-        Action::Get { property } => format!("get {interface}.{property} at {path}{service} on {bus}"),
+        Action::Call { member, .. } => {
+            format!("calls       {interface}.{member}({sent}) at {path}{service} on {bus}")
+        }
+        Action::Get { property } => format!("reads       {interface}.{property} at {path}{service} on {bus}"),
         Action::Set { property, .. } => {
-            format!("set {interface}.{property} = {sent} at {path}{service} on {bus}")
+            format!("writes      {interface}.{property} = {sent} at {path}{service} on {bus}")
         }
     }
 }

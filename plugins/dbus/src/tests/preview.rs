@@ -37,25 +37,29 @@ fn methods_are_explained() {
         (
             "set",
             &[
-                r#"com.example.Window1.MoveTo(u $percent, s "id $call.id", a{sv} {"speed": <y $speed>}) at /com/example/window/left on the system bus"#,
-                "done when the signal com.example.Window1.Moved($call.reply[0], $percent) comes from /com/example/window/left",
-                "... and it went well if that signal carries ($*, $*, \"done\"); else failed, unknown",
-                "the error com.example.Error.Jammed means failed: it was done all the same (executed)",
-                "the error com.example.Error.Safety.* means refused: it did nothing",
+                r#"calls       com.example.Window1.MoveTo(u $percent, s "id $call.id", a{sv} {"speed": <y $speed>}) at /com/example/window/left on the system bus"#,
+                "done        when the signal com.example.Window1.Moved($call.reply[0], $percent) comes from /com/example/window/left",
+                "            and well if that signal carries ($*, $*, \"done\"); else failed, unknown",
+                "failed      com.example.Error.Jammed: it was done all the same",
+                "refused     com.example.Error.Safety.*: it did nothing",
             ][..],
         ),
         (
             "asked",
             &[
-                "com.example.Window1.Open($how) at /com/example/window/left on the system bus",
-                "types: not declared; com.example.Window1 is asked when the gateway and it have started (`signature` declares them)",
+                "calls       com.example.Window1.Open($how) at /com/example/window/left on the system bus",
+                "types       not declared; com.example.Window1 is asked when the gateway and it have started (`signature` declares them)",
             ][..],
         ),
-        ("get", &["get com.example.Window1.Position at /com/example/window/left on the system bus"][..]),
+        (
+            "get",
+            &["reads       com.example.Window1.Position at /com/example/window/left on the system bus"][..],
+        ),
         (
             "put",
-            &["set com.example.Window1.Position = u $percent at /com/example/window/left on the system bus"]
-                [..],
+            &[
+                "writes      com.example.Window1.Position = u $percent at /com/example/window/left on the system bus",
+            ][..],
         ),
     ] {
         assert_eq!(plugin.explain(method), expected, "{method}");
@@ -67,13 +71,16 @@ fn calls_are_previewed() {
     let plugin = plugin();
     let set = call("set", json!({"percent": 40, "speed": 3}));
     let expected = format!(
-        "com.example.Window1.MoveTo(u 40, s \"id {}\", a{{sv}} {{\"speed\": <y 3>}}) at {PATH} on the system bus",
+        "calls       com.example.Window1.MoveTo(u 40, s \"id {}\", a{{sv}} {{\"speed\": <y 3>}}) at {PATH} on the system bus",
         set.id
     );
     assert_eq!(plugin.preview(&set), Ok(vec![expected]));
     let asked = plugin.preview(&call("asked", json!({"how": [1, "x"]}))).unwrap();
-    assert_eq!(asked[0], format!("com.example.Window1.Open([1,\"x\"]) at {PATH} on the system bus"));
-    assert!(asked[1].starts_with("types: not declared"), "{asked:?}");
+    assert_eq!(
+        asked[0],
+        format!("calls       com.example.Window1.Open([1,\"x\"]) at {PATH} on the system bus")
+    );
+    assert!(asked[1].starts_with("types       not declared"), "{asked:?}");
     let wrong = plugin.preview(&call("set", json!({"percent": 40, "speed": 300}))).unwrap_err();
     let Completion::InvalidRequest(error) = wrong else { panic!("{wrong:?}") };
     assert_eq!(error.message, "request.speed: expected an integer from 0 to 255 (y), got 300");
