@@ -34,7 +34,7 @@ pub(super) fn check(source: &Source, extra: Vec<Arc<dyn Plugin>>) -> Result<(), 
     for method in setup.plugins.registry.methods() {
         if nobody_may(method, &files) {
             let name = &method.name;
-            say(&mut out, &format!("note: nobody may call {name:?}: {NOBODY}"));
+            say(&mut out, &format!("note: nobody may call {name:?}: {}", nobody(method)));
         }
     }
     Ok(())
@@ -70,7 +70,13 @@ pub(super) fn explain(source: &Source, extra: Vec<Arc<dyn Plugin>>, maps: &[Path
     Ok(())
 }
 
-const NOBODY: &str = "it has no `allow`, and `[access] default` is empty";
+/// Why nobody may call a method.
+fn nobody(method: &Method) -> &'static str {
+    match &method.policy.allow {
+        Some(_) => "its `allow` is empty",
+        None => "it has no `allow`, and `[access] default` in nowd.toml is empty",
+    }
+}
 
 fn nobody_may(method: &Method, files: &ConfigFiles) -> bool {
     let patterns = method.policy.allow.as_ref().unwrap_or(&files.config.access.default);
@@ -99,7 +105,7 @@ fn explained(
     }
     let who = match policy.allow.as_ref().unwrap_or(&files.config.access.default) {
         _ if policy.internal => "only the gateway itself".into(),
-        patterns if patterns.is_empty() => format!("nobody: {NOBODY}"),
+        patterns if patterns.is_empty() => format!("nobody: {}", nobody(method)),
         patterns => patterns.join(", "),
     };
     say("callers", who);

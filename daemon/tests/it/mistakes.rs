@@ -5,14 +5,17 @@ use std::fs;
 use std::path::Path;
 
 use nowd_cloud::Invoker;
-use nowd_testkit::{Process, wait_for};
+use nowd_testkit::{Process, wait_for, within};
 
-use crate::bed::{Bed, PATIENCE, comes_back, nowd, request};
+use crate::bed::{Bed, PATIENCE, nowd, request};
+
+const GUIDE: &str = include_str!("../../../docs/guides/method-maps.md");
 
 /// One mistake in one of the bed's maps, and how it comes out.
 struct Mistake {
     name: &'static str,
-    map: &'static str,
+    /// The file, without its ending.
+    file: &'static str,
     from: &'static str,
     to: &'static str,
     shown: Shown,
@@ -29,19 +32,19 @@ use Shown::{Call, Check};
 
 #[rustfmt::skip]
 const MISTAKES: &[Mistake] = &[
-    Mistake { name: "wrong-member", map: "window", from: "call = \"Set\"", to: "call = \"Sett\"",
+    Mistake { name: "wrong-member", file: "methods.d/window", from: "call = \"Set\"", to: "call = \"Sett\"",
         shown: Call("window.set", r#"{"percent":40}"#, Some("Sett")) },
-    Mistake { name: "wrong-type", map: "window", from: "args = [\"$percent\"]", to: "args = [\"$percent\"]\nsignature = \"s\"",
+    Mistake { name: "wrong-type", file: "methods.d/window", from: "args = [\"$percent\"]", to: "args = [\"$percent\"]\nsignature = \"s\"",
         shown: Check },
-    Mistake { name: "wrong-port", map: "panel", from: "port = \"panel\"", to: "port = \"pannel\"", shown: Check },
-    Mistake { name: "wrong-terminator", map: "panel", from: "line = \"\\r\\n\"", to: "line = '\\r\\n'", shown: Check },
-    Mistake { name: "wrong-pattern", map: "panel", from: "'^OK (?<state>\\w+)$'", to: "'^OK (?<state>\\w+$'", shown: Check },
-    Mistake { name: "wrong-range", map: "window", from: "maximum = 100", to: "maximun = 100", shown: Check },
-    Mistake { name: "name-taken", map: "panel", from: "alarm.hang", to: "echo", shown: Check },
-    Mistake { name: "unknown-key", map: "panel", from: "refused =", to: "refuse =", shown: Check },
-    Mistake { name: "missing-allow", map: "panel", from: "send = \"HANG\"", to: "allow = []\nsend = \"HANG\"",
+    Mistake { name: "wrong-port", file: "methods.d/panel", from: "port = \"panel\"", to: "port = \"pannel\"", shown: Check },
+    Mistake { name: "wrong-terminator", file: "methods.d/panel", from: "line = \"\\r\\n\"", to: "line = '\\r\\n'", shown: Check },
+    Mistake { name: "wrong-pattern", file: "methods.d/panel", from: "'^OK (?<state>\\w+)$'", to: "'^OK (?<state>\\w+$'", shown: Check },
+    Mistake { name: "wrong-range", file: "methods.d/window", from: "maximum = 100", to: "maximun = 100", shown: Check },
+    Mistake { name: "name-taken", file: "methods.d/panel", from: "alarm.hang", to: "echo", shown: Check },
+    Mistake { name: "unknown-key", file: "methods.d/panel", from: "refused =", to: "refuse =", shown: Check },
+    Mistake { name: "missing-allow", file: "nowd", from: "default = [\"cloud-*\"]", to: "",
         shown: Call("alarm.hang", "null", None) },
-    Mistake { name: "unreachable-bus", map: "window", from: "bus = \"", to: "bus = \"unix:path=/run/no-such-bus\" #",
+    Mistake { name: "unreachable-bus", file: "methods.d/window", from: "bus = \"", to: "bus = \"unix:path=/run/no-such-bus\" #",
         shown: Call("window.set", r#"{"percent":40}"#, Some("no-such-bus")) },
 ];
 
@@ -50,7 +53,7 @@ async fn each_is_told_in_a_sentence_that_leads_to_the_fix() {
     let mut bed = Bed::new().await;
     let cloud = bed.cloud().await;
     for mistake in MISTAKES {
-        let file = bed.folder.path().join(format!("methods.d/{}.toml", mistake.map));
+        let file = bed.folder.path().join(format!("{}.toml", mistake.file));
         let good = fs::read_to_string(&file).unwrap();
         assert!(good.contains(mistake.from), "{}", mistake.name);
         fs::write(&file, good.replacen(mistake.from, mistake.to, 1)).unwrap();
@@ -68,12 +71,15 @@ async fn each_is_told_in_a_sentence_that_leads_to_the_fix() {
     }
 }
 
-/// What `nowd check` says of the map; of a good one only what it says of who may call.
-async fn check(bed: &Bed, map: &Path) -> String {
+/// What `nowd check` says of the map (the panel's, if it is none); of a good one only what it says of who may call.
+async fn check(bed: &Bed, file: &Path) -> String {
+    let panel = bed.folder.path().join("methods.d/panel.toml");
+    let map = if file == bed.config() { &panel } else { file };
     let mut process = nowd(&["check", map.to_str().unwrap()]);
     let good = process.exit(PATIENCE).await.success();
     let said = |line: &String| !good || line.contains("nobody");
-    let lines: Vec<String> = process.lines().into_iter().filter(said).collect();
+    let mut lines: Vec<String> = process.lines().into_iter().filter(said).collect();
+    lines.dedup();
     let name = map.strip_prefix(bed.folder.path()).unwrap().display();
     if lines.is_empty() { String::new() } else { format!("$ nowd check {name}\n{}\n", lines.join("\n")) }
 }
@@ -85,7 +91,8 @@ async fn call(
     params: &str,
     logged: Option<&str>,
 ) -> String {
-    comes_back(cloud).await;
+    let is_there = async || cloud.invoke(request("echo", "1")).await.status.as_str() != "offline";
+    within(PATIENCE, "the gateway", async { while !is_there().await {} }).await;
     let answer = cloud.invoke(request(method, params)).await;
     let error = answer.error.unwrap();
     let mut told = format!("$ POST /things/gw-1/methods/{method} {params}\n");
@@ -117,8 +124,8 @@ fn compare(mistake: &Mistake, told: &str) {
     let golden =
         Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/it/golden/mistakes/{}.txt", mistake.name));
     let head = format!(
-        "In methods.d/{}.toml: {} instead of {}\n\n",
-        mistake.map,
+        "In {}.toml: {} instead of {}\n\n",
+        mistake.file,
         one_line(mistake.to),
         one_line(mistake.from)
     );
@@ -129,8 +136,10 @@ fn compare(mistake: &Mistake, told: &str) {
     }
     let expected = fs::read_to_string(&golden).unwrap_or_default();
     assert_eq!(found, expected, "{}: NOWD_GOLDEN=write writes what is said now", golden.display());
+    assert!(GUIDE.contains(told.trim_end()), "the guide shows something else than {}", golden.display());
 }
 
 fn one_line(text: &str) -> String {
-    text.trim_end_matches(" #").replace('\n', " / ")
+    let line = text.trim_end_matches(" #").replace('\n', " / ");
+    if line.is_empty() { "nothing".into() } else { line }
 }
