@@ -175,6 +175,9 @@ async fn heard(rig: &Rig, method: &str, expected: &Value) {
     }
 }
 
+/// The example in every description of NMEA.
+const GGA: &str = "GPGGA,123519,4807.038,N,01131.000,E,1,08,0.9,545.4,M,46.9,M,,";
+
 /// The sentence with its checksum.
 fn sentence(content: &str) -> String {
     let sum = content.bytes().fold(0, |sum, byte| sum ^ byte);
@@ -200,8 +203,7 @@ async fn nmea_tells_the_last_sentence_that_is_whole() {
         "time": "123519", "lat_deg": 48, "lat_min": 7.038, "ns": "N", "lon_deg": 11, "lon_min": 31.0, "ew": "E",
         "quality": 1, "satellites": 8, "hdop": 0.9, "height": 545.4,
     });
-    // The example of every description of NMEA; what follows it here is not whole.
-    const GGA: &str = "GPGGA,123519,4807.038,N,01131.000,E,1,08,0.9,545.4,M,46.9,M,,";
+    // What follows this one here is not whole.
     assert_eq!(sentence(GGA), format!("${GGA}*47\r\n"));
     device.say(&sentence(GGA)).await;
     heard(&rig, "position.fix", &munich).await;
