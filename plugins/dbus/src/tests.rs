@@ -7,6 +7,7 @@ mod learn;
 mod life;
 mod mock;
 mod preview;
+mod ready_made;
 mod rig;
 
 use std::sync::Arc;

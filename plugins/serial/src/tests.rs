@@ -16,6 +16,7 @@ mod framings;
 mod hears;
 mod panics;
 mod ports;
+mod ready_made;
 mod reload;
 
 const MAP: &str = r#"
