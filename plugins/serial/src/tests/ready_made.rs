@@ -254,19 +254,8 @@ struct Drive(Child);
 impl Drive {
     /// Its registers are these.
     fn start(registers: &str) -> (Self, String) {
-        let slave = include_str!("../modbus/tests/slave.py");
-        let script = slave
-            .replace("hr=block([0] * 256)", &format!("hr=ModbusSparseDataBlock({registers})"))
-            .replace(
-                "import ModbusSequentialDataBlock",
-                "import ModbusSparseDataBlock, ModbusSequentialDataBlock",
-            )
-            .replace("slaves={3: unit(), 4: unit()}", "slaves={1: unit()}");
-        for part in ["hr=ModbusSparse", "import ModbusSparse", "slaves={1: "] {
-            assert!(script.contains(part), "slave.py is not what it was");
-        }
         let mut child = Command::new("/usr/bin/python3")
-            .args(["-c", &script])
+            .args([concat!(env!("CARGO_MANIFEST_DIR"), "/src/modbus/tests/slave.py"), registers])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -296,7 +285,8 @@ read = { holding = 0x2000, count = 2 }
 
 #[tokio::test]
 async fn modbus_drive_runs_stops_and_tells() {
-    let registers = "{0x2000: 0, 0x2001: 0, 0x2100: 7, 0x2101: 0, 0x2102: 2550, 0x2103: 2549, 0x2104: 31}";
+    // 0x2000, 0x2001, and 0x2100 to 0x2104.
+    let registers = r#"{"8192": 0, "8193": 0, "8448": 7, "8449": 0, "8450": 2550, "8451": 2549, "8452": 31}"#;
     let (_drive, path) = Drive::start(registers);
     let rig = bench(DRIVE, &[WRITTEN], &path);
     rig.wait_open("drive.stop").await;
@@ -327,13 +317,12 @@ async fn modbus_drive_runs_stops_and_tells() {
 
 #[tokio::test]
 async fn modbus_drive_of_another_kind_refuses() {
-    let (_drive, path) = Drive::start("{0x2000: 0, 0x2102: 0, 0x2103: 0}");
+    let (_drive, path) = Drive::start(r#"{"8192": 0, "8450": 0, "8451": 0}"#);
     let rig = bench(DRIVE, &[], &path);
     rig.wait_open("drive.stop").await;
-    for (method, params) in
-        [("drive.speed", json!({"hz": 25.5})), ("drive.status", Value::Null), ("drive.fault", Value::Null)]
-    {
-        let completion = rig.call(method, params, LONG).await;
+    // Reads: newer versions of pymodbus write registers into being.
+    for method in ["drive.status", "drive.fault"] {
+        let completion = rig.call(method, Value::Null, LONG).await;
         assert!(
             matches!(&completion, Completion::Refused(e) if e.code == "modbus_exception_2"),
             "{completion:?}"

@@ -1,66 +1,89 @@
-"""A Modbus RTU device made of pymodbus's own serial server, on the far end of a new pty pair. Says the path of the near
-end, then serves until its input ends."""
+"""A Modbus RTU device made of pymodbus's own serial server, whatever its version from 3.0 on. Says the path of a pty at
+whose other end it is, then serves until its input ends. The holding registers may be given as JSON: {"8192": 0}."""
 import asyncio
+import json
 import os
 import sys
 import threading
 import tty
 import types
 
-master, slave = os.openpty()
-tty.setraw(master)
-tty.setraw(slave)
+# Two pty pairs, joined in the middle: the tests open one end by its path, and the server the other.
+near, near_path = os.openpty()
+far, far_path = os.openpty()
+for end in (near, near_path, far, far_path):
+    tty.setraw(end)
 
 
 class Line(asyncio.Transport):
-    """What serial_asyncio would open by its path; the far end of a pty has none."""
-
-    def get_extra_info(self, name, default=None):
-        return default
+    def __init__(self, line):
+        super().__init__()
+        self.line = line
 
     def write(self, data):
-        os.write(master, data)
-
-    def close(self):
-        pass
+        os.write(self.line, data)
 
 
-async def create_serial_connection(loop, factory, *_args, **_kwargs):
-    line, protocol = Line(), factory()
-    protocol.connection_made(line)
-    loop.add_reader(master, lambda: protocol.data_received(os.read(master, 512)))
-    return line, protocol
+async def create_serial_connection(loop, factory, path, *_args, **_kwargs):
+    """What pymodbus 3.0 wants of serial_asyncio, which Debian does not have."""
+    line = os.open(path, os.O_RDWR | os.O_NOCTTY)
+    transport, protocol = Line(line), factory()
+    protocol.connection_made(transport)
+    loop.add_reader(line, lambda: protocol.data_received(os.read(line, 512)))
+    return transport, protocol
 
 
-sys.modules["serial_asyncio"] = types.SimpleNamespace(create_serial_connection=create_serial_connection)
+try:
+    import serial_asyncio
+except ImportError:
+    sys.modules["serial_asyncio"] = types.SimpleNamespace(create_serial_connection=create_serial_connection)
 
-from pymodbus.datastore import ModbusSequentialDataBlock, ModbusServerContext, ModbusSlaveContext
-from pymodbus.server.async_io import ModbusSerialServer
-from pymodbus.transaction import ModbusRtuFramer
+import pymodbus.datastore as datastore
+from pymodbus.server import StartAsyncSerialServer
+
+# Names changed: a slave became a device, and the framer a word.
+device = getattr(datastore, "ModbusDeviceContext", None) or datastore.ModbusSlaveContext
+devices = "devices" if hasattr(datastore, "ModbusDeviceContext") else "slaves"
+try:
+    from pymodbus.framer import FramerType
+
+    framer = FramerType.RTU
+except ImportError:
+    from pymodbus.transaction import ModbusRtuFramer as framer
+
+
+def block(values):
+    # Its addresses begin at 1 where those of the wire begin at 0.
+    return datastore.ModbusSequentialDataBlock(1, values)
+
+
+def holding():
+    if len(sys.argv) < 2:
+        return block([0] * 256)
+    given = json.loads(sys.argv[1])
+    return datastore.ModbusSparseDataBlock({int(address) + 1: value for address, value in given.items()})
+
+
+def unit():
+    return device(
+        co=block([False] * 64),
+        di=block([index % 3 == 0 for index in range(64)]),
+        hr=holding(),
+        ir=block([0x1122, 0x3344, 0x5566, 0x7788, 0xFFFE, 1234, 0x41AC, 0x0000] + list(range(100, 200))),
+    )
 
 
 async def serve():
-    def block(values):
-        return ModbusSequentialDataBlock(0, values)
-
-    def unit():
-        return ModbusSlaveContext(
-            co=block([False] * 64),
-            di=block([index % 3 == 0 for index in range(64)]),
-            hr=block([0] * 256),
-            ir=block([0x1122, 0x3344, 0x5566, 0x7788, 0xFFFE, 1234, 0x41AC, 0x0000] + list(range(100, 200))),
-            zero_mode=True,
-        )
-
-    server = ModbusSerialServer(
-        ModbusServerContext(slaves={3: unit(), 4: unit()}, single=False),
-        ModbusRtuFramer,
-        port="pty",
-        broadcast_enable=True,
-        ignore_missing_slaves=True,
-    )
-    await server.start()
-    print(os.ttyname(slave), flush=True)
+    loop = asyncio.get_running_loop()
+    loop.add_reader(near, lambda: os.write(far, os.read(near, 512)))
+    loop.add_reader(far, lambda: os.write(near, os.read(far, 512)))
+    options = {"broadcast_enable": True, f"ignore_missing_{devices}": True}
+    context = datastore.ModbusServerContext(**{devices: {number: unit() for number in (1, 3, 4)}}, single=False)
+    server = StartAsyncSerialServer(context=context, framer=framer, port=os.ttyname(far_path), baudrate=9600, **options)
+    running = asyncio.ensure_future(server)
+    await asyncio.sleep(0.1)
+    print(os.ttyname(near_path), flush=True)
+    await running
     await asyncio.Event().wait()
 
 
