@@ -96,7 +96,7 @@ fn explained(
         say("what", method.description.clone());
     }
     match &method.params {
-        None => say("parameters", "anything".into()),
+        None => say("parameters", "none declared; anything is taken".into()),
         Some(params) => {
             for (index, (name, schema)) in params.properties().iter().enumerate() {
                 say(if index == 0 { "parameters" } else { "" }, format!("{name}: {}", schema_words(schema)));

@@ -195,8 +195,11 @@ fn mapped(
         let message = format!("`${name}` is not declared in `params`; {hint}");
         return Err(read.origin.at(&used.path).error(message));
     }
+    let mut method = read.describe(lane);
+    // Reading twice is as good as once, and needs no journal.
+    method.policy.idempotent |= matches!(action, Action::Get { .. });
     Ok(Mapped {
-        method: read.describe(lane),
+        method,
         origin: read.origin.clone(),
         backend: backend.clone(),
         target: target.clone(),

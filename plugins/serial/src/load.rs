@@ -228,8 +228,12 @@ impl Loaded {
                 &lane
             };
             let mut described = method.describe(lane.clone());
-            // To listen twice is as good as once, whatever the map says.
-            described.policy.idempotent |= matches!(action, Action::Hears(_));
+            // Reading twice is as good as once, and needs no journal.
+            described.policy.idempotent |= match &action {
+                Action::Hears(_) => true,
+                Action::Modbus(map) => map.only_reads(),
+                Action::Frames(_) => false,
+            };
             if let Some(other) = self.methods.get(&method.name) {
                 let (name, first) = (&method.name, &other.described.origin);
                 let message =

@@ -137,6 +137,11 @@ fn gap(port: &PortConfig) -> Duration {
 }
 
 impl ModbusMap {
+    /// Whether it moves nothing.
+    pub(crate) fn only_reads(&self) -> bool {
+        !self.plan.steps.iter().any(Step::writes)
+    }
+
     /// The requests with the parameters of `call` in them.
     pub(crate) fn exchange(self: &Arc<Self>, call: &Call) -> Result<Exchange, CallError> {
         Ok(Exchange { todo: self.todo(call)?, map: Arc::clone(self) })
