@@ -18,12 +18,11 @@ use nowd_protocol::{Level, MAX_PAYLOAD_LEN, RawValue, Status, Uuid};
 use crate::clock::{BootInstant, until};
 use crate::invoker::{Answer, CallRequest, Invoker};
 
-mod calls;
 mod compat;
 mod guard;
 mod idempotency;
-mod methods;
 mod query;
+mod questions;
 mod response;
 
 pub use guard::{Host, guard};
@@ -57,9 +56,9 @@ struct Shared {
 /// The HTTP interface before `invoker`.
 pub fn router(invoker: Invoker, options: RouterOptions) -> Router {
     let mut router = Router::new()
-        .route("/things/{target}/methods", get(methods::list))
+        .route("/things/{target}/methods", get(questions::methods))
         .route("/things/{target}/methods/{method}", post(invoke))
-        .route("/things/{target}/calls/{id}", get(calls::report));
+        .route("/things/{target}/calls/{id}", get(questions::outcome));
     if options.compat {
         router = router.route("/invoke", get(compat::invoke));
     }

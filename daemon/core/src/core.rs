@@ -16,6 +16,7 @@ use crate::time::Instant;
 
 mod all;
 mod ask_again;
+mod built_in;
 mod on_offer;
 mod polls;
 mod receive;

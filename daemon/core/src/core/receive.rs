@@ -3,10 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use nowd_protocol::{
-    ErrorBody, MAX_TIMEOUT_MS, METHODS_METHOD, OUTCOME_METHOD, Outcome, Received, Request, RequestTopic,
-    Status, Timing,
-};
+use nowd_protocol::{ErrorBody, MAX_TIMEOUT_MS, Outcome, Received, Request, RequestTopic, Status, Timing};
 
 use super::{Core, readdressed, reply, tell};
 use crate::access::Pattern;
@@ -56,11 +53,8 @@ impl<P: Clone + Default> Core<P> {
         let calls = &self.calls;
         self.memory.forget(now, |key| calls.contains_key(&key));
         let asked = Asked { request: &request, compat };
-        if request.topic.method.as_str() == OUTCOME_METHOD {
-            return self.ask_again(now, &asked, receipt, actions);
-        }
-        if request.topic.method.as_str() == METHODS_METHOD {
-            return self.tell_methods(now, &asked, receipt, actions);
+        if self.built_in(now, &asked, receipt, actions) {
+            return;
         }
         let asker = asked.asker();
         match self.recall(&request) {
