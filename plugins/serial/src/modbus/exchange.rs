@@ -130,6 +130,7 @@ impl Exchange {
             );
         }
         progress.open = None;
+        session.line.ears().discard();
         Ok(answer.and_then(|answer| self.take(progress, index, answer)))
     }
 
