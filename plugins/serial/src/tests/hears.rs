@@ -118,7 +118,7 @@ async fn a_silence_begins_a_frame_anew() {
 #[tokio::test]
 async fn half_a_frame_of_a_device_that_went_is_forgotten() {
     let map = "[serial]\nport = \"gps\"\nframing = { line = \"\\r\" }\n[methods.n]\nhears = '^N(?<n>\\d+)$'\n\
-               [methods.ring]\nsend = \"RING\"\n[methods.mark]\nhears = '^MARK$'";
+               [methods.ring]\nsend = \"RING\"\n[methods.mark]\nhears = '^MARK$'\n[methods.end]\nhears = '^END$'";
     let folder = tempfile::tempdir().unwrap();
     let link = folder.path().join("by-id");
     let mut first = Device::new();
@@ -135,9 +135,10 @@ async fn half_a_frame_of_a_device_that_went_is_forgotten() {
     std::fs::remove_file(&link).unwrap();
     std::os::unix::fs::symlink(second.path(), &link).unwrap();
     rig.wait_open("ring").await;
-    second.say("2\rN3\r").await;
-    let n = heard(&rig, "n", |c| value(c).is_some()).await;
-    assert_eq!(value(&n), Some(&json!({"n": "3"})));
+    second.say("2\rEND\r").await;
+    heard(&rig, "end", |c| value(c).is_some()).await;
+    let none = rig.call("n", Value::Null, LONG).await;
+    assert!(matches!(&none, Completion::Unavailable(e) if e.code == "nothing_heard"), "{none:?}");
 }
 
 /// An answer that is found in garbage, by its checksum and a silence, was not sent by itself.
