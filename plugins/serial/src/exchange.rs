@@ -119,12 +119,8 @@ impl Exchange {
                 }
             } else {
                 line.wait_sent(give_up).await?;
-                // All was written; what keeps it from being waited for, or makes the next frame too late, is seen there.
                 let tenths = u32::try_from(bytes.len()).unwrap_or(u32::MAX).saturating_mul(10);
-                match line.wait_echo(port.config.characters(tenths), give_up).await {
-                    Err(gone @ Interrupt::Gone(_)) => return Err(gone),
-                    Ok(()) | Err(Interrupt::Late(_) | Interrupt::Cancelled) => {}
-                }
+                line.wait_echo(port.config.characters(tenths), &give_up.stop).await?;
                 progress.confirmed = false;
             }
             progress.echo = progress.echo.or(line.forget_echo());

@@ -148,13 +148,14 @@ impl Line {
         self.echo = Some(Echo::default());
     }
 
-    /// Waits until what was written has come back, or should have.
-    pub(crate) async fn wait_echo(&mut self, on_wire: Duration, give_up: &GiveUp) -> Result<(), Interrupt> {
+    /// Waits until what was written has come back, or should have; also for a call that is late by then, so that the next
+    /// one is not shown the echo of this.
+    pub(crate) async fn wait_echo(&mut self, on_wire: Duration, stop: &CancellationToken) -> io::Result<()> {
         let mut over = pin!(sleep(on_wire.saturating_add(ECHO)));
         while self.echo.as_ref().is_some_and(Echo::is_open) {
             tokio::select! {
                 biased;
-                interrupt = give_up.wait() => return Err(interrupt),
+                () = stop.cancelled() => break,
                 bytes = self.read() => drop(bytes?),
                 () = &mut over => break,
             }

@@ -92,9 +92,9 @@ impl Port {
     }
 
     /// Whether it may be open or running.
-    pub(crate) fn is_held(&self) -> bool {
-        // One that is just being closed is held too.
-        lock(&self.runners).are_there() || self.inside.try_lock().map_or(true, |inside| inside.line.is_some())
+    fn is_held(&self) -> bool {
+        // Each line has the ears in its hands from before it is opened until it is closed.
+        lock(&self.runners).are_there() || Arc::strong_count(&self.ears) > 1
     }
 
     /// What came back was what was sent, and was not taken for the answer: told once.

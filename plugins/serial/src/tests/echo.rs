@@ -81,6 +81,13 @@ async fn what_the_line_repeats_is_dropped_and_nothing_else() {
     assert!(nothing(rig.call("heard", Value::Null, LONG).await), "an echo was heard");
 
     // A line that does not repeat what is sent after all.
+    let log = Log::default();
+    let guard = tracing::subscriber::set_default(log.clone());
+    let completion = exchange(&rig, &mut device, "twice", "A\rB\r", "C\r").await;
+    drop(guard);
+    assert_eq!(completion, Completion::Sent(json!({"what": "C"})));
+    let told = log.0.lock().unwrap().iter().filter(|line| line.contains("did not repeat")).count();
+    assert_eq!(told, 1, "{:?}", log.0);
     assert_eq!(exchange(&rig, &mut device, "open", "OPEN\r", "OPEN 1\r").await, one);
     assert_eq!(exchange(&rig, &mut device, "open", "OPEN\r", "OOPEN\rOPEN 1\r").await, one);
     assert_eq!(rig.call("ring", Value::Null, LONG).await, Completion::Sent(Value::Null));
