@@ -15,7 +15,7 @@ use crate::reader::Reader;
 use crate::transaction::Session;
 
 /// What to do about a line that may repeat what is sent.
-pub(crate) const REPEATS: &str = "set `echo = true` if the line repeats what is sent, or `echo = false` if the device answers with the same";
+const REPEATS: &str = "set `echo = true` if the line repeats what is sent, or `echo = false` if the device answers with the same";
 
 /// The steps of a call, with its parameters in them.
 #[derive(Debug)]
@@ -151,7 +151,11 @@ impl Exchange {
             let (echo, rest) = chunk.split_at_checked(end)?;
             if listener.reader.feed(echo, &mut judge).is_some() {
                 listener.repeated = true;
-                port.repeats();
+                if port.is_first_repeat() {
+                    tracing::warn!(
+                        "{port}: the line may repeat what is sent, which is not taken for an answer; {REPEATS}"
+                    );
+                }
             }
             chunk = rest;
         }

@@ -16,7 +16,6 @@ use tokio::time::sleep;
 pub(crate) use self::runners::Runner;
 use self::runners::Runners;
 use crate::config::PortConfig;
-use crate::exchange::REPEATS;
 use crate::hears::{Ears, Hearing};
 use crate::line::Line;
 use crate::transaction::{Transaction, Work};
@@ -97,13 +96,9 @@ impl Port {
         lock(&self.runners).are_there() || Arc::strong_count(&self.ears) > 1
     }
 
-    /// What came back was what was sent, and was not taken for the answer: told once.
-    pub(crate) fn repeats(&self) {
-        if !self.repeats.swap(true, Ordering::Relaxed) {
-            tracing::warn!(
-                "{self}: the line may repeat what is sent, which is not taken for an answer; {REPEATS}"
-            );
-        }
+    /// What came back was what was sent: whether that was not told yet, so that a method that is polled does not fill the log.
+    pub(crate) fn is_first_repeat(&self) -> bool {
+        !self.repeats.swap(true, Ordering::Relaxed)
     }
 
     /// Runs one call; ends when the port is free again.
