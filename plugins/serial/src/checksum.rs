@@ -42,6 +42,15 @@ enum Digits {
     Lower,
 }
 
+impl PartialEq for Checksum {
+    fn eq(&self, other: &Self) -> bool {
+        // The name says how it is computed.
+        let key = |sum: &Self| (sum.name.clone(), sum.digits, sum.order, sum.mark.clone(), sum.skip);
+        let ends = |sum: &Self| (sum.after_end, sum.covers_start, sum.covers_end);
+        key(self) == key(other) && ends(self) == ends(other)
+    }
+}
+
 impl Checksum {
     /// Reads `checksum = "CRC-16/MODBUS"` or the table with more about it, at the path `at`.
     pub(crate) fn parse(value: &Value, at: &str) -> Result<Self, Mistake> {

@@ -66,6 +66,16 @@ impl PortConfig {
         self.silence.unwrap_or(DEFAULT_SILENCE)
     }
 
+    /// How long so many tenths of a character are on the wire.
+    pub(crate) fn characters(&self, tenths: u32) -> Duration {
+        let format = self.format;
+        let parity = u32::from(format.parity != Parity::None);
+        let bits = 1 + u32::from(format.data_bits) + parity + u32::from(format.stop_bits);
+        let micros =
+            u64::from(tenths).saturating_mul(bits.into()).saturating_mul(100_000).div_ceil(self.baud.into());
+        Duration::from_micros(micros)
+    }
+
     /// What is wrong with the values, in words.
     pub(crate) fn mistake(&self) -> Option<&'static str> {
         if !self.device.is_absolute() {

@@ -6,11 +6,16 @@ use std::sync::Arc;
 use nowd_plugin::{Call, CallError, Completion, Outcome};
 use serde_json::{Map, Value};
 
+use crate::echo::Echo;
 use crate::line::Interrupt;
 use crate::map::{Frame, SerialMap, Verdict};
 use crate::pattern::Pattern;
+use crate::port::Port;
 use crate::reader::Reader;
 use crate::transaction::Session;
+
+/// What to do about a line that may repeat what is sent.
+const REPEATS: &str = "set `echo = true` if the line repeats what is sent, or `echo = false` if the device answers with the same";
 
 /// The steps of a call, with its parameters in them.
 #[derive(Debug)]
@@ -30,7 +35,18 @@ struct Progress {
     captures: Map<String, Value>,
     /// The reply that is waited for, and whether it is the last.
     waiting: Option<(Arc<Pattern>, bool)>,
+    listener: Listener,
+    /// Why the line did not repeat what was sent, as it should, where it did not.
+    echo: Option<&'static str>,
+}
+
+/// Looks for the answer in what comes.
+struct Listener {
     reader: Reader,
+    /// What was sent, where nobody said whether the line repeats it.
+    sent: Option<Echo>,
+    /// A frame that was just what had been sent would have been the answer.
+    repeated: bool,
 }
 
 /// A frame that ends the waiting for a reply.
@@ -42,18 +58,27 @@ struct Answer {
 impl Exchange {
     /// Runs the steps; ends when the line is free again.
     pub(crate) async fn run(&self, mut session: Session<'_>) -> (Completion, io::Result<()>) {
+        let listener = Listener { reader: Reader::new(&self.map.wire), sent: None, repeated: false };
         let mut progress = Progress {
             written: false,
             sent: 0,
             confirmed: true,
             captures: Map::new(),
             waiting: None,
-            reader: Reader::new(&self.map.wire),
+            listener,
+            echo: None,
         };
-        match self.steps(&mut session, &mut progress).await {
+        let ended = match self.steps(&mut session, &mut progress).await {
             Ok(completion) => (completion, Ok(())),
-            Err(interrupt) => self.interrupted(session, progress, interrupt).await,
+            Err(interrupt) => self.interrupted(&mut session, &mut progress, interrupt).await,
+        };
+        if let Some(why) = progress.echo.or(session.line.forget_echo()) {
+            tracing::debug!(
+                id = %session.call.id, "{} did not repeat what was sent, as `echo = true` says it does: {why}",
+                session.port
+            );
         }
+        ended
     }
 
     async fn steps(
@@ -74,24 +99,31 @@ impl Exchange {
                 line.wait_gap(gap, give_up).await?;
             }
             line.discard_input()?;
+            if self.map.echo == Some(true) {
+                line.expect_echo();
+            }
             line.write(bytes, give_up, &mut progress.written).await?;
             if let Some(reply) = reply {
                 let last = index + 1 == self.frames.len();
-                progress.reader.reset();
+                progress.listener.begin(self.map.echo, bytes);
                 progress.waiting = Some((Arc::clone(reply), last));
-                let reader = &mut progress.reader;
+                let listener = &mut progress.listener;
                 let pause = self.map.wire.framing.pause();
-                let heard =
-                    line.listen_for(give_up, pause, |chunk| self.hear(call, reply, reader, chunk)).await?;
-                line.ears().answered(&heard.frame);
+                let heard = line
+                    .listen_for(give_up, pause, |chunk| self.hear(port, call, reply, listener, chunk))
+                    .await?;
+                line.ears().answered(&self.map.wire, &heard.frame);
                 progress.waiting = None;
                 if let Some(completion) = progress.take(heard.verdict, last) {
                     return Ok(completion);
                 }
             } else {
                 line.wait_sent(give_up).await?;
+                let tenths = u32::try_from(bytes.len()).unwrap_or(u32::MAX).saturating_mul(10);
+                line.wait_echo(port.config.characters(tenths), &give_up.stop).await?;
                 progress.confirmed = false;
             }
+            progress.echo = progress.echo.or(line.forget_echo());
             progress.sent += 1;
         }
         Ok(progress.finished())
@@ -100,9 +132,10 @@ impl Exchange {
     /// Bytes of the device, or `None`: it has been silent for the pause of the framing.
     fn hear(
         &self,
+        port: &Port,
         call: &Call,
         reply: &Pattern,
-        reader: &mut Reader,
+        listener: &mut Listener,
         chunk: Option<&[u8]>,
     ) -> Option<Answer> {
         let mut judge = |frame: &[u8]| {
@@ -112,17 +145,28 @@ impl Exchange {
             }
             verdict.map(|verdict| Answer { verdict, frame: frame.to_vec() })
         };
-        match chunk {
-            Some(chunk) => reader.feed(chunk, &mut judge),
-            None => reader.silence(&mut judge),
+        let Some(mut chunk) = chunk else { return listener.reader.silence(&mut judge) };
+        // No frame is the beginning of another, so none ends before all that was sent has come.
+        if let Some(end) = listener.sent.as_mut().and_then(|sent| sent.completes(chunk)) {
+            let (echo, rest) = chunk.split_at_checked(end)?;
+            if listener.reader.feed(echo, &mut judge).is_some() {
+                listener.repeated = true;
+                if port.is_first_repeat() {
+                    tracing::warn!(
+                        "{port}: the line may repeat what is sent, which is not taken for an answer; {REPEATS}"
+                    );
+                }
+            }
+            chunk = rest;
         }
+        listener.reader.feed(chunk, &mut judge)
     }
 
     /// What is known of a call that could not be finished; waits until the line is free.
     async fn interrupted(
         &self,
-        session: Session<'_>,
-        mut progress: Progress,
+        session: &mut Session<'_>,
+        progress: &mut Progress,
         interrupt: Interrupt,
     ) -> (Completion, io::Result<()>) {
         let (code, why) = match session.cut(interrupt, progress.written) {
@@ -131,10 +175,10 @@ impl Exchange {
         };
         let Session { port, line, call, give_up } = session;
         let waiting = progress.waiting.take();
-        let reader = &mut progress.reader;
+        let listener = &mut progress.listener;
         let settled = line.settle(port.config.silence(), &give_up.stop, |chunk| {
             let (reply, _) = waiting.as_ref()?;
-            self.hear(call, reply, reader, Some(chunk))
+            self.hear(port, call, reply, listener, Some(chunk))
         });
         let (late, line) = match settled.await {
             Ok(late) => (late.map(|late| late.verdict), Ok(())),
@@ -143,6 +187,10 @@ impl Exchange {
         let all = self.frames.iter().filter(|frame| matches!(frame, Frame::Send { .. })).count();
         let sent = progress.sent;
         let message = match &waiting {
+            Some(_) if progress.listener.repeated => format!(
+                "{why} before {port} answered frame {} of {all}; what came first was just what had been sent: {REPEATS}",
+                sent + 1
+            ),
             Some(_) => format!("{why} before {port} answered frame {} of {all}", sent + 1),
             None => format!("{why} with {sent} of {all} frames done at {port}"),
         };
@@ -155,6 +203,19 @@ impl Exchange {
         };
         let completion = late.unwrap_or_else(|| Completion::Timeout(CallError::new(code, message)));
         (completion, line)
+    }
+}
+
+impl Listener {
+    /// The next frame has been sent.
+    fn begin(&mut self, echo: Option<bool>, sent: &[u8]) {
+        self.reader.reset();
+        self.repeated = false;
+        self.sent = echo.is_none().then(|| {
+            let mut echo = Echo::default();
+            echo.sent(sent);
+            echo
+        });
     }
 }
 

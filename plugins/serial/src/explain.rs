@@ -30,6 +30,11 @@ impl SerialMap {
             say("failed", format!("{failed}: the device answered with an error"));
         }
         say("framing", self.wire.to_string());
+        match self.echo {
+            Some(true) => say("echo", "the line repeats what is sent, which is dropped".into()),
+            Some(false) => say("echo", "none: an answer may be the same bytes as what is sent".into()),
+            None => {}
+        }
         lines
     }
 

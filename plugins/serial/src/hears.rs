@@ -137,19 +137,22 @@ impl Ears {
         }
     }
 
-    /// The line has been silent for [`Ears::pause`].
-    pub(crate) fn silence(&self, at: BootInstant) {
-        for ear in lock(&self.0).iter_mut() {
+    /// The line has been silent for `pause`, which ends the frames of those who wait no longer.
+    pub(crate) fn silence(&self, at: BootInstant, pause: Duration) {
+        let over = |ear: &&mut Ear| ear.hearing.wire.framing.pause().is_some_and(|own| own <= pause);
+        for ear in lock(&self.0).iter_mut().filter(over) {
             ear.take(at, |reader, judge| {
                 reader.silence(judge);
             });
         }
     }
 
-    /// The frame with this content was a call's answer: the device did not send it by itself.
-    pub(crate) fn answered(&self, frame: &[u8]) {
+    /// The frame with this content was a call's answer: the device did not send it by itself. Who cuts frames in another
+    /// way than `wire` does cannot tell it from others that came with it.
+    pub(crate) fn answered(&self, wire: &Wire, frame: &[u8]) {
         for ear in lock(&self.0).iter_mut() {
-            ear.pending.retain(|pending| pending.frame != frame);
+            let alike = *ear.hearing.wire == *wire;
+            ear.pending.retain(|pending| alike && pending.frame != frame);
         }
     }
 

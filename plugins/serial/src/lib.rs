@@ -10,6 +10,7 @@
 mod catalogue;
 mod checksum;
 mod config;
+mod echo;
 mod exchange;
 mod explain;
 mod field;
@@ -31,7 +32,7 @@ mod value;
 mod wire;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use nowd_plugin::map::MapSource;
@@ -57,6 +58,8 @@ pub struct SerialPlugin {
     /// All that were declared; those that no map uses are checked, and never opened.
     declared: BTreeMap<String, PortConfig>,
     ports: BTreeMap<String, Arc<Port>>,
+    /// Ports of plugins before this one, which may still hold their devices.
+    earlier: Vec<Weak<Port>>,
     hearing: BTreeMap<String, Vec<Hearing>>,
     methods: BTreeMap<String, SerialMethod>,
     /// Whether `run` has begun.
@@ -74,11 +77,16 @@ impl SerialPlugin {
         previous: Option<&Self>,
     ) -> Result<Arc<Self>, LoadError> {
         let none = BTreeMap::new();
-        let previous = previous.map_or(&none, |previous| &previous.ports);
-        let Loaded { ports: used, hearing, methods, .. } = load::load(ports, maps, previous)?;
+        let same = previous.map_or(&none, |previous| &previous.ports);
+        let mut earlier: Vec<_> =
+            previous.into_iter().flat_map(|previous| previous.earlier.clone()).collect();
+        earlier.extend(same.values().map(Arc::downgrade));
+        earlier.retain(|port| port.strong_count() > 0);
+        let Loaded { ports: used, hearing, methods, .. } = load::load(ports, maps, same, &earlier)?;
         Ok(Arc::new(Self {
             declared: ports.clone(),
             ports: used,
+            earlier,
             hearing,
             methods,
             joined: watch::Sender::new(false),

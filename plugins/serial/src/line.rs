@@ -10,17 +10,22 @@ use std::task::Poll;
 use std::time::Duration;
 
 use nowd_plugin::{BootInstant, CancellationToken, Deadline, Expired};
-use serial2::rs4xx::{Rs485Config, TransceiverMode};
 use tokio::io::{AsyncReadExt, AsyncWrite};
 use tokio::time::sleep;
 use tokio_serial::{ClearBuffer, DataBits, FlowControl, SerialPort, SerialStream, StopBits};
 
-use crate::config::{Flow, Parity, PortConfig, Rs485};
+use self::open::{switch_transceiver, with_hint};
+use crate::config::{Flow, Parity, PortConfig};
+use crate::echo::Echo;
 use crate::hears::Ears;
+
+mod open;
 
 /// The silence that is enough after a late answer has come.
 const AFTER_ANSWER: Duration = Duration::from_millis(50);
 
+/// How long an adapter may take to repeat what was sent, after the time that this needs on the wire.
+const ECHO: Duration = Duration::from_millis(100);
 /// How often the kernel is asked whether all bytes have gone out.
 const OUTPUT_POLL: Duration = Duration::from_millis(2);
 /// A line that is never silent is waited for no longer than this after a call without an answer.
@@ -84,6 +89,8 @@ pub(crate) struct Line {
     active: BootInstant,
     /// Who listens for what the device says by itself.
     ears: Arc<Ears>,
+    /// What the line must repeat before anything that comes is a device's.
+    echo: Option<Echo>,
 }
 
 impl Line {
@@ -115,23 +122,54 @@ impl Line {
             .flow_control(flow);
         let stream = SerialStream::open(&builder).map_err(|e| with_hint(e.into()))?;
         drop(transceiver);
-        let line = Self { stream, active: BootInstant::now(), ears };
+        let line = Self { stream, active: BootInstant::now(), ears, echo: None };
         line.clear(ClearBuffer::All)?;
         Ok(line)
     }
 
-    /// Reads what comes next. Hanging up is an error. What listeners make of it is told to them with the next read, or by
-    /// [`Ears::commit`], because it may be an answer.
-    pub(crate) async fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let len = self.stream.read(buffer).await?;
+    /// Reads what comes next, without the echo that is expected; so it may be nothing. Hanging up is an error. What listeners
+    /// make of it is told to them with the next read, or by [`Ears::commit`], because it may be an answer.
+    async fn read(&mut self) -> io::Result<Vec<u8>> {
+        let mut chunk = [0; CHUNK];
+        let len = self.stream.read(&mut chunk).await?;
         if len == 0 {
-            self.ears.reset();
             return Err(hung_up());
         }
         self.active = BootInstant::now();
         self.ears.commit();
-        self.ears.hear(buffer.get(..len).unwrap_or_default(), self.active);
-        Ok(len)
+        let bytes = chunk.get(..len).unwrap_or_default();
+        let bytes = self.echo.as_mut().map_or_else(|| bytes.to_vec(), |echo| echo.strip(bytes));
+        self.ears.hear(&bytes, self.active);
+        Ok(bytes)
+    }
+
+    /// From now on what is written is expected back first, and dropped when it comes.
+    pub(crate) fn expect_echo(&mut self) {
+        self.echo = Some(Echo::default());
+    }
+
+    /// Waits until what was written has come back, or should have; also for a call that is late by then, so that the next
+    /// one is not shown the echo of this.
+    pub(crate) async fn wait_echo(&mut self, on_wire: Duration, stop: &CancellationToken) -> io::Result<()> {
+        let mut over = pin!(sleep(on_wire.saturating_add(ECHO)));
+        while self.echo.as_ref().is_some_and(Echo::is_open) {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                bytes = self.read() => drop(bytes?),
+                () = &mut over => break,
+            }
+        }
+        self.ears.commit();
+        Ok(())
+    }
+
+    /// Expects no echo any more; says why what was expected is missing, if it is.
+    pub(crate) fn forget_echo(&mut self) -> Option<&'static str> {
+        let echo = self.echo.take()?;
+        let (held, why) = echo.missing()?;
+        self.ears.hear(held, self.active);
+        Some(why)
     }
 
     /// Those who listen for what the device says by itself.
@@ -141,16 +179,15 @@ impl Line {
 
     /// Reads for those who listen, for as long as nothing happens to the line.
     pub(crate) async fn idle(&mut self) -> io::Error {
-        let mut chunk = [0; CHUNK];
         loop {
             self.ears.commit();
             let ears = Arc::clone(&self.ears);
             tokio::select! {
                 biased;
-                len = self.read(&mut chunk) => if let Err(gone) = len {
+                bytes = self.read() => if let Err(gone) = bytes {
                     return gone;
                 },
-                () = silence(ears.pause()) => ears.silence(BootInstant::now()),
+                () = silence(ears.pause()) => ears.silence(BootInstant::now(), Duration::MAX),
             }
         }
     }
@@ -163,14 +200,13 @@ impl Line {
         mut feed: impl FnMut(&[u8]) -> Option<T>,
     ) -> Result<Option<T>, Interrupt> {
         let mut over = pin!(silence(longest));
-        let mut chunk = [0; CHUNK];
         loop {
             tokio::select! {
                 biased;
                 interrupt = give_up.wait() => return Err(interrupt),
                 () = &mut over => return Ok(None),
-                len = self.read(&mut chunk) => {
-                    let found = feed(chunk.get(..len?).unwrap_or_default());
+                bytes = self.read() => {
+                    let found = feed(&bytes?);
                     if found.is_some() {
                         return Ok(found);
                     }
@@ -188,18 +224,19 @@ impl Line {
         pause: Option<Duration>,
         mut feed: impl FnMut(Option<&[u8]>) -> Option<T>,
     ) -> Result<T, Interrupt> {
-        let mut chunk = [0; CHUNK];
         let mut heard = false;
         loop {
             let found = tokio::select! {
                 biased;
                 interrupt = give_up.wait() => return Err(interrupt),
-                len = self.read(&mut chunk) => {
+                bytes = self.read() => {
                     heard = true;
-                    feed(Some(chunk.get(..len?).unwrap_or_default()))
+                    feed(Some(&bytes?))
                 }
                 () = silence(pause.filter(|_| heard)) => {
                     heard = false;
+                    // Before, so that what is found now and answers the call is not told when the line is idle.
+                    self.ears.silence(BootInstant::now(), pause.unwrap_or_default());
                     feed(None)
                 }
             };
@@ -246,6 +283,9 @@ impl Line {
                 return Err(hung_up().into());
             }
             *written = true;
+            if let Some(echo) = &mut self.echo {
+                echo.sent(bytes.get(..len).unwrap_or_default());
+            }
             self.active = BootInstant::now();
             bytes = bytes.get(len..).unwrap_or_default();
         }
@@ -271,15 +311,14 @@ impl Line {
     ) -> io::Result<Option<T>> {
         self.clear(ClearBuffer::Output)?;
         let mut over = pin!(sleep(LONGEST_SETTLE.max(silence.saturating_mul(10))));
-        let mut chunk = [0; CHUNK];
         let mut found = None;
         loop {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
                 () = &mut over => break,
-                len = self.read(&mut chunk) => {
-                    let late = feed(chunk.get(..len?).unwrap_or_default());
+                bytes = self.read() => {
+                    let late = feed(&bytes?);
                     if late.is_some() {
                         self.ears.discard();
                     }
@@ -300,10 +339,7 @@ impl Line {
         let mut chunk = [0; CHUNK];
         for _ in 0..MOST_DISCARDED / CHUNK {
             match self.stream.try_read(&mut chunk) {
-                Ok(0) => {
-                    self.ears.reset();
-                    return Err(hung_up());
-                }
+                Ok(0) => return Err(hung_up()),
                 Ok(len) => {
                     self.active = BootInstant::now();
                     self.ears.hear(chunk.get(..len).unwrap_or_default(), self.active);
@@ -323,38 +359,13 @@ impl Line {
 
 impl Drop for Line {
     fn drop(&mut self) {
+        // A frame that had begun will not be finished, however the device went.
+        self.ears.reset();
         // Closing waits for unsent output, up to 30 s; and a pty stays exclusive for its next owner. A device that
         // is gone fails both, and needs neither.
         self.clear(ClearBuffer::All).ok();
         self.stream.set_exclusive(false).ok();
     }
-}
-
-fn switch_transceiver(config: &PortConfig, rs485: Rs485) -> io::Result<serial2::SerialPort> {
-    let port = serial2::SerialPort::open(&config.device, serial2::KeepSettings).map_err(with_hint)?;
-    let mut mode = Rs485Config::new();
-    mode.set_invert_rts(!rs485.rts_on_send);
-    mode.set_delay_before_send(rs485.delay_before);
-    mode.set_delay_after_send(rs485.delay_after);
-    mode.set_bus_termination(rs485.termination);
-    port.set_rs4xx_mode(TransceiverMode::Rs485(mode)).map_err(|e| {
-        let message = format!(
-            "its driver does not switch an RS-485 transceiver ({e}); leave `rs485` out if the adapter does it by itself"
-        );
-        io::Error::new(e.kind(), message)
-    })?;
-    Ok(port)
-}
-
-/// What to do about the commonest reason why a device cannot be opened.
-fn with_hint(error: io::Error) -> io::Error {
-    if error.kind() != io::ErrorKind::PermissionDenied {
-        return error;
-    }
-    let message = format!(
-        "{error}; let the daemon's user into the group that owns the device, which is mostly `dialout`"
-    );
-    io::Error::new(error.kind(), message)
 }
 
 /// Ends after `longest`; without one never.

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::num::NonZeroU16;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Weak};
 
 use nowd_plugin::map::{MapError, MapFile, MapMethod, MapOrigin, MapSource, MethodKeys, backend_of};
 use nowd_plugin::words::hint;
@@ -83,7 +83,8 @@ impl Backend for SerialTable {
         if method.keys.hears.is_some() {
             return Ok(Action::Hears(Arc::new(Heard::new(method, wire)?)));
         }
-        Ok(Action::Frames(Arc::new(SerialMap::new(method, wire)?)))
+        let map = SerialMap { echo: self.echo, ..SerialMap::new(method, wire)? };
+        Ok(Action::Frames(Arc::new(map)))
     }
 }
 
@@ -163,14 +164,16 @@ pub(crate) struct Loaded {
 
 /// Maps of `[serial]` and `[modbus]`, which may share a port and its lane.
 ///
-/// Of the `previous` ports those are kept whose settings are the same, open as they are.
+/// Of the `previous` ports those are kept whose settings are the same, open as they are. Of those and `earlier` ones
+/// any may still hold a device.
 pub(crate) fn load(
     ports: &BTreeMap<String, PortConfig>,
     maps: &[MapSource],
     previous: &BTreeMap<String, Arc<Port>>,
+    earlier: &[Weak<Port>],
 ) -> Result<Loaded, LoadError> {
     check_ports(ports)?;
-    let (mut loaded, given) = (Loaded::default(), Given { ports, previous });
+    let (mut loaded, given) = (Loaded::default(), Given { ports, previous, earlier });
     for source in maps {
         match backend_of(source, &["serial", "modbus"])? {
             "modbus" => loaded.add::<ModbusTable>(&given, source)?,
@@ -184,6 +187,7 @@ pub(crate) fn load(
 struct Given<'a> {
     ports: &'a BTreeMap<String, PortConfig>,
     previous: &'a BTreeMap<String, Arc<Port>>,
+    earlier: &'a [Weak<Port>],
 }
 
 impl Given<'_> {
@@ -194,8 +198,10 @@ impl Given<'_> {
             return Arc::clone(same);
         }
         let port = Port::new(name, config);
-        if let Some(other) = self.previous.values().find(|other| other.config.device == config.device) {
-            port.follow(other);
+        for other in self.earlier.iter().filter_map(Weak::upgrade) {
+            if real(&other.config.device) == real(&config.device) {
+                port.follow(&other);
+            }
         }
         Arc::new(port)
     }
@@ -282,14 +288,17 @@ fn check_ports(ports: &BTreeMap<String, PortConfig>) -> Result<(), LoadError> {
         if let Some(mistake) = config.mistake() {
             return Err(LoadError::Port { port: name.clone(), message: mistake.into() });
         }
-        // Two links may lead to one device; one that is not there now is compared by its name.
-        let real = config.device.canonicalize().unwrap_or_else(|_| config.device.clone());
-        if let Some(first) = owners.insert(real, name) {
+        if let Some(first) = owners.insert(real(&config.device), name) {
             let (first, second, device) = (first.clone(), name.clone(), config.device.clone());
             return Err(LoadError::OwnedTwice { first, second, device });
         }
     }
     Ok(())
+}
+
+/// Two links may lead to one device; one that is not there now is compared by its name.
+fn real(device: &Path) -> PathBuf {
+    device.canonicalize().unwrap_or_else(|_| device.to_owned())
 }
 
 fn unknown_port(name: &str, ports: &BTreeMap<String, PortConfig>) -> String {

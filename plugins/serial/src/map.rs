@@ -27,6 +27,8 @@ pub(crate) struct SerialTable {
     pub(crate) port: String,
     framing: Value,
     checksum: Option<Value>,
+    /// Whether the line repeats what is sent; `false`: a device may answer with the same bytes.
+    pub(crate) echo: Option<bool>,
     /// Of both, read once.
     #[serde(skip)]
     wire: OnceLock<Arc<Wire>>,
@@ -86,6 +88,8 @@ pub(crate) struct SerialMap {
     pub(crate) steps: Vec<Step>,
     pub(crate) refused: Option<Pattern>,
     pub(crate) failed: Option<Pattern>,
+    /// Whether the line repeats what is sent. Nobody said: what comes back first and is the same is no answer.
+    pub(crate) echo: Option<bool>,
 }
 
 #[derive(Debug)]
@@ -138,6 +142,7 @@ impl SerialMap {
             wire: Arc::clone(wire),
             values,
             steps,
+            echo: None,
         };
         let derived: Vec<_> = map.frames_of().flat_map(|frame| frame.derived(&map.values)).collect();
         method.derive(&derived)?;

@@ -23,7 +23,7 @@ use nowd_plugin::map::{MapError, MapMethod, MapOrigin};
 use nowd_plugin::{Call, CallError};
 use serde::Deserialize;
 
-use crate::config::{Parity, PortConfig};
+use crate::config::PortConfig;
 use crate::load::{Action, Backend};
 pub(crate) use exchange::Exchange;
 use exchange::Todo;
@@ -116,23 +116,14 @@ impl Backend for ModbusTable {
                 .check_declared(declared.iter().copied())
                 .map_err(|e| method.origin.at("write").error(format!("`write`: {e}")))?;
         }
-        let (gap, byte) = (gap(port), characters(port, 10));
+        let (gap, byte) = (gap(port), port.characters(10));
         Ok(Action::Modbus(Arc::new(ModbusMap { unit, echo: self.echo, plan, gap, byte })))
     }
 }
 
-/// How long so many tenths of a character are on the wire.
-fn characters(port: &PortConfig, tenths: u32) -> Duration {
-    let format = port.format;
-    let parity = u32::from(format.parity != Parity::None);
-    let bits = 1 + u32::from(format.data_bits) + parity + u32::from(format.stop_bits);
-    let micros = (u64::from(tenths * bits) * 100_000).div_ceil(port.baud.into());
-    Duration::from_micros(micros)
-}
-
 /// The silence before each frame: 3.5 characters, or what the port declares if that is longer.
 fn gap(port: &PortConfig) -> Duration {
-    let least = if port.baud > FAST { SHORTEST_GAP } else { characters(port, 35) };
+    let least = if port.baud > FAST { SHORTEST_GAP } else { port.characters(35) };
     port.gap.map_or(least, |gap| gap.max(least))
 }
 
@@ -167,15 +158,22 @@ impl ModbusMap {
         let mut lines: Vec<String> =
             self.plan.steps.iter().map(|step| step.explain(&self.plan.results)).collect();
         let hints = self.plan.steps.iter().filter_map(Step::hint);
-        lines.extend(hints.map(|hint| format!("note: {hint}")));
-        lines.push(if self.unit == 0 {
-            "to all devices at once (unit 0), none of which answers: the status is `sent`".into()
+        lines.extend(hints.map(|hint| format!("note        {hint}")));
+        if self.unit == 0 {
+            lines.push(
+                "to          all devices at once (unit 0), none of which answers: the status is `sent`"
+                    .into(),
+            );
         } else {
-            format!(
-                "unit {}: exceptions 1 to 3 are `refused` as long as nothing was written before, others are `failed`",
-                self.unit
-            )
-        });
+            lines.push(format!("to          unit {}", self.unit));
+            lines.push(
+                "refused     exceptions 1 to 3, as long as nothing was written before in the call".into(),
+            );
+            lines.push("failed      any other exception".into());
+        }
+        if self.echo {
+            lines.push("echo        the line repeats what is sent, which is no answer".into());
+        }
         lines
     }
 
@@ -183,12 +181,17 @@ impl ModbusMap {
     pub(crate) fn preview(&self, call: &Call) -> Result<Vec<String>, CallError> {
         let todo = self.todo(call)?;
         let lines = self.plan.steps.iter().zip(todo).map(|(step, todo)| match todo {
-            Todo::Wait(wait) => format!("wait {wait:?}"),
+            Todo::Wait(wait) => format!("waits       {wait:?}"),
             Todo::Ask { request, frame } => {
                 let hex: Vec<String> = frame.iter().map(|byte| format!("{byte:02X}")).collect();
-                let verb = if step.writes() { "write" } else { "read" };
+                let verb = if step.writes() { "writes" } else { "reads" };
                 let function = request.function_code();
-                format!("{verb} {}, unit {}, function {function}: {}", step.place(), self.unit, hex.join(" "))
+                format!(
+                    "{verb:<12}{}, unit {}, function {function}: {}",
+                    step.place(),
+                    self.unit,
+                    hex.join(" ")
+                )
             }
         });
         Ok(lines.collect())

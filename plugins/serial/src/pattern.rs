@@ -108,9 +108,14 @@ impl std::fmt::Display for Pattern {
 
 fn regex(text: &str) -> Result<Regex, String> {
     RegexBuilder::new(text).size_limit(LARGEST).build().map_err(|e| {
+        if matches!(e, regex::Error::CompiledTooBig(_)) {
+            return format!(
+                "{text:?} is too large a regular expression; repeat less, such as \\d+ instead of (\\d+){{1000}}"
+            );
+        }
         let message = e.to_string();
         let reason = message.lines().last().unwrap_or_default().trim().trim_start_matches("error: ");
-        format!("{text:?} is not a regular expression: {reason}")
+        format!("{text:?} is not a regular expression: {}", reason.trim_end_matches('.'))
     })
 }
 
@@ -206,6 +211,11 @@ mod tests {
             (json!({"hex": "02 06 03"}), &between, "`reply.hex`: holds the start or end byte 02, which"),
             (json!({"hex": "06 0d 0a"}), &crlf, "`reply.hex`: holds the terminator \"\\r\\n\", which"),
             (json!("("), &crlf, "`reply`: \"(\" is not a regular expression: unclosed group"),
+            (
+                json!("^(\\d+){1000}"),
+                &crlf,
+                "`reply`: \"^(\\\\d+){1000}\" is too large a regular expression; repeat",
+            ),
             (json!({"hex": "06"}), &fixed, "`reply.hex`: matches 1 bytes, and a frame has 4"),
             (json!({"hex": "06 01 02 03 04 .."}), &fixed, "`reply.hex`: matches 5 bytes, and a frame has 4"),
             (json!({"hex": "06 $x:u16"}), &crlf, "`reply.hex`: \"u16\" has no byte order"),

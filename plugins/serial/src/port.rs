@@ -4,6 +4,7 @@
 //! the maps: the plugin before and the one after run it one after the other, and it stays open in between.
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -44,8 +45,10 @@ pub(crate) struct Port {
     inside: tokio::sync::Mutex<Inside>,
     runners: Mutex<Runners>,
     ears: Arc<Ears>,
-    /// The port that had the device before a reload, under other settings.
-    predecessor: Mutex<Weak<Port>>,
+    /// Whether it was said that the line may repeat what is sent.
+    repeats: AtomicBool,
+    /// The ports that had the device before reloads, under other settings.
+    predecessors: Mutex<Vec<Weak<Port>>>,
 }
 
 #[derive(Debug)]
@@ -53,6 +56,8 @@ struct Inside {
     inbox: mpsc::Receiver<Transaction>,
     /// The open line, while nobody runs the port.
     line: Option<Line>,
+    /// The device is being opened, which goes on when it is another's turn.
+    opening: JoinSet<io::Result<Line>>,
 }
 
 /// Why a line is not served any more.
@@ -72,16 +77,28 @@ impl Port {
             gone: Mutex::new(Some("it has not been opened yet".into())),
             tried: watch::Sender::new(false),
             sender: Mutex::new(sender),
-            inside: tokio::sync::Mutex::new(Inside { inbox, line: None }),
+            inside: tokio::sync::Mutex::new(Inside { inbox, line: None, opening: JoinSet::new() }),
             runners: Mutex::default(),
             ears: Arc::default(),
-            predecessor: Mutex::default(),
+            repeats: AtomicBool::new(false),
+            predecessors: Mutex::default(),
         }
     }
 
     /// The device is opened when `other` has given it up.
     pub(crate) fn follow(&self, other: &Arc<Self>) {
-        *lock(&self.predecessor) = Arc::downgrade(other);
+        lock(&self.predecessors).push(Arc::downgrade(other));
+    }
+
+    /// Whether it may be open or running.
+    fn is_held(&self) -> bool {
+        // Each line has the ears in its hands from before it is opened until it is closed.
+        lock(&self.runners).are_there() || Arc::strong_count(&self.ears) > 1
+    }
+
+    /// What came back was what was sent: whether that was not told yet, so that a method that is polled does not fill the log.
+    pub(crate) fn is_first_repeat(&self) -> bool {
+        !self.repeats.swap(true, Ordering::Relaxed)
     }
 
     /// Runs one call; ends when the port is free again.
@@ -161,10 +178,13 @@ impl Port {
         if runner.leave() {
             self.set_gone(Some("the daemon is stopping"));
             inside.inbox.close();
-            while let Ok(transaction) = inside.inbox.try_recv() {
+            // Until one that had its turn already is in, or it would never be answered.
+            while let Some(transaction) = inside.inbox.recv().await {
                 self.refuse(transaction);
             }
             inside.line = None;
+            // One that hangs must not hold up the end; what it opens is closed at once.
+            inside.opening = JoinSet::new();
         }
     }
 
@@ -183,7 +203,7 @@ impl Port {
                     self.refuse_for(HANDOVER_PAUSE, &mut inside.inbox, stop).await;
                     continue;
                 }
-                None => match self.open(&mut inside.inbox, stop).await {
+                None => match self.open(inside, stop).await {
                     Some(opened) => opened,
                     None => return,
                 },
@@ -227,26 +247,20 @@ impl Port {
     }
 
     fn is_held_elsewhere(&self) -> bool {
-        let Some(other) = lock(&self.predecessor).upgrade() else { return false };
-        // One that is just being closed is held too.
-        lock(&other.runners).are_there()
-            || other.inside.try_lock().map_or(true, |inside| inside.line.is_some())
+        lock(&self.predecessors).iter().filter_map(Weak::upgrade).any(|other| other.is_held())
     }
 
     /// Opens the device beside the runtime's threads, which a slow device must not block. `None`: stopped.
-    async fn open(
-        &self,
-        inbox: &mut mpsc::Receiver<Transaction>,
-        stop: &CancellationToken,
-    ) -> Option<io::Result<Line>> {
-        let mut opening = JoinSet::new();
-        let (config, ears) = (self.config.clone(), Arc::clone(&self.ears));
-        opening.spawn_blocking(move || Line::open(&config, ears));
+    async fn open(&self, inside: &mut Inside, stop: &CancellationToken) -> Option<io::Result<Line>> {
+        if inside.opening.is_empty() {
+            let (config, ears) = (self.config.clone(), Arc::clone(&self.ears));
+            inside.opening.spawn_blocking(move || Line::open(&config, ears));
+        }
         loop {
             tokio::select! {
                 () = stop.cancelled() => return None,
-                Some(transaction) = inbox.recv() => self.refuse(transaction),
-                opened = opening.join_next() => {
+                Some(transaction) = inside.inbox.recv() => self.refuse(transaction),
+                opened = inside.opening.join_next() => {
                     return Some(opened?.unwrap_or_else(|e| Err(io::Error::other(e))));
                 }
             }

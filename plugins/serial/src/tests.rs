@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::*;
 
 mod corpus;
+mod echo;
 mod framings;
 mod hears;
 mod panics;

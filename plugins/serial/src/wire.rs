@@ -9,7 +9,7 @@ use crate::framing::{Between, Framing, LONGEST_FRAME, SLIP};
 use crate::keys::Mistake;
 
 /// Framing and checksum of a map.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub(crate) struct Wire {
     pub(crate) framing: Framing,
     pub(crate) checksum: Option<Checksum>,

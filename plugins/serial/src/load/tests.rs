@@ -24,7 +24,7 @@ fn ports(declared: &[(&str, &str)]) -> BTreeMap<String, PortConfig> {
 
 fn check(text: &str) -> Result<Loaded, String> {
     let map = MapSource { file: "methods.d/relay.toml".into(), text: text.into() };
-    load(&ports(&[("relay", "/dev/a"), ("rs485", "/dev/b")]), &[map], &BTreeMap::new())
+    load(&ports(&[("relay", "/dev/a"), ("rs485", "/dev/b")]), &[map], &BTreeMap::new(), &[])
         .map_err(|e| e.to_string())
 }
 
@@ -82,7 +82,7 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     (
         "^OK (?<state>\\w+)$",
         "(\\w{1000}){1000}",
-        "7:34: `steps[0].reply`: \"(\\\\w{1000}){1000}\" is not a regular expression:",
+        "7:34: `steps[0].reply`: \"(\\\\w{1000}){1000}\" is too large a regular expression; repeat less",
     ),
     ("^ERR (?<message>.+)$", "(", "11:11: `refused`: \"(\" is not a regular expression: unclosed group"),
     ("^ERR (?<message>.+)$", "^OK", "11:11: `refused`: is the same pattern as `reply`"),
@@ -136,8 +136,9 @@ fn mistakes_name_file_and_line() {
         assert!(!message.contains('\n'), "{message}");
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
-    let none = load(&ports(&[]), &[MapSource { file: "a.toml".into(), text: GOOD.into() }], &BTreeMap::new())
-        .unwrap_err();
+    let none =
+        load(&ports(&[]), &[MapSource { file: "a.toml".into(), text: GOOD.into() }], &BTreeMap::new(), &[])
+            .unwrap_err();
     assert_eq!(
         none.to_string(),
         "a.toml:3:8: the port \"relay\" is not declared; add [ports.relay] to nowd.toml"
@@ -146,8 +147,9 @@ fn mistakes_name_file_and_line() {
 
 #[test]
 fn a_device_has_one_owner() {
-    let twice =
-        load(&ports(&[("a", "/dev/x"), ("b", "/dev/x")]), &[], &BTreeMap::new()).unwrap_err().to_string();
+    let twice = load(&ports(&[("a", "/dev/x"), ("b", "/dev/x")]), &[], &BTreeMap::new(), &[])
+        .unwrap_err()
+        .to_string();
     assert_eq!(
         twice,
         "[ports.b]: the device /dev/x is already owned by [ports.a]; let the maps share that port"
@@ -158,12 +160,12 @@ fn a_device_has_one_owner() {
     std::os::unix::fs::symlink(&device, &link).unwrap();
     let linked = ports(&[("a", device.to_str().unwrap()), ("b", link.to_str().unwrap())]);
     assert!(
-        load(&linked, &[], &BTreeMap::new())
+        load(&linked, &[], &BTreeMap::new(), &[])
             .unwrap_err()
             .to_string()
             .contains("is already owned by [ports.a]")
     );
-    let relative = load(&ports(&[("a", "ttyS0")]), &[], &BTreeMap::new()).unwrap_err().to_string();
+    let relative = load(&ports(&[("a", "ttyS0")]), &[], &BTreeMap::new(), &[]).unwrap_err().to_string();
     assert!(relative.starts_with("[ports.a]: `device` must be an absolute path"), "{relative}");
 }
 
@@ -173,9 +175,9 @@ fn maps_share_a_port_and_its_lane() {
     let ports = ports(&[("relay", "/dev/a")]);
     let other = GOOD.replace("gate.", "door.");
     let Loaded { ports: used, methods, .. } =
-        load(&ports, &[source("a.toml", GOOD), source("b.toml", &other)], &BTreeMap::new()).unwrap();
+        load(&ports, &[source("a.toml", GOOD), source("b.toml", &other)], &BTreeMap::new(), &[]).unwrap();
     assert_eq!((used.len(), methods.len()), (1, 4));
-    let twice = load(&ports, &[source("a.toml", GOOD), source("b.toml", GOOD)], &BTreeMap::new())
+    let twice = load(&ports, &[source("a.toml", GOOD), source("b.toml", GOOD)], &BTreeMap::new(), &[])
         .unwrap_err()
         .to_string();
     assert!(
@@ -183,7 +185,7 @@ fn maps_share_a_port_and_its_lane() {
         "{twice}"
     );
     let lane = other.replace("[methods.\"door.ring\"]", "[lane]\nname = \"x\"\n[methods.\"door.ring\"]");
-    let differ = load(&ports, &[source("a.toml", GOOD), source("b.toml", &lane)], &BTreeMap::new())
+    let differ = load(&ports, &[source("a.toml", GOOD), source("b.toml", &lane)], &BTreeMap::new(), &[])
         .unwrap_err()
         .to_string();
     assert!(
@@ -200,7 +202,7 @@ fn ready_made_maps_are_read() {
     for name in ["arduino-lines", "demo-alarm", "nmea", "usb-relay"] {
         let text = std::fs::read_to_string(format!("{folder}/{name}.toml")).unwrap();
         let map = MapSource { file: name.into(), text };
-        let loaded = load(&declared, &[map], &BTreeMap::new());
+        let loaded = load(&declared, &[map], &BTreeMap::new(), &[]);
         assert!(loaded.is_ok(), "{name}: {loaded:?}");
     }
 }

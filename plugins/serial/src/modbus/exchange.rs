@@ -122,7 +122,7 @@ impl Exchange {
     ) -> Result<Option<Completion>, Interrupt> {
         let Some((_, Some(ear))) = &mut progress.open else { return Ok(None) };
         let answer = session.line.listen(session.give_up, None, |chunk| ear.feed(chunk)).await?;
-        if ear.echoed() && !self.map.echo {
+        if ear.echoed() && !self.map.echo && session.port.is_first_repeat() {
             tracing::warn!(
                 id = %session.call.id,
                 "{} repeats what is sent, which can be taken for the answer to a write; set `echo = true` in [modbus]",
@@ -130,6 +130,7 @@ impl Exchange {
             );
         }
         progress.open = None;
+        session.line.ears().discard();
         Ok(answer.and_then(|answer| self.take(progress, index, answer)))
     }
 

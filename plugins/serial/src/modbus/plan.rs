@@ -184,12 +184,17 @@ impl Step {
     /// What it does, for people.
     pub(crate) fn explain(&self, results: &Results) -> String {
         match self {
-            Self::Wait(wait) => format!("waits {wait:?}"),
+            Self::Wait(wait) => format!("waits       {wait:?}"),
             Self::Write(write) => {
                 let values =
                     write.parts.iter().map(|(item, source)| format!("{} as {}", source.words(), item.kind()));
                 let values: Vec<String> = values.collect();
-                format!("writes {} by function {}: {}", self.place(), write.function(), values.join(", "))
+                format!(
+                    "writes      {} by function {}: {}",
+                    self.place(),
+                    write.function(),
+                    values.join(", ")
+                )
             }
             Self::Read(read) => {
                 let values = read.parts.iter().map(|(index, item)| match results {
@@ -199,7 +204,7 @@ impl Step {
                     Results::Plain | Results::List(_) | Results::Nothing => item.kind(),
                 });
                 let values: Vec<String> = values.collect();
-                format!("reads {} by function {}: {}", self.place(), read.function(), values.join(", "))
+                format!("reads       {} by function {}: {}", self.place(), read.function(), values.join(", "))
             }
         }
     }

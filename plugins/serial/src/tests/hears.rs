@@ -113,3 +113,80 @@ async fn a_silence_begins_a_frame_anew() {
         assert!(bound.check().is_ok(), "{completion:?}");
     }
 }
+
+/// A device that goes in the middle of a frame: what the next one says first is not the rest of it.
+#[tokio::test]
+async fn half_a_frame_of_a_device_that_went_is_forgotten() {
+    let map = "[serial]\nport = \"gps\"\nframing = { line = \"\\r\" }\n[methods.n]\nhears = '^N(?<n>\\d+)$'\n\
+               [methods.ring]\nsend = \"RING\"\n[methods.mark]\nhears = '^MARK$'\n[methods.end]\nhears = '^END$'";
+    let folder = tempfile::tempdir().unwrap();
+    let link = folder.path().join("by-id");
+    let mut first = Device::new();
+    std::os::unix::fs::symlink(first.path(), &link).unwrap();
+    let mut rig = Rig::load(&[("gps", PortConfig::new(&link))], &[map]);
+    rig.run();
+    rig.wait_open("ring").await;
+    first.say("MARK\rN1").await;
+    heard(&rig, "mark", |c| value(c).is_some()).await;
+    // The rest of the same chunk has been heard with it.
+    drop(first);
+    rig.wait("ring", gone).await;
+    let mut second = Device::new();
+    std::fs::remove_file(&link).unwrap();
+    std::os::unix::fs::symlink(second.path(), &link).unwrap();
+    rig.wait_open("ring").await;
+    second.say("2\rEND\r").await;
+    heard(&rig, "end", |c| value(c).is_some()).await;
+    let none = rig.call("n", Value::Null, LONG).await;
+    assert!(matches!(&none, Completion::Unavailable(e) if e.code == "nothing_heard"), "{none:?}");
+}
+
+/// An answer that is found in garbage, by its checksum and a silence, was not sent by itself.
+#[tokio::test]
+async fn an_answer_after_garbage_is_not_heard() {
+    let map = "[serial]\nport = \"gps\"\nframing = { length = \"u8\" }\nchecksum = \"SUM-8\"\n[methods.all]\nhears = '^.*$'\n\
+               [methods.m]\nsend = \"ST7\"\nreply = '^OK3$'\n[methods.ring]\nsend = \"RING\"\n";
+    let mut device = Device::new();
+    let mut rig = Rig::load(&[("gps", PortConfig::new(device.path()))], &[map]);
+    rig.run();
+    rig.wait_open("ring").await;
+    let (completion, ()) = tokio::join!(rig.call("m", Value::Null, LONG), async {
+        device.expect("\u{5}ST7").await;
+        let mut sum = [0];
+        device.master.read_exact(&mut sum).await.unwrap();
+        device.master.write_all(b"\x20\x05OK3\xd2").await.unwrap();
+    });
+    assert_eq!(completion, Completion::Ok(Value::Null));
+    // Longer than the pause of the framing, after which listeners look for frames in what they have.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let none = rig.call("all", Value::Null, LONG).await;
+    assert!(matches!(&none, Completion::Unavailable(e) if e.code == "nothing_heard"), "{none:?}");
+}
+
+/// Maps of other kinds on the same port hear answers as bytes like any others, and do not take them for news.
+#[tokio::test]
+async fn the_answers_of_other_maps_are_not_heard() {
+    let modbus = "[modbus]\nport = \"gps\"\nunit = 3\n[methods.speed]\nread = { holding = 1 }";
+    let line =
+        "[serial]\nport = \"gps\"\nframing = { line = \"\\n\" }\n[methods.m]\nsend = \"M\"\nreply = '^OK'";
+    let any = "[serial]\nport = \"gps\"\nframing = { fixed = 7 }\n[methods.any]\nhears = { hex = \"..\" }";
+    let mut device = Device::new();
+    let mut rig = Rig::load(&[("gps", PortConfig::new(device.path()))], &[modbus, line, any]);
+    rig.run();
+    rig.wait_open("m").await;
+    let (completion, ()) = tokio::join!(rig.call("speed", Value::Null, LONG), async {
+        let mut request = [0; 8];
+        device.master.read_exact(&mut request).await.unwrap();
+        device.master.write_all(&[3, 3, 2, 0, 7, 0x80, 0x46]).await.unwrap();
+    });
+    assert_eq!(completion, Completion::Ok(json!(7)));
+    let (completion, ()) = tokio::join!(rig.call("m", Value::Null, LONG), async {
+        device.expect("M\n").await;
+        device.say("OK 123\n").await;
+    });
+    assert_eq!(completion, Completion::Ok(Value::Null));
+    let none = rig.call("any", Value::Null, LONG).await;
+    assert!(matches!(&none, Completion::Unavailable(e) if e.code == "nothing_heard"), "{none:?}");
+    device.say("1234567").await;
+    heard(&rig, "any", |c| value(c).is_some()).await;
+}

@@ -146,3 +146,47 @@ async fn the_next_one_takes_over_when_a_task_panics() {
     works(&new.plugin, &mut device).await;
     new.stopped().await;
 }
+
+/// A device that the plugin before last still uses is not opened a second time, whatever the one before did with it.
+#[tokio::test]
+async fn a_device_is_left_to_the_first_of_three() {
+    let folder = tempfile::tempdir().unwrap();
+    let link = folder.path().join("link");
+    for between in [Some(19_200), None] {
+        let mut device = Device::new();
+        let config = PortConfig::new(device.path());
+        let old = load(&config, MAP, None);
+        old.open().await;
+        let running = call("state", json!({"ch": "1"}), LONG);
+        let old_plugin = Arc::clone(&old.plugin);
+        let (completion, (old, new)) = tokio::join!(old_plugin.invoke(&running), async {
+            device.expect("STATE 1\r\n").await;
+            let middle = if let Some(baud) = between {
+                load(&PortConfig { baud, ..config.clone() }, MAP, Some(&old.plugin))
+            } else {
+                let plugin = SerialPlugin::load(&BTreeMap::new(), &[], Some(&old.plugin)).unwrap();
+                Running { plugin, stop: CancellationToken::new(), tasks: JoinSet::new() }
+            };
+            // By another name, too.
+            drop(std::fs::remove_file(&link));
+            std::os::unix::fs::symlink(device.path(), &link).unwrap();
+            let new = load(&PortConfig { baud: 4800, ..PortConfig::new(&link) }, MAP, Some(&middle.plugin));
+            middle.stopped().await;
+            new.plugin.ready().await;
+            let refused = new.plugin.invoke(&call("ring", Value::Null, LONG)).await;
+            assert!(
+                matches!(&refused, Completion::Unavailable(e) if e.message.contains("its settings were changed")),
+                "{refused:?}"
+            );
+            assert_eq!(device.slave.baud_rate().unwrap(), 9600);
+            device.say("OK on\r\n").await;
+            (old, new)
+        });
+        assert_eq!(completion, Completion::Ok(json!({"state": "on", "rest": null})));
+        old.stopped().await;
+        new.open().await;
+        works(&new.plugin, &mut device).await;
+        assert_eq!(device.slave.baud_rate().unwrap(), 4800);
+        new.stopped().await;
+    }
+}

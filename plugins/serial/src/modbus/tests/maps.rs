@@ -30,32 +30,37 @@ fn port() -> PortConfig {
 #[test]
 fn says_what_it_does() {
     let plugin = load(&port(), &[GOOD]).unwrap();
-    let unit =
-        "unit 3: exceptions 1 to 3 are `refused` as long as nothing was written before, others are `failed`";
-    let hint = "note: addresses are those of the protocol, which count from 0 in each table: a manual that calls the \
+    let unit = "to          unit 3";
+    let refused = "refused     exceptions 1 to 3, as long as nothing was written before in the call";
+    let failed = "failed      any other exception";
+    let hint = "note        addresses are those of the protocol, which count from 0 in each table: a manual that calls the \
                 holding register 40002 and counts from 40001 means 1";
     assert_eq!(
         plugin.explain("conveyor.speed"),
-        ["writes holding register 0x2000 by function 6: $hz as u16 * 0.01", unit]
+        ["writes      holding register 0x2000 by function 6: $hz as u16 * 0.01", unit, refused, failed]
     );
     assert_eq!(
         plugin.explain("m"),
         [
-            "writes coil 0x0001 by function 5: $on as bool",
-            "waits 20ms",
-            "writes holding registers 0x0002 to 0x0005 by function 16: [$a, 5] as 2 x i32 CDAB",
-            "reads input registers 0x0001 to 0x0002 by function 4: speed as i32 CDAB * 0.1 - 40",
-            "reads holding register 0x9C42 by function 3: state as bit 3",
+            "writes      coil 0x0001 by function 5: $on as bool",
+            "waits       20ms",
+            "writes      holding registers 0x0002 to 0x0005 by function 16: [$a, 5] as 2 x i32 CDAB",
+            "reads       input registers 0x0001 to 0x0002 by function 4: speed as i32 CDAB * 0.1 - 40",
+            "reads       holding register 0x9C42 by function 3: state as bit 3",
             hint,
             unit,
+            refused,
+            failed,
         ]
     );
     assert_eq!(
         plugin.explain("j"),
         [
-            "writes holding registers 0x0002 to 0x0003 by function 16: 1 as u16, 2 as u16",
-            "reads input registers 0x0004 to 0x0009 by function 4: u64 CDAB, u16, u16",
+            "writes      holding registers 0x0002 to 0x0003 by function 16: 1 as u16, 2 as u16",
+            "reads       input registers 0x0004 to 0x0009 by function 4: u64 CDAB, u16, u16",
             unit,
+            refused,
+            failed,
         ]
     );
 }
@@ -65,17 +70,17 @@ fn says_what_it_does() {
 fn shows_the_frames() {
     let plugin = load(&port(), &[GOOD]).unwrap();
     let lines = plugin.preview(&call("conveyor.speed", json!({"hz": 12.5}), LONG)).unwrap();
-    assert_eq!(lines, ["write holding register 0x2000, unit 3, function 6: 03 06 20 00 04 E2 01 61"]);
+    assert_eq!(lines, ["writes      holding register 0x2000, unit 3, function 6: 03 06 20 00 04 E2 01 61"]);
     let lines = plugin.preview(&call("m", json!({"on": true, "a": -1}), LONG)).unwrap();
     assert_eq!(
         lines,
         [
-            "write coil 0x0001, unit 3, function 5: 03 05 00 01 FF 00 DC 18",
-            "wait 20ms",
-            "write holding registers 0x0002 to 0x0005, unit 3, function 16: \
+            "writes      coil 0x0001, unit 3, function 5: 03 05 00 01 FF 00 DC 18",
+            "waits       20ms",
+            "writes      holding registers 0x0002 to 0x0005, unit 3, function 16: \
              03 10 00 02 00 04 08 FF FF FF FF 00 05 00 00 9D AD",
-            "read input registers 0x0001 to 0x0002, unit 3, function 4: 03 04 00 01 00 02 21 E9",
-            "read holding register 0x9C42, unit 3, function 3: 03 03 9C 42 00 01 0B AC",
+            "reads       input registers 0x0001 to 0x0002, unit 3, function 4: 03 04 00 01 00 02 21 E9",
+            "reads       holding register 0x9C42, unit 3, function 3: 03 03 9C 42 00 01 0B AC",
         ]
     );
     let refused = plugin.preview(&call("conveyor.speed", json!({"hz": 1000}), LONG)).unwrap_err();
