@@ -106,7 +106,8 @@ enum Command {
 
 #[derive(Debug, Clone, Args)]
 struct Source {
-    /// The configuration; `nowd.toml.d/` and `methods.d/` lie beside it [default: /etc/nowd/nowd.toml]
+    /// The configuration; `nowd.toml.d/` and `methods.d/` lie beside it [default: /etc/nowd/nowd.toml; except for `run`
+    /// and `lock`, a nowd.toml in this folder or beside the map goes before that]
     #[arg(long, short, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Set one key over all other layers, such as --set link.endpoint=broker:8883
@@ -128,16 +129,16 @@ pub fn run(extra: Vec<Arc<dyn Plugin>>) -> ExitCode {
     };
     let result = match cli.command {
         Command::Run(source) => run_gateway(&source, extra),
-        Command::Check { source, maps } if maps.is_empty() => check::check(&source, extra),
+        Command::Check { source, maps } if maps.is_empty() => check::check(&source.or_here(), extra),
         Command::Check { source, maps } => check::explain(&source, extra, &maps),
         Command::Call { source, method, params, dry_run: _ } => {
-            call::preview(&source, extra, &method, &params)
+            call::preview(&source.or_here(), extra, &method, &params)
         }
         Command::Schema { of } => {
             schema::print(of);
             Ok(())
         }
-        Command::Methods { source, json } => methods::list(&source, extra, json),
+        Command::Methods { source, json } => methods::list(&source.or_here(), extra, json),
         Command::Lock { source, reason, wait } => lock::lock(&source, &reason, wait),
         Command::Unlock(source) => lock::unlock(&source),
     };
@@ -250,6 +251,12 @@ impl Source {
             say(&mut std::io::stderr(), &text);
         }
         source.load()
+    }
+
+    /// The same, or, where no file was named, the `nowd.toml` of this folder, for whoever tries something out.
+    fn or_here(&self) -> Self {
+        let here = Some(PathBuf::from("nowd.toml")).filter(|file| file.is_file());
+        Self { config: self.config.clone().or(here), ..self.clone() }
     }
 
     /// The same, or, where no file was named, the configuration that lies beside the first of `maps`.

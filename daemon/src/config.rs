@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use nowd_plugin::duration;
 use nowd_plugin::map::MapError;
+use nowd_plugin::{duration, texts};
 use nowd_plugin_serial::PortConfig;
 use nowd_protocol::Level;
 use serde::{Deserialize, Deserializer};
@@ -222,19 +222,12 @@ pub enum ConfigError {
     },
 }
 
-/// A list, or one item without brackets, as environments and Greengrass give it.
+/// A list, or one item without brackets, as environments and Greengrass give it; an empty one is none.
 fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged, expecting = "expected a string or a list of strings")]
-    enum OneOrMany {
-        One(String),
-        Many(Vec<String>),
+    let mut items = texts::deserialize(deserializer)?;
+    if matches!(items.as_slice(), [item] if item.is_empty()) {
+        items.clear();
     }
-    let items = match OneOrMany::deserialize(deserializer)? {
-        OneOrMany::One(item) if item.is_empty() => Vec::new(),
-        OneOrMany::One(item) => vec![item],
-        OneOrMany::Many(items) => items,
-    };
     match items.iter().find(|item| item.is_empty() || item.contains(['[', ']', '"', ','])) {
         Some(item) => Err(serde::de::Error::custom(format!(
             "{item:?} is no name; environment and command line take one, without brackets, and files take a list"

@@ -42,7 +42,7 @@ pub(super) fn check(source: &Source, extra: Vec<Arc<dyn Plugin>>) -> Result<(), 
 
 /// What the methods of these maps will do, by the configuration that they belong to.
 pub(super) fn explain(source: &Source, extra: Vec<Arc<dyn Plugin>>, maps: &[PathBuf]) -> Result<(), Failure> {
-    let source = source.or_beside(maps);
+    let source = source.or_beside(maps).or_here();
     let mut files = source.load()?;
     let mut named = Vec::new();
     for path in maps {

@@ -61,9 +61,9 @@ fn mistakes_are_told_with_their_place() {
     for (from, to, expected) in [
         ("keep_alive", "keepalive", "nowd.toml:5:1: unknown key `keepalive`; did you mean `keep_alive`?"),
         ("[access]", "[acess]", "nowd.toml:6:2: unknown key `acess`; did you mean `access`?"),
-        ("\"45s\"", "45", "nowd.toml:5:14: invalid type: integer `45`, expected a string"),
+        ("\"45s\"", "45", "nowd.toml:5:14: invalid type: integer `45`, expected a duration with its unit"),
         ("\"45s\"", "\"45\"", "nowd.toml:5:14: \"45\" is not a duration; write a number with its unit"),
-        ("[\"app-*\"]", "7", "nowd.toml:7:11: expected a string or a list of strings"),
+        ("[\"app-*\"]", "7", "nowd.toml:7:11: expected a text or a list of texts"),
         ("\"gw-1\"", "\"gw/1\"", "nowd.toml:2:10: a topic level holds '/'"),
         ("device =", "devise =", "nowd.toml:9:1: unknown key `devise`; did you mean `device`?"),
         ("device = \"/dev/ttyS0\"", "", "configuration: missing "),

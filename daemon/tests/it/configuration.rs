@@ -21,7 +21,7 @@ async fn mistakes() {
             "silence = 2",
             "",
             "",
-            "nowd.toml:9:11: invalid type: integer `2`, expected a string",
+            "nowd.toml:9:11: invalid type: integer `2`, expected a duration with its unit",
         ),
         (key.as_str(), "\"/nowhere/key.pem\"", "", "", "/nowhere/key.pem"),
         (

@@ -1,4 +1,5 @@
-//! Ten mistakes that somebody makes on the way to a first map. What is said of each is a golden file: it must lead to the fix.
+//! Ten mistakes that somebody makes on the way to a first map, in the maps of the guide. What is said of each is a golden file,
+//! which the guide shows: it must lead to the fix.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -32,25 +33,48 @@ use Shown::{Call, Check};
 
 #[rustfmt::skip]
 const MISTAKES: &[Mistake] = &[
-    Mistake { name: "wrong-member", file: "methods.d/window", from: "call = \"Set\"", to: "call = \"Sett\"",
-        shown: Call("window.set", r#"{"percent":40}"#, Some("Sett")) },
-    Mistake { name: "wrong-type", file: "methods.d/window", from: "args = [\"$percent\"]", to: "args = [\"$percent\"]\nsignature = \"s\"",
-        shown: Check },
-    Mistake { name: "wrong-port", file: "methods.d/panel", from: "port = \"panel\"", to: "port = \"pannel\"", shown: Check },
-    Mistake { name: "wrong-terminator", file: "methods.d/panel", from: "line = \"\\r\\n\"", to: "line = '\\r\\n'", shown: Check },
-    Mistake { name: "wrong-pattern", file: "methods.d/panel", from: "'^OK (?<state>\\w+)$'", to: "'^OK (?<state>\\w+$'", shown: Check },
-    Mistake { name: "wrong-range", file: "methods.d/window", from: "maximum = 100", to: "maximun = 100", shown: Check },
-    Mistake { name: "name-taken", file: "methods.d/panel", from: "alarm.hang", to: "echo", shown: Check },
-    Mistake { name: "unknown-key", file: "methods.d/panel", from: "refused =", to: "refuse =", shown: Check },
+    Mistake { name: "wrong-member", file: "methods.d/window", from: "call = \"MoveTo\"", to: "call = \"Move\"",
+        shown: Call("window.open", r#"{"percent":60}"#, Some("has no method")) },
+    Mistake { name: "wrong-type", file: "methods.d/window", from: "args = [\"$percent\", \"$call.id\"]",
+        to: "args = [\"$percent\", \"$call.id\"]\nsignature = \"ss\"", shown: Check },
+    Mistake { name: "wrong-port", file: "methods.d/board", from: "port = \"board\"", to: "port = \"bord\"", shown: Check },
+    Mistake { name: "wrong-terminator", file: "methods.d/board", from: "line = \"\\n\"", to: "line = '\\n'", shown: Check },
+    Mistake { name: "wrong-pattern", file: "methods.d/board", from: "(?<state>ON|OFF)", to: "(?<state>ON|OFF", shown: Check },
+    Mistake { name: "wrong-range", file: "methods.d/board", from: "maximum = 8", to: "max = 8", shown: Check },
+    Mistake { name: "name-taken", file: "methods.d/board", from: "relay.set", to: "window.open", shown: Check },
+    Mistake { name: "unknown-key", file: "methods.d/board", from: "reply =", to: "repply =", shown: Check },
     Mistake { name: "missing-allow", file: "nowd", from: "default = [\"cloud-*\"]", to: "",
-        shown: Call("alarm.hang", "null", None) },
+        shown: Call("window.open", r#"{"percent":60}"#, None) },
     Mistake { name: "unreachable-bus", file: "methods.d/window", from: "bus = \"", to: "bus = \"unix:path=/run/no-such-bus\" #",
-        shown: Call("window.set", r#"{"percent":40}"#, Some("no-such-bus")) },
+        shown: Call("window.open", r#"{"percent":60}"#, Some("no-such-bus")) },
 ];
+
+/// The TOML block of the guide that begins with this table.
+fn of_guide(table: &str) -> &'static str {
+    let mut blocks =
+        GUIDE.split("```toml\n").skip(1).map(|block| block.split("```").next().unwrap_or_default());
+    blocks.find(|block| block.starts_with(table)).unwrap()
+}
+
+/// The bed with the maps of the guide in place of those of its panel and its window.
+async fn bench() -> Bed {
+    let bed = Bed::new().await;
+    let folder = bed.folder.path();
+    fs::remove_file(folder.join("methods.d/panel.toml")).unwrap();
+    fs::write(folder.join("methods.d/board.toml"), of_guide("[serial]")).unwrap();
+    let window = of_guide("[dbus]");
+    let bus = window.lines().find_map(|line| line.strip_prefix("bus = ")).unwrap();
+    let window = window.replace(bus, &format!("{:?}", bed.bus.address()));
+    fs::write(folder.join("methods.d/window.toml"), window).unwrap();
+    let mut config = fs::read_to_string(bed.config()).unwrap();
+    config.push_str("[ports.board]\ndevice = \"/dev/null\"\n");
+    fs::write(bed.config(), config).unwrap();
+    bed
+}
 
 #[tokio::test]
 async fn each_is_told_in_a_sentence_that_leads_to_the_fix() {
-    let mut bed = Bed::new().await;
+    let mut bed = bench().await;
     let cloud = bed.cloud().await;
     for mistake in MISTAKES {
         let file = bed.folder.path().join(format!("{}.toml", mistake.file));
@@ -71,10 +95,10 @@ async fn each_is_told_in_a_sentence_that_leads_to_the_fix() {
     }
 }
 
-/// What `nowd check` says of the map (the panel's, if it is none); of a good one only what it says of who may call.
+/// What `nowd check` says of the map (the window's, if it is none); of a good one only what it says of who may call.
 async fn check(bed: &Bed, file: &Path) -> String {
-    let panel = bed.folder.path().join("methods.d/panel.toml");
-    let map = if file == bed.config() { &panel } else { file };
+    let window = bed.folder.path().join("methods.d/window.toml");
+    let map = if file == bed.config() { &window } else { file };
     let mut process = nowd(&["check", map.to_str().unwrap()]);
     let good = process.exit(PATIENCE).await.success();
     let said = |line: &String| !good || line.contains("nobody");
@@ -95,7 +119,7 @@ async fn call(
     within(PATIENCE, "the gateway", async { while !is_there().await {} }).await;
     let answer = cloud.invoke(request(method, params)).await;
     let error = answer.error.unwrap();
-    let mut told = format!("$ POST /things/gw-1/methods/{method} {params}\n");
+    let mut told = format!("$ curl http://127.0.0.1:8080/things/bench/methods/{method} -d '{params}'\n");
     writeln!(told, "{} ({}): {}", answer.status.as_str(), error.code, error.message).unwrap();
     if let Some(logged) = logged {
         wait_for(PATIENCE, &format!("a warning about {logged}"), || warning(gateway, logged).is_some()).await;
@@ -124,7 +148,7 @@ fn compare(mistake: &Mistake, told: &str) {
     let golden =
         Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/it/golden/mistakes/{}.txt", mistake.name));
     let head = format!(
-        "In {}.toml: {} instead of {}\n\n",
+        "In {}.toml, {} instead of {}\n\n",
         mistake.file,
         one_line(mistake.to),
         one_line(mistake.from)
@@ -132,7 +156,7 @@ fn compare(mistake: &Mistake, told: &str) {
     let found = format!("{head}{told}");
     if std::env::var_os("NOWD_GOLDEN").is_some_and(|value| value == "write") {
         fs::create_dir_all(golden.parent().unwrap()).unwrap();
-        fs::write(&golden, &found).unwrap();
+        return fs::write(&golden, &found).unwrap();
     }
     let expected = fs::read_to_string(&golden).unwrap_or_default();
     assert_eq!(found, expected, "{}: NOWD_GOLDEN=write writes what is said now", golden.display());
@@ -140,6 +164,9 @@ fn compare(mistake: &Mistake, told: &str) {
 }
 
 fn one_line(text: &str) -> String {
-    let line = text.trim_end_matches(" #").replace('\n', " / ");
-    if line.is_empty() { "nothing".into() } else { line }
+    match text.trim_end_matches(" #").lines().last() {
+        None => "nothing".into(),
+        Some(start) if start.ends_with("= \"") => "the right one".into(),
+        Some(line) => format!("`{line}`"),
+    }
 }

@@ -15,6 +15,7 @@ pub mod host;
 pub mod map;
 pub mod params;
 pub mod template;
+pub mod texts;
 pub mod words;
 
 mod call;

@@ -146,7 +146,7 @@ impl<M> MapMethod<M> {
     /// Takes what the backend knows of parameters from the places where they are used: see [`Derived`].
     pub fn derive(&mut self, derived: &[Derived]) -> Result<(), MapError> {
         let derived = Params::derive(self.params.as_ref(), derived);
-        self.params = derived.map_err(|e| self.origin.at(&e.path).error(&e))?;
+        self.params = derived.map_err(|e| e.at(&self.origin))?;
         Ok(())
     }
 
@@ -186,6 +186,9 @@ impl<'a> Source<'a> {
                 continue;
             }
             let place = self.place(vec![name.to_owned()], key.span());
+            if let Some(meant) = nearest(name, ["methods", "lane"]) {
+                return Err(place.error(format!("unknown table [{name}]; did you mean `{meant}`?")));
+            }
             if let Some((first, _)) = found {
                 let message = format!("a map has one backend table, and this one has [{first}] and [{name}]");
                 return Err(place.error(message));
@@ -228,6 +231,10 @@ impl<'a> Source<'a> {
             } else {
                 let all = COMMON_KEYS.iter().chain(M::KEYS).copied();
                 let message = match nearest(known, all.clone()) {
+                    // `[methods.gate.open]` is a table in a table.
+                    None if matches!(value.get_ref(), DeValue::Table(_)) => format!(
+                        "unknown key `{known}`; if the method is called {name}.{known}, put that into quotes: [methods.\"{name}.{known}\"]"
+                    ),
                     Some(nearest) => format!("unknown key `{known}`; did you mean `{nearest}`?"),
                     None => {
                         format!("unknown key `{known}`; a method has {}", all.collect::<Vec<_>>().join(", "))
@@ -241,7 +248,7 @@ impl<'a> Source<'a> {
             self.deserialize(Spanned::new(span, DeValue::Table(own))).map_err(|e| at_least(e, &origin))?;
         let policy = common.policy(&origin)?;
         let params = (!common.params.is_empty())
-            .then(|| Params::new(&common.params).map_err(|e| origin.at(&e.path).error(&e)))
+            .then(|| Params::new(&common.params).map_err(|e| e.at(&origin)))
             .transpose()?;
         Ok(MapMethod { name, description: common.description, origin, policy, params, keys })
     }

@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 pub use self::derive::Derived;
 use self::lint::lint;
+use crate::map::{MapError, MapOrigin};
 
 mod derive;
 mod lint;
@@ -36,8 +37,22 @@ pub struct ParamsError {
 pub struct SchemaError {
     /// The path of the key in the method: `params.percent.type`.
     pub path: String,
+    /// Whether it is the key that is wrong, and not its value.
+    pub of_key: bool,
     /// What is wrong, what was expected, and what to do.
     pub message: String,
+}
+
+impl SchemaError {
+    fn new(path: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { path: path.into(), of_key: false, message: message.into() }
+    }
+
+    /// The same in a map: `method` is where the method stands.
+    pub(crate) fn at(&self, method: &MapOrigin) -> MapError {
+        let place = if self.of_key { method.at_key(&self.path) } else { method.at(&self.path) };
+        place.error(self)
+    }
 }
 
 impl Params {
@@ -61,7 +76,7 @@ impl Params {
             let validator = jsonschema::validator_for(schema).map_err(|e| {
                 let inside = e.instance_path().as_str().replace('/', ".");
                 let message = format!("`{path}{inside}`: {}", shorten(&e.to_string()));
-                SchemaError { path: format!("{path}{inside}"), message }
+                SchemaError::new(format!("{path}{inside}"), message)
             })?;
             let Some(default) = schema.get("default") else { continue };
             if let Err(e) = validator.validate(default) {
@@ -69,12 +84,12 @@ impl Params {
                     "the default of `{path}` is not what it allows itself: {}",
                     shorten(&e.to_string())
                 );
-                return Err(SchemaError { path: format!("{path}.default"), message });
+                return Err(SchemaError::new(format!("{path}.default"), message));
             }
             defaults.insert(name.clone(), default.clone());
         }
         let validator = jsonschema::validator_for(&schema)
-            .map_err(|e| SchemaError { path: "params".into(), message: shorten(&e.to_string()) })?;
+            .map_err(|e| SchemaError::new("params", shorten(&e.to_string())))?;
         Ok(Self { schema: Arc::new(schema), validator: Arc::new(validator), defaults })
     }
 

@@ -39,7 +39,35 @@ pub fn plain(message: &str) -> String {
     if let Some((name, "")) = named("missing field ") {
         return format!("the key `{name}` is missing");
     }
-    line
+    if line.starts_with("missing escaped value") {
+        return format!(
+            "{line}; between double quotes a backslash begins an escape: write patterns between single quotes"
+        );
+    }
+    match line.rsplit_once(", expected ") {
+        Some((found, expected)) if found.starts_with("invalid ") => {
+            format!("{found}, expected {}", kind(expected))
+        }
+        Some(_) | None => line,
+    }
+}
+
+/// What the reader calls a kind of value, in the words of TOML.
+fn kind(expected: &str) -> &str {
+    match expected {
+        "a map" => "a table",
+        "a sequence" => "a list, such as [\"a\", \"b\"]",
+        "a string" => "a text in quotes",
+        "a boolean" => "true or false",
+        "u8" => "a whole number from 0 to 255",
+        "u16" => "a whole number from 0 to 65535",
+        "a nonzero u16" => "a whole number from 1 to 65535",
+        "u32" | "u64" => "a whole number, without quotes",
+        "i64" => "a whole number",
+        "f64" => "a number",
+        structure if structure.starts_with("struct ") => "a table",
+        other => other,
+    }
 }
 
 #[cfg(test)]
@@ -77,7 +105,7 @@ mod tests {
             ("missing field `port`", "the key `port` is missing"),
             (
                 "invalid type: integer `2`, expected a string\n",
-                "invalid type: integer `2`, expected a string",
+                "invalid type: integer `2`, expected a text in quotes",
             ),
         ] {
             assert_eq!(plain(message), expected);

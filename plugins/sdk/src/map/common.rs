@@ -42,6 +42,7 @@ pub(super) struct CommonKeys {
     min_budget: Option<Duration>,
     #[serde(deserialize_with = "crate::duration::deserialize_option")]
     stuck_after: Option<Duration>,
+    #[serde(deserialize_with = "crate::texts::deserialize_option")]
     allow: Option<Vec<String>>,
     idempotent: bool,
     stop: bool,

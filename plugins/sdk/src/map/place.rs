@@ -69,22 +69,32 @@ impl MapOrigin {
     /// The nearest that is there if there is no such key.
     #[must_use]
     pub fn at(&self, path: &str) -> Self {
+        self.find(path, false)
+    }
+
+    /// The place of the key itself, where it is the key that is wrong.
+    #[must_use]
+    pub fn at_key(&self, path: &str) -> Self {
+        self.find(path, true)
+    }
+
+    fn find(&self, path: &str, of_key: bool) -> Self {
         let Ok(table) = DeTable::parse(&self.source.text) else { return self.clone() };
         let root = Spanned::new(0..0, DeValue::Table(table.into_inner()));
         let mut found = &root;
         for name in &self.table {
             match step(found, name) {
-                Some(inner) => found = inner,
+                Some((_, inner)) => found = inner,
                 None => return self.clone(),
             }
         }
-        let mut span = None;
+        let mut place = None;
         for name in path.split(['.', '[']).map(|name| name.trim_end_matches(']')) {
-            let Some(inner) = step(found, name) else { break };
+            let Some((key, inner)) = step(found, name) else { break };
             found = inner;
-            span = Some(inner.span());
+            place = Some(key.filter(|_| of_key).unwrap_or_else(|| inner.span()));
         }
-        match span {
+        match place {
             Some(span) => Self { span, ..self.clone() },
             None => self.clone(),
         }
@@ -156,10 +166,14 @@ impl fmt::Debug for MapOrigin {
     }
 }
 
-fn step<'t, 'a>(value: &'t Spanned<DeValue<'a>>, name: &str) -> Option<&'t Spanned<DeValue<'a>>> {
+/// A value inside, and where its key stands if it has one.
+fn step<'t, 'a>(
+    value: &'t Spanned<DeValue<'a>>,
+    name: &str,
+) -> Option<(Option<Range<usize>>, &'t Spanned<DeValue<'a>>)> {
     match value.get_ref() {
-        DeValue::Table(table) => table.get(name),
-        DeValue::Array(items) => items.get(name.parse::<usize>().ok()?),
+        DeValue::Table(table) => table.get_key_value(name).map(|(key, value)| (Some(key.span()), value)),
+        DeValue::Array(items) => items.get(name.parse::<usize>().ok()?).map(|value| (None, value)),
         DeValue::String(_)
         | DeValue::Integer(_)
         | DeValue::Float(_)

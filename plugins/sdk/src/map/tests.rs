@@ -64,7 +64,11 @@ fn mistakes_are_told_with_their_place() {
             "gate.toml:7:1: unknown key `frobnicate`; a method has description, params",
         ),
         ("send = \"OPEN $ch\"", "", "gate.toml:6:10: the key `send` is missing"),
-        ("\"800ms\"", "800", "gate.toml:9:11: invalid type: integer `800`, expected a string"),
+        (
+            "\"800ms\"",
+            "800",
+            "gate.toml:9:11: invalid type: integer `800`, expected a duration with its unit, such as",
+        ),
         ("\"800ms\"", "\"800\"", "gate.toml:9:11: \"800\" is not a duration"),
         ("\"800ms\"", "\"31s\"", "gate.toml:9:11: `timeout` (31s) is longer than `max_timeout` (30s)"),
         ("[serial]", "[serial", "gate.toml:2:8: "),
@@ -79,7 +83,7 @@ fn mistakes_are_told_with_their_place() {
         (
             "minimum = 1",
             "minimun = 1",
-            "gate.toml:8:43: `minimun` is no keyword of JSON Schema; did you mean `minimum`?",
+            "gate.toml:8:33: `minimun` is no keyword of JSON Schema; did you mean `minimum`?",
         ),
         (
             "minimum = 1",
@@ -91,6 +95,15 @@ fn mistakes_are_told_with_their_place() {
             "minimum = 9, maximum = 8",
             "gate.toml:8:43: `params.ch.minimum` (9) is greater than `maximum` (8)",
         ),
+        ("minimum", "min", "gate.toml:8:33: `min` is no keyword of JSON Schema; did you mean `minimum`?"),
+        (
+            "\"gate.open\"",
+            "gate.open",
+            "gate.toml:6:15: unknown key `open`; if the method is called gate.open, put that into quotes",
+        ),
+        ("[methods.", "[method.", "gate.toml:6:2: unknown table [method]; did you mean `methods`?"),
+        ("[\"app-*\"]", "7", "gate.toml:10:9: expected a text or a list of texts, such as"),
+        ("send = \"OPEN $ch\"", "send = \"\\d\"", "gate.toml:7:10: missing escaped value"),
         ("gate.open", "gate/open", "gate.toml:6:10: \"gate/open\" cannot be a method's name"),
         (
             "gate.open",

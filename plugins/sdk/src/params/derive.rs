@@ -60,10 +60,7 @@ impl Derived {
             Some(nearest) => format!("did you mean `${nearest}`?"),
             None => "declare it, or leave `params` out to have it derived".into(),
         };
-        SchemaError {
-            path: self.path.clone(),
-            message: format!("`${name}` is not declared in `params`; {hint}"),
-        }
+        SchemaError::new(self.path.as_str(), format!("`${name}` is not declared in `params`; {hint}"))
     }
 
     /// Fills in what a declaration leaves open, and refuses what contradicts.
@@ -120,10 +117,10 @@ impl Derived {
 
     fn contradiction(&self, keyword: &str, says: &str, takes: &str) -> SchemaError {
         let (param, place) = (&self.param, &self.place);
-        SchemaError {
-            path: format!("params.{param}.{keyword}"),
-            message: format!("`params.{param}.{keyword}` {says}, but {place} takes {takes}"),
-        }
+        SchemaError::new(
+            format!("params.{param}.{keyword}"),
+            format!("`params.{param}.{keyword}` {says}, but {place} takes {takes}"),
+        )
     }
 }
 

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::{SchemaError, types};
-use crate::words::hint;
+use crate::words::{hint, nearest};
 
 /// The keywords of JSON Schema 2020-12 that a parameter may have.
 const KEYWORDS: &[&str] = &[
@@ -57,6 +57,22 @@ const KEYWORDS: &[&str] = &[
     "writeOnly",
 ];
 
+/// The ones that most maps do with.
+const USUAL: &[&str] =
+    &["type", "minimum", "maximum", "enum", "maxLength", "pattern", "default", "description"];
+
+/// Words for them that other languages have.
+const OTHER_WORDS: &[(&str, &str)] = &[
+    ("len", "maxLength"),
+    ("length", "maxLength"),
+    ("max", "maximum"),
+    ("min", "minimum"),
+    ("range", "minimum` and `maximum"),
+    ("regex", "pattern"),
+    ("step", "multipleOf"),
+    ("values", "enum"),
+];
+
 const TYPES: &[&str] = &["array", "boolean", "integer", "null", "number", "object", "string"];
 
 /// Keywords whose value is a schema; several; or several by name.
@@ -70,7 +86,7 @@ const MAX_DEPTH: usize = 16;
 
 /// Looks for keywords and types that do not exist, and for ranges that hold nothing. `path` is the schema's own.
 pub(super) fn lint(schema: &Value, path: &str, depth: usize) -> Result<(), SchemaError> {
-    let error = |path: String, message: String| Err(SchemaError { path, message });
+    let error = |path: String, message: String| Err(SchemaError::new(path, message));
     let Value::Object(schema) = schema else {
         if schema.is_boolean() {
             return Ok(());
@@ -85,8 +101,8 @@ pub(super) fn lint(schema: &Value, path: &str, depth: usize) -> Result<(), Schem
     for (keyword, value) in schema {
         let at = format!("{path}.{keyword}");
         if !KEYWORDS.contains(&keyword.as_str()) {
-            let hint = hint(keyword, KEYWORDS.iter().copied().filter(|known| !known.starts_with('$')));
-            return error(at, format!("`{keyword}` is no keyword of JSON Schema{hint}"));
+            let message = format!("`{keyword}` is no keyword of JSON Schema; {}", meant(keyword));
+            return Err(SchemaError { of_key: true, ..SchemaError::new(at, message) });
         }
         if keyword == "type" {
             for name in types(value) {
@@ -104,6 +120,16 @@ pub(super) fn lint(schema: &Value, path: &str, depth: usize) -> Result<(), Schem
         }
     }
     empty_range(schema, path)
+}
+
+/// What was probably meant by a keyword that is none.
+fn meant(keyword: &str) -> String {
+    let other = OTHER_WORDS.iter().find(|(word, _)| *word == keyword).map(|(_, meant)| *meant);
+    let near = || nearest(keyword, KEYWORDS.iter().copied().filter(|known| !known.starts_with('$')));
+    match other.or_else(near) {
+        Some(meant) => format!("did you mean `{meant}`?"),
+        None => format!("usual ones are {}", USUAL.join(", ")),
+    }
 }
 
 fn inside<'v>(keyword: &str, value: &'v Value, at: &str) -> Vec<(String, &'v Value)> {
@@ -130,12 +156,12 @@ fn empty_range(schema: &Map<String, Value>, path: &str) -> Result<(), SchemaErro
         if let (Some(from), Some(to)) = (number(least), number(most))
             && from > to
         {
-            return Err(SchemaError {
-                path: format!("{path}.{least}"),
-                message: format!(
+            return Err(SchemaError::new(
+                format!("{path}.{least}"),
+                format!(
                     "`{path}.{least}` ({from}) is greater than `{most}` ({to}), so nothing would be allowed"
                 ),
-            });
+            ));
         }
     }
     Ok(())
