@@ -167,6 +167,12 @@ fn toml_files(directory: &Path) -> Result<Vec<PathBuf>, ConfigError> {
         let path = entry.map_err(error)?.path();
         let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
         if path.extension().is_some_and(|extension| extension == "toml") && !hidden {
+            // Opening a pipe would wait for ever, and with it every later reload; opening a device might do something to it.
+            if fs::metadata(&path).is_ok_and(|found| !found.is_file()) {
+                let source =
+                    std::io::Error::new(ErrorKind::InvalidInput, "it is no regular file; take it away");
+                return Err(ConfigError::Read { file: path, source });
+            }
             files.push(path);
         }
     }

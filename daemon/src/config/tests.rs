@@ -57,6 +57,19 @@ fn later_layers_win() {
 }
 
 #[test]
+fn what_is_no_file_is_not_opened() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("nowd.toml");
+    std::fs::write(&file, GOOD).unwrap();
+    std::fs::create_dir(directory.path().join("methods.d")).unwrap();
+    let pipe = directory.path().join("methods.d/pipe.toml");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let source = ConfigSource { file, required: true, environment: Vec::new(), set: Vec::new() };
+    let message = source.load().unwrap_err().to_string();
+    assert_eq!(message, format!("{}: cannot be read: it is no regular file; take it away", pipe.display()));
+}
+
+#[test]
 fn mistakes_are_told_with_their_place() {
     for (from, to, expected) in [
         ("keep_alive", "keepalive", "nowd.toml:5:1: unknown key `keepalive`; did you mean `keep_alive`?"),

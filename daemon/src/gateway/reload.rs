@@ -158,7 +158,9 @@ impl Gateway {
         let Difference { added, removed, changed: altered } =
             difference(self.generations.registry(), &generation.plugins.registry);
         let methods = generation.plugins.registry.methods().count();
-        self.stall.change(!offer.compat.prefixes.is_empty());
+        if self.stall.change(!offer.compat.prefixes.is_empty()) && !self.uplink.probe() {
+            self.stall.over();
+        }
         // Before the core knows of it: it may start reads of polled methods at once.
         self.generations.put_on_offer(generation);
         self.decide(Event::Offer(Arc::new(offer)));

@@ -41,11 +41,14 @@ impl Stall {
         Self { heartbeat, longest, needed, last: BootInstant::now(), on: false }
     }
 
-    /// Some callers send no deadline from now on, or none do.
-    pub(super) fn change(&mut self, needed: bool) {
-        if needed != self.needed {
-            *self = Self::new(needed);
+    /// Some callers send no deadline from now on, or none do. Where they begin to: nobody has looked out for them, so what is
+    /// in the buffers may be from a gap, until [`Self::over`]. Says whether that is so.
+    pub(super) fn change(&mut self, needed: bool) -> bool {
+        if needed == self.needed {
+            return false;
         }
+        *self = Self { on: needed, ..Self::new(needed) };
+        needed
     }
 
     /// Waits for the next heartbeat.
@@ -101,5 +104,17 @@ mod tests {
         assert_eq!(stall.check(after(1_250)), None);
         assert_eq!(stall.check(after(3_000)), Some(Duration::from_millis(1_750)));
         assert!(!stall.is_on());
+    }
+
+    #[tokio::test]
+    async fn what_came_before_somebody_needed_it_may_be_old() {
+        let mut stall = Stall::new(false);
+        let gap = stall.last.saturating_add(Duration::from_secs(60));
+        assert!(stall.check(gap).is_some() && !stall.is_on(), "nobody needs it");
+        assert!(stall.change(true), "and what came in the gap lies in the buffers still");
+        assert!(stall.is_on());
+        stall.over();
+        assert!(!stall.change(true) && !stall.is_on());
+        assert!(!stall.change(false) && !stall.is_on());
     }
 }

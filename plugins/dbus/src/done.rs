@@ -255,16 +255,6 @@ impl Match {
         }
     }
 
-    /// Whether it depends on the reply.
-    fn is_open(&self) -> bool {
-        match self {
-            Self::Reply(_) => true,
-            Self::Any | Self::Equal(_) => false,
-            Self::OneOf(items) | Self::Array(items) => items.iter().any(Self::is_open),
-            Self::Object(entries) => entries.iter().any(|(_, item)| item.is_open()),
-        }
-    }
-
     /// Takes what it needs from the reply; an error is a place that the reply does not have.
     pub(crate) fn settle(&mut self, reply: &Value) -> Result<(), ReplyPath> {
         match self {
@@ -291,11 +281,6 @@ impl Wanted {
     /// Whether a signal of the right name is the one, as far as is known yet.
     pub(crate) fn fits(&self, path: &str, values: &[Value]) -> bool {
         self.path.fits(&path.into()) && all_fit(&self.values, values)
-    }
-
-    /// Whether it depends on the reply.
-    pub(crate) fn is_open(&self) -> bool {
-        self.path.is_open() || self.values.iter().any(Match::is_open)
     }
 
     /// Takes what it needs from the reply.

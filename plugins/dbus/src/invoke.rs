@@ -44,7 +44,8 @@ async fn try_invoke(mapped: &Mapped, bus: &Bus, call: &Call) -> Result<Completio
     match (answer::completion(mapped, &reply), &mut done) {
         (Completion::Ok(value), Some(done)) => {
             let header = reply.header();
-            let owner = header.sender().map(UniqueName::as_str);
+            // The bus fills in who has replied.
+            let owner = header.sender().map(UniqueName::as_str).unwrap_or_default();
             Ok(finished(mapped, bus, call, done, &value, owner, &mut losses).await)
         }
         (completion, _) => Ok(hinted(mapped, bus, completion)),
@@ -154,11 +155,11 @@ async fn finished(
     call: &Call,
     done: &mut Watch<'_>,
     reply: &Value,
-    owner: Option<&str>,
+    owner: &str,
     losses: &mut watch::Receiver<String>,
 ) -> Completion {
     let signal = mapped.done.as_ref().map_or("", |done| done.signal.as_str());
-    let overflowed = match done.settle(reply) {
+    let overflowed = match done.settle(reply, owner) {
         Ok(overflowed) => overflowed,
         Err(path) => {
             let reply = json::clip(&reply.to_string(), MAX_VALUES);
@@ -172,7 +173,7 @@ async fn finished(
         let more = if overflowed { "; too many came before the reply to keep them all" } else { "" };
         Completion::Timeout(CallError::new("no_signal", format!("started, but {why}{more}")))
     };
-    let owner_lost = async { while owner != Some(next_loss(losses).await.as_str()) {} };
+    let owner_lost = async { while owner != next_loss(losses).await {} };
     tokio::select! {
         biased;
         found = &mut done.found => match found {

@@ -16,6 +16,8 @@ mod lint;
 /// Every declared parameter is required unless its schema has a `default`; others are refused.
 #[derive(Debug, Clone)]
 pub struct Params {
+    /// As they were declared.
+    properties: Arc<Map<String, Value>>,
     schema: Arc<Value>,
     validator: Arc<jsonschema::Validator>,
     defaults: Map<String, Value>,
@@ -67,8 +69,12 @@ impl Params {
         let has_default = |schema: &Value| schema.get("default").is_some();
         let required: Vec<&String> =
             properties.iter().filter(|(_, schema)| !has_default(schema)).map(|(name, _)| name).collect();
+        let mut placed = properties.clone();
+        for (name, schema) in &mut placed {
+            place(schema, &format!("#/properties/{}", name.replace('~', "~0").replace('/', "~1")));
+        }
         let schema = json!({
-            "type": "object", "properties": properties, "required": required, "additionalProperties": false,
+            "type": "object", "properties": placed, "required": required, "additionalProperties": false,
         });
         let mut defaults = Map::new();
         for (name, schema) in properties {
@@ -90,13 +96,14 @@ impl Params {
         }
         let validator = jsonschema::validator_for(&schema)
             .map_err(|e| SchemaError::new("params", shorten(&e.to_string())))?;
-        Ok(Self { schema: Arc::new(schema), validator: Arc::new(validator), defaults })
+        let properties = Arc::new(properties.clone());
+        Ok(Self { properties, schema: Arc::new(schema), validator: Arc::new(validator), defaults })
     }
 
     /// The declarations that it was made of, with what was derived.
     #[must_use]
     pub fn properties(&self) -> Map<String, Value> {
-        self.schema.get("properties").and_then(Value::as_object).cloned().unwrap_or_default()
+        (*self.properties).clone()
     }
 
     /// The whole as one JSON Schema of an object.
@@ -107,12 +114,7 @@ impl Params {
 
     /// The names of the declared parameters.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.schema
-            .get("properties")
-            .and_then(Value::as_object)
-            .into_iter()
-            .flat_map(Map::keys)
-            .map(String::as_str)
+        self.properties.keys().map(String::as_str)
     }
 
     /// The names of those that have no default.
@@ -146,6 +148,28 @@ impl Params {
                 Err(ParamsError { path: format!("request{inside}"), message: shorten(&e.to_string()) })
             }
         }
+    }
+}
+
+/// The references of a parameter's schema count from that schema, which is now a part of another one.
+fn place(schema: &mut Value, root: &str) {
+    match schema {
+        Value::Object(keywords) => {
+            for (keyword, value) in keywords {
+                match (keyword.as_str(), value) {
+                    ("$ref", Value::String(to)) => {
+                        if let Some(inside) = to.strip_prefix('#') {
+                            *to = format!("{root}{inside}");
+                        }
+                    }
+                    // Values, not schemas.
+                    ("const" | "enum" | "default" | "examples", _) => {}
+                    (_, value) => place(value, root),
+                }
+            }
+        }
+        Value::Array(schemas) => schemas.iter_mut().for_each(|schema| place(schema, root)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }
 
@@ -198,5 +222,39 @@ mod tests {
     fn a_bad_declaration_is_refused() {
         let Value::Object(properties) = json!({"percent": {"type": "integr"}}) else { unreachable!() };
         assert!(Params::new(&properties).is_err());
+    }
+
+    #[test]
+    fn keywords_of_json_schema_are_right() {
+        for schema in [
+            json!({"type": "string", "contentEncoding": "base64", "contentMediaType": "image/png"}),
+            json!({"type": "object", "properties": {"default": {"type": "boolean"}}}),
+        ] {
+            let made = Params::new(json!({ "x": schema }).as_object().unwrap());
+            assert!(made.is_ok(), "{schema}: {made:?}");
+        }
+        let misspelt = json!({"x": {"type": "array", "unevaluatedItems": {"tipe": "integer"}}});
+        assert!(Params::new(misspelt.as_object().unwrap()).is_err());
+    }
+
+    #[test]
+    fn a_reference_counts_from_its_parameter() {
+        let declared = json!({"x": {
+            "$defs": {"half": {"type": "integer", "maximum": 50}},
+            "type": "array",
+            "items": {"$ref": "#/$defs/half"},
+            "default": [{"$ref": "#"}, 1],
+            "anyOf": [true],
+        }, "y": {"enum": ["#", {"$ref": "#/$defs/half"}]}});
+        let mut declared = declared.as_object().unwrap().clone();
+        assert!(Params::new(&declared).unwrap_err().message.starts_with("the default of `params.x`"));
+        declared["x"]["default"] = json!([1]);
+        let params = Params::new(&declared).unwrap();
+        assert_eq!(params.properties(), declared, "as it was declared");
+        let ends = |x: Value, y: Value| params.check(json!({"x": x, "y": y})).map(drop).map_err(|e| e.path);
+        assert_eq!(ends(json!([50]), json!({"$ref": "#/$defs/half"})), Ok(()));
+        assert_eq!(ends(json!([1, 51]), json!("#")), Err("request.x.1".into()));
+        let again = Params::new(&params.properties()).unwrap();
+        assert_eq!(again.schema(), params.schema());
     }
 }

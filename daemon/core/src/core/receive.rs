@@ -84,6 +84,8 @@ impl<P: Clone + Default> Core<P> {
             }
         }
         if self.offer().method(request.topic.method.as_str()).is_some_and(|method| method.poll.is_some()) {
+            // Nothing moves, whatever the answer: nor may it when the method is not polled any more.
+            self.not_remembered(now, &asked);
             return self.tell_value(now, &asked, receipt, params.map(drop), actions);
         }
         match self.admit(now, &asked, receipt, params) {
@@ -190,9 +192,13 @@ impl<P: Clone + Default> Core<P> {
 
     /// What is refused without being remembered would meet the same at any later time, unless other methods come on offer.
     fn refused(&mut self, now: Instant, asked: &Asked<'_>, status: Status) {
-        if !matches!(status, Status::UnknownMethod | Status::Forbidden | Status::InvalidRequest) {
-            return;
+        if matches!(status, Status::UnknownMethod | Status::Forbidden | Status::InvalidRequest) {
+            self.not_remembered(now, asked);
         }
+    }
+
+    /// Copies of a request that was answered without a call and is not remembered must not meet other methods.
+    fn not_remembered(&mut self, now: Instant, asked: &Asked<'_>) {
         // Compatibility callers do not hear of it.
         if let Some(void) = self.void_at(now, asked.request).filter(|_| !asked.compat) {
             self.refused_until = self.refused_until.max(void);

@@ -10,15 +10,17 @@ use super::{BUS_NAME, Bus, MAX_BODY_LEN, Up};
 use crate::done::{ReplyPath, Wanted};
 use crate::json::body_to_json;
 
-/// How many signals, and how many bytes of them, are kept until the reply tells which is the right one; then the oldest
-/// makes room.
+/// How many signals, and how many bytes of them, are kept until the reply tells who does the work, and which signal is the
+/// right one; then the oldest makes room.
 const MAX_KEPT: (usize, usize) = (256, 512 * 1024);
 
 /// Somebody who waits for a signal.
 #[derive(Debug)]
 pub(super) struct Waiter {
     wanted: Wanted,
-    /// What came before the reply that tells which signal is wanted.
+    /// Whoever has replied; nobody else's signal counts, not even the name's next owner's.
+    owner: Option<String>,
+    /// What came before the reply.
     kept: VecDeque<Kept>,
     /// Whether that was too much.
     overflowed: bool,
@@ -27,6 +29,7 @@ pub(super) struct Waiter {
 
 #[derive(Debug)]
 struct Kept {
+    sender: String,
     path: String,
     values: Vec<Value>,
     len: usize,
@@ -47,7 +50,7 @@ impl Bus {
         let mut state = self.lock();
         let id = state.next_waiter;
         state.next_waiter = id.wrapping_add(1);
-        let waiter = Waiter { wanted, kept: VecDeque::new(), overflowed: false, found: sender };
+        let waiter = Waiter { wanted, owner: None, kept: VecDeque::new(), overflowed: false, found: sender };
         state.up.as_mut()?.waiters.insert(id, waiter);
         drop(state);
         Some(Watch { bus: self, id, found })
@@ -55,17 +58,18 @@ impl Bus {
 }
 
 impl Watch<'_> {
-    /// The reply has come: tells which signal is wanted, where that depends on it. What came before is looked through.
-    /// Whether signals had to be forgotten until now is in the result; an error is a place that the reply does not have.
-    pub(crate) fn settle(&mut self, reply: &Value) -> Result<bool, ReplyPath> {
+    /// The reply of `owner` has come: tells which signal is wanted, and whose. What came before is looked through. Whether signals had to be forgotten until now is in the result; an error is a place that the reply does not have.
+    pub(crate) fn settle(&mut self, reply: &Value, owner: &str) -> Result<bool, ReplyPath> {
         let mut state = self.bus.lock();
         // Found already, or the bus is gone: `found` tells.
         let Some(up) = &mut state.up else { return Ok(false) };
         let Some(waiter) = up.waiters.get_mut(&self.id) else { return Ok(false) };
         waiter.wanted.settle(reply)?;
+        waiter.owner = Some(owner.to_owned());
         let overflowed = waiter.overflowed;
         let wanted = &waiter.wanted;
-        let first = waiter.kept.drain(..).find(|kept| wanted.fits(&kept.path, &kept.values));
+        let fits = |kept: &Kept| kept.sender == owner && wanted.fits(&kept.path, &kept.values);
+        let first = waiter.kept.drain(..).find(fits);
         if let Some(first) = first
             && let Some(waiter) = up.waiters.remove(&self.id)
         {
@@ -99,12 +103,11 @@ impl Up {
     /// Hands a signal to those who wait for it.
     pub(super) fn signal(&mut self, message: &Message) {
         let header = message.header();
-        let sender = header.sender().map(zbus::names::UniqueName::as_str);
+        let Some(sender) = header.sender().map(zbus::names::UniqueName::as_str) else { return };
         let owners = &self.owners;
         let named = |wanted: &Wanted| {
             // Anybody can send a signal straight to the gateway; it counts only if the name's owner sent it.
-            sender.is_some()
-                && sender == owners.get(&wanted.destination).map(String::as_str)
+            Some(sender) == owners.get(&wanted.destination).map(String::as_str)
                 && header.interface().is_some_and(|interface| interface.as_str() == wanted.interface)
                 && header.member().is_some_and(|member| member.as_str() == wanted.signal)
         };
@@ -121,11 +124,13 @@ impl Up {
             if !named(&waiter.wanted) || !waiter.wanted.fits(path.as_str(), &values) {
                 continue;
             }
-            if waiter.wanted.is_open() {
-                let (path, values) = (path.as_str().to_owned(), values.clone());
-                waiter.keep(Kept { path, values, len: body.len() + 64 });
-            } else {
-                ready.push(*id);
+            match &waiter.owner {
+                None => {
+                    let (sender, path) = (sender.to_owned(), path.as_str().to_owned());
+                    waiter.keep(Kept { sender, path, values: values.clone(), len: body.len() + 64 });
+                }
+                Some(owner) if owner == sender => ready.push(*id),
+                Some(_) => {}
             }
         }
         for id in ready {

@@ -24,4 +24,12 @@ fn what_is_long_or_deep_is_refused() {
     let deep = format!("{}{}", "<node>".repeat(levels), "</node>".repeat(levels));
     // No matter what is made of it, as long as it ends.
     drop(Description::parse(&deep));
+    drop(Description::parse(&"<node>".repeat(MAX_XML_LEN / 6)));
+    for ty in ["(", "a", "a{s", "v"] {
+        let ty = ty.repeat(100_000 / ty.len());
+        let xml = format!(
+            r#"<node><interface name="a.b"><method name="M"><arg type="{ty}"/></method></interface></node>"#
+        );
+        drop(Description::parse(&xml));
+    }
 }

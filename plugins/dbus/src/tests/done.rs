@@ -1,6 +1,7 @@
 //! Work that a call only starts, and the signal that says how it ended.
 
 use super::*;
+use crate::tests::rig::Seen;
 
 #[tokio::test]
 async fn a_signal_completes_work_that_was_only_started() {
@@ -110,4 +111,39 @@ async fn a_change_of_a_property_completes() {
     rig.up(true).await;
     let completion = rig.call("move", json!({"percent": 42})).await;
     assert_eq!(completion, Completion::Ok(json!([NAME, {"Position": 42}, []])));
+}
+
+/// The gateway hears of it all at once, as after a moment in which it stood still.
+#[tokio::test]
+async fn the_signal_of_the_names_next_owner_does_not_count() {
+    let bus = PrivateBus::start().await;
+    let seen = Arc::new(Seen::default());
+    let _first = rig::window(&bus, Arc::clone(&seen)).allow_name_replacements(true).build().await.unwrap();
+    let rig = Rig::start(&bus.map(
+        "[methods.go]\ncall = \"Start\"\nargs = [\"never\", \"\"]\nsignature = \"ss\"\ndone = { signal = \"Moved\" }\n\
+         [methods.nothing]\ncall = \"Nothing\"",
+    ));
+    rig.up(true).await;
+    let (completion, second) = tokio::join!(rig.call("go", Value::Null), async {
+        until("the call", || seen.calls() == 1).await;
+        assert_eq!(rig.call("nothing", Value::Null).await, Completion::Ok(Value::Null), "its reply is there");
+        let builder = rig::window(&bus, Arc::default()).replace_existing_names(true);
+        let restarted = move || {
+            let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+            let second = runtime.block_on(async {
+                let second = builder.build().await.unwrap();
+                second.emit_signal(None::<&str>, PATH, NAME, "Moved", &("", 0_u32)).await.unwrap();
+                second
+                    .call_method(Some("org.freedesktop.DBus"), "/", None::<&str>, "GetId", &())
+                    .await
+                    .unwrap();
+                second
+            });
+            (runtime, second)
+        };
+        std::thread::spawn(restarted).join().unwrap()
+    });
+    let (runtime, _second) = second;
+    runtime.shutdown_background();
+    assert_eq!(code(&completion), ("failed", "owner_gone"));
 }

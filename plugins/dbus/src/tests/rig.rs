@@ -336,14 +336,13 @@ impl Window {
 /// Puts the window on a bus.
 pub(super) async fn serve(bus: &PrivateBus) -> (Connection, Arc<Seen>) {
     let seen = Arc::new(Seen::default());
-    let window = Window { seen: Arc::clone(&seen), position: 7 };
-    let service = zbus::connection::Builder::address(bus.address().as_str())
-        .serve_at(PATH, window)
-        .name(NAME)
-        .build()
-        .await
-        .unwrap();
-    (service, seen)
+    (window(bus, Arc::clone(&seen)).build().await.unwrap(), seen)
+}
+
+/// A window that is about to be put on a bus.
+pub(super) fn window(bus: &PrivateBus, seen: Arc<Seen>) -> zbus::connection::Builder<'static> {
+    let builder = zbus::connection::Builder::address(bus.address().as_str());
+    builder.serve_at(PATH, Window { seen, position: 7 }).name(NAME)
 }
 
 /// A service without the window.

@@ -171,6 +171,21 @@ fn what_goes_to_several_places_is_what_all_of_them_take() {
         let params = Params::derive(None, &order.map(place)).unwrap().unwrap();
         assert_eq!(params.properties()["x"], json!({"type": "integer", "maximum": 255}));
     }
+    let typed = |ty: serde_json::Value| Derived {
+        schema: json!({ "type": ty }).as_object().unwrap().clone(),
+        ..place(0)
+    };
+    // A byte and a float: any byte is both. Bytes and a text: a text may be both.
+    for (one, other, both) in [
+        (json!("integer"), json!("number"), json!("integer")),
+        (json!(["string", "array"]), json!("string"), json!("string")),
+    ] {
+        for order in [[&one, &other], [&other, &one]] {
+            let params = Params::derive(None, &order.map(|ty| typed(ty.clone()))).unwrap().unwrap();
+            assert_eq!(params.properties()["x"], json!({ "type": both }), "{order:?}");
+        }
+    }
+    assert!(Params::derive(None, &[typed(json!("string")), typed(json!("integer"))]).is_err());
 }
 
 #[test]

@@ -65,7 +65,7 @@ impl Derived {
 
     /// Fills in what a declaration leaves open, and refuses what contradicts.
     fn narrow(&self, schema: &mut Map<String, Value>, is_declared: bool) -> Result<(), SchemaError> {
-        self.narrow_type(schema)?;
+        self.narrow_type(schema, is_declared)?;
         for (keyword, larger_is_narrower) in BOUNDS {
             let Some(ours) = self.schema.get(*keyword) else { continue };
             match schema.get(*keyword) {
@@ -93,7 +93,7 @@ impl Derived {
         Ok(())
     }
 
-    fn narrow_type(&self, schema: &mut Map<String, Value>) -> Result<(), SchemaError> {
+    fn narrow_type(&self, schema: &mut Map<String, Value>, is_declared: bool) -> Result<(), SchemaError> {
         let Some(ours) = self.schema.get("type") else { return Ok(()) };
         let Some(theirs) = schema.get("type") else {
             // A list of values, or a combination, says by itself what it takes.
@@ -105,12 +105,18 @@ impl Derived {
             }
             return Ok(());
         };
-        let takes = |name: &Value| {
-            let whole = name.as_str() == Some("integer");
-            types(ours).iter().any(|ours| ours == name || (whole && ours.as_str() == Some("number")))
-        };
-        if types(theirs).iter().any(takes) {
+        let mut both = taken(theirs, ours);
+        if is_declared && !both.is_empty() {
             return Ok(());
+        }
+        if !is_declared {
+            // Whichever of the places says that only whole numbers will do.
+            both.extend(taken(ours, theirs).into_iter().filter(|name| !types(theirs).contains(name)));
+            if !both.is_empty() {
+                let narrowed = if both.len() == 1 { both.remove(0) } else { Value::Array(both) };
+                schema.insert("type".into(), narrowed);
+                return Ok(());
+            }
         }
         Err(self.contradiction("type", &format!("is {theirs}"), &type_words(ours)))
     }
@@ -122,6 +128,15 @@ impl Derived {
             format!("`params.{param}.{keyword}` {says}, but {place} takes {takes}"),
         )
     }
+}
+
+/// Those of the types `names` that a place for the types `by` takes.
+fn taken(names: &Value, by: &Value) -> Vec<Value> {
+    let takes = |name: &&Value| {
+        let whole = name.as_str() == Some("integer");
+        types(by).iter().any(|known| known == *name || (whole && known.as_str() == Some("number")))
+    };
+    types(names).iter().filter(takes).cloned().collect()
 }
 
 fn type_words(value: &Value) -> String {

@@ -15,6 +15,9 @@ const KEYWORDS: &[&str] = &[
     "anyOf",
     "const",
     "contains",
+    "contentEncoding",
+    "contentMediaType",
+    "contentSchema",
     "default",
     "dependentRequired",
     "dependentSchemas",
@@ -76,8 +79,19 @@ const OTHER_WORDS: &[(&str, &str)] = &[
 const TYPES: &[&str] = &["array", "boolean", "integer", "null", "number", "object", "string"];
 
 /// Keywords whose value is a schema; several; or several by name.
-const ONE: &[&str] =
-    &["additionalProperties", "contains", "else", "if", "items", "not", "propertyNames", "then"];
+const ONE: &[&str] = &[
+    "additionalProperties",
+    "contains",
+    "contentSchema",
+    "else",
+    "if",
+    "items",
+    "not",
+    "propertyNames",
+    "then",
+    "unevaluatedItems",
+    "unevaluatedProperties",
+];
 const MANY: &[&str] = &["allOf", "anyOf", "oneOf", "prefixItems"];
 const NAMED: &[&str] = &["$defs", "dependentSchemas", "patternProperties", "properties"];
 

@@ -50,13 +50,13 @@ enum Deadline {
 
 const NAMES: [&str; 6] = ["set", "stop", "safe", "wide", "patient", "level"];
 
-/// Sets of methods. `level` is always polled where it is there; `stop` is always a stop.
+/// Sets of methods. `level` is polled in some of them, and never journaled; `stop` is always a stop.
 fn offers() -> Vec<Offer> {
     let mut all = (*settings().offer).clone();
     let polled = settings::Method { poll: Some(Duration::from_millis(700)), ..method("window") };
     all.methods.insert("level".into(), polled);
     let mut few = all.clone();
-    few.methods.retain(|name, _| !matches!(name.as_str(), "set" | "safe" | "halt" | "wide"));
+    few.methods.retain(|name, _| !matches!(name.as_str(), "level" | "set" | "safe" | "halt" | "wide"));
     few.lanes.remove("wide");
     let mut other = all.clone();
     other.lanes =
@@ -65,7 +65,7 @@ fn offers() -> Vec<Offer> {
     other
         .methods
         .insert("safe".into(), settings::Method { on_timeout: Some("set".into()), ..method("window") });
-    other.methods.remove("level");
+    other.methods.insert("level".into(), settings::Method { idempotent: true, ..method("window") });
     let mut closed = all.clone();
     closed.methods.insert("wide".into(), settings::Method { allow: Some(Vec::new()), ..method("wide") });
     closed.methods.get_mut("level").unwrap().lane = "wide".into();

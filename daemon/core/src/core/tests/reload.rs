@@ -135,3 +135,25 @@ fn whoever_may_call_and_whoever_speaks_the_samples_form_may_change() {
     bench.handle(4, changed(|_| {}));
     assert_eq!(bench.send(5, sample(3)), ["reply 3 invalid_request"]);
 }
+
+/// A call of a polled method moves nothing, so it is not remembered. It must not move anything later either.
+#[test]
+fn what_was_said_of_a_polled_method_is_not_followed_by_a_start() {
+    let mut settings = settings();
+    let polled = settings::Method { poll: Some(Duration::from_secs(1)), ..method("wide") };
+    offer(&mut settings).methods.insert("level".into(), polled);
+    let not_polled = |offer: &mut Offer| drop(offer.methods.insert("level".into(), method("wide")));
+    let of = |id, made: u64| Request { timeout: Some(1_000), ..request(id, "level", made + 1_000) };
+    let mut bench = Bench::with(settings.clone());
+    assert_eq!(bench.send(5, of(1, 0)), ["reply 1 unavailable"], "never read");
+    bench.handle(10, changed(not_polled));
+    assert_eq!(bench.send(11, of(1, 0)), ["reply 1 unavailable"], "a copy that was under way");
+    assert_eq!(bench.send(12, of(2, 11)), ["start 2 level"], "made after the change");
+    let mut bench = Bench::with(settings);
+    let params = Err(ErrorBody { code: "invalid_request".into(), message: "leave them out".into() });
+    let message = Received::Request(of(1, 0));
+    let refused = bench.handle(5, Event::Received { message, receipt: receipt(), params });
+    assert_eq!(refused, ["reply 1 invalid_request"]);
+    bench.handle(10, changed(not_polled));
+    assert_eq!(bench.send(11, of(1, 0)), ["reply 1 unavailable"], "a copy that was under way");
+}

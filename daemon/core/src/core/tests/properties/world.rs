@@ -177,9 +177,15 @@ impl World {
     }
 
     fn reply(&mut self, reply: &ReplyBody, cause: Option<&Request>, repeated: bool) {
-        if reply.topic.method.as_str() == "level" {
+        let level =
+            self.settings.offer.methods.get("level").filter(|_| reply.topic.method.as_str() == "level");
+        if level.is_some_and(|level| level.poll.is_some()) && cause.is_some() && !repeated {
             // What it tells was read by the gateway itself, and it is told it as often as it asks.
-            return assert_eq!(reply.status == Status::Ok, reply.response.is_some());
+            assert_eq!(reply.status == Status::Ok, reply.response.is_some());
+            if let Some(cause) = cause.filter(|_| reply.outcome == Outcome::NotExecuted) {
+                self.refused.insert(bytes(cause));
+            }
+            return;
         }
         let id = reply.topic.id;
         let starts = self.started.get(&id).map(Vec::as_slice).unwrap_or_default();
