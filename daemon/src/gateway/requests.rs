@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use nowd_core::{Event, Instant, Purpose, Receipt, Start};
 use nowd_link::Message;
+use nowd_plugin::host::Registry;
 use nowd_plugin::{BootInstant, Call, Deadline, Method};
 use nowd_protocol::{ErrorBody, Received, Request};
 use serde_json::Value;
@@ -40,9 +41,8 @@ impl Gateway {
     /// What the plugin will get, or what is wrong with it.
     fn params(&self, received: &Received) -> Result<Arc<Value>, ErrorBody> {
         let Received::Request(Request { request, topic, .. }) = received else { return Ok(Arc::default()) };
-        let Some((method, _)) = self.generations.registry().get(topic.method.as_str()) else {
-            return Ok(Arc::default());
-        };
+        let registry = self.generations.registry();
+        let Some((method, _)) = registry.get(topic.method.as_str()) else { return Ok(Arc::default()) };
         let invalid = |message: String| ErrorBody { code: "invalid_request".into(), message };
         let value: Value =
             serde_json::from_str(request.get()).map_err(|e| invalid(format!("`request`: {e}")))?;
@@ -54,6 +54,7 @@ impl Gateway {
                                    parameters; leave them out";
                     return Err(invalid(message.into()));
                 }
+                registry.check_safe_actions_of(method, &value).map_err(|e| invalid(e.to_string()))?;
                 Ok(Arc::new(value))
             }
             None => Ok(Arc::new(value)),
@@ -70,10 +71,8 @@ impl Gateway {
             Purpose::Call => {}
             // It gets the parameters of the call that it makes safe, as far as it knows them.
             Purpose::SafeAction => {
-                params = match &method.params {
-                    Some(known) => known.check(known.select(&params)).unwrap_or_default(),
-                    None => Value::Null,
-                };
+                // They were looked at before the call was let in.
+                params = Registry::safe_params(method, &params).unwrap_or_default();
             }
             Purpose::Poll => params = defaults(method),
         }

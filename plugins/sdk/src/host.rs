@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use serde_json::Value;
 use tokio::task::{Id, JoinSet};
 
 use crate::call::Call;
 use crate::completion::{CallError, Completion};
 use crate::map::MapOrigin;
 use crate::method::{Lane, Method};
-use crate::params::Params;
+use crate::params::{Params, ParamsError};
 use crate::words::hint;
 use crate::{CancellationToken, Plugin};
 
@@ -89,6 +90,15 @@ pub enum RegistryMistake {
         /// What was probably meant.
         hint: String,
     },
+}
+
+/// A call has parameters with which its safe action could not run.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{mistake}, and `{key}` is {target:?}, which would have to run with it")]
+pub struct UnsafeParams {
+    key: &'static str,
+    target: String,
+    mistake: ParamsError,
 }
 
 impl RegistryError {
@@ -181,6 +191,33 @@ impl Registry {
     /// All methods, by name.
     pub fn methods(&self) -> impl Iterator<Item = &Method> {
         self.methods.values().map(|(method, _)| method)
+    }
+
+    /// The parameters of a safe action: those of the call that it makes safe, as far as it declares them.
+    ///
+    /// # Errors
+    /// Those of the call are not what the safe action allows.
+    pub fn safe_params(action: &Method, params: &Value) -> Result<Value, ParamsError> {
+        match &action.params {
+            Some(known) => known.check(known.select(params)),
+            None => Ok(Value::Null),
+        }
+    }
+
+    /// Whether each safe action of `method` could run for a call with these parameters: one that could not must not be
+    /// begun.
+    ///
+    /// # Errors
+    /// A sentence that names the safe action.
+    pub fn check_safe_actions_of(&self, method: &Method, params: &Value) -> Result<(), UnsafeParams> {
+        let policy = &method.policy;
+        for (key, target) in [("on_timeout", &policy.on_timeout), ("on_stop", &policy.on_stop)] {
+            let Some((action, _)) = target.as_deref().and_then(|target| self.get(target)) else { continue };
+            if let Err(mistake) = Self::safe_params(action, params) {
+                return Err(UnsafeParams { key, target: action.name.clone(), mistake });
+            }
+        }
+        Ok(())
     }
 
     /// The method of this name and its plugin; the method `*`, where there is one, stands for all other names.

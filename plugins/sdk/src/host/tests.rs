@@ -83,3 +83,21 @@ fn what_does_not_go_together_is_refused() {
     endless.policy.on_timeout = Some("a".into());
     assert!(registry(vec![endless]).unwrap_err().contains("a safe action is the last word"));
 }
+
+#[test]
+fn a_call_whose_safe_action_could_not_run_is_not_let_in() {
+    let params = |maximum: u32| {
+        let properties = json!({"ch": {"type": "integer", "maximum": maximum}});
+        Some(Params::new(properties.as_object().unwrap()).unwrap())
+    };
+    let mut open = method("open", Lane::exclusive("l"));
+    (open.params, open.policy.on_timeout) = (params(8), Some("close".into()));
+    let close = Method { params: params(4), ..method("close", Lane::exclusive("l")) };
+    let plugin: Arc<dyn Plugin> = Arc::new(Fake(vec![open.clone(), close]));
+    let registry = Registry::new(&[plugin]).unwrap();
+    assert_eq!(registry.check_safe_actions_of(&open, &json!({"ch": 4})), Ok(()));
+    assert_eq!(
+        registry.check_safe_actions_of(&open, &json!({"ch": 5})).unwrap_err().to_string(),
+        "request.ch: 5 is greater than the maximum of 4, and `on_timeout` is \"close\", which would have to run with it"
+    );
+}
