@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use crate::echo::Echo;
 use crate::line::Interrupt;
 use crate::map::{Frame, SerialMap, Verdict};
+use crate::missed::Shown;
 use crate::pattern::Pattern;
 use crate::port::Port;
 use crate::reader::Reader;
@@ -45,6 +46,8 @@ struct Listener {
     reader: Reader,
     /// What was sent, where nobody said whether the line repeats it.
     sent: Option<Echo>,
+    /// All that was sent came first of all.
+    came_back: bool,
     /// A frame that was just what had been sent would have been the answer.
     repeated: bool,
 }
@@ -58,7 +61,8 @@ struct Answer {
 impl Exchange {
     /// Runs the steps; ends when the line is free again.
     pub(crate) async fn run(&self, mut session: Session<'_>) -> (Completion, io::Result<()>) {
-        let listener = Listener { reader: Reader::new(&self.map.wire), sent: None, repeated: false };
+        let listener =
+            Listener { reader: Reader::new(&self.map.wire), sent: None, came_back: false, repeated: false };
         let mut progress = Progress {
             written: false,
             sent: 0,
@@ -141,7 +145,8 @@ impl Exchange {
         let mut judge = |frame: &[u8]| {
             let verdict = self.map.judge(reply, frame);
             if verdict.is_none() {
-                tracing::debug!(id = %call.id, line = %frame.escape_ascii(), "a frame that is no answer");
+                let heard = Shown::new(frame).like(reply);
+                tracing::debug!(id = %call.id, heard, reply = %reply, "a frame that is no answer");
             }
             verdict.map(|verdict| Answer { verdict, frame: frame.to_vec() })
         };
@@ -157,6 +162,8 @@ impl Exchange {
                     );
                 }
             }
+            listener.came_back = true;
+            listener.reader.forget_missed();
             chunk = rest;
         }
         listener.reader.feed(chunk, &mut judge)
@@ -184,14 +191,18 @@ impl Exchange {
             Ok(late) => (late.map(|late| late.verdict), Ok(())),
             Err(gone) => (None, Err(gone)),
         };
+        let heard = waiting.as_ref().map(|(reply, _)| match &late {
+            Some(_) => "the answer came late, and what follows it was not sent".into(),
+            None => listener.reader.missed().explain(reply, &self.map.wire, listener.came_back),
+        });
         let all = self.frames.iter().filter(|frame| matches!(frame, Frame::Send { .. })).count();
         let sent = progress.sent;
-        let message = match &waiting {
-            Some(_) if progress.listener.repeated => format!(
+        let message = match heard {
+            Some(_) if listener.repeated => format!(
                 "{why} before {port} answered frame {} of {all}; what came first was just what had been sent: {REPEATS}",
                 sent + 1
             ),
-            Some(_) => format!("{why} before {port} answered frame {} of {all}", sent + 1),
+            Some(heard) => format!("{why} before {port} answered frame {} of {all}; {heard}", sent + 1),
             None => format!("{why} with {sent} of {all} frames done at {port}"),
         };
         // A late answer is still the truth about the device, unless frames after it were never sent.
@@ -210,6 +221,8 @@ impl Listener {
     /// The next frame has been sent.
     fn begin(&mut self, echo: Option<bool>, sent: &[u8]) {
         self.reader.reset();
+        self.reader.forget_missed();
+        self.came_back = false;
         self.repeated = false;
         self.sent = echo.is_none().then(|| {
             let mut echo = Echo::default();

@@ -22,6 +22,7 @@ mod keys;
 mod line;
 mod load;
 mod map;
+mod missed;
 mod modbus;
 mod notes;
 mod pattern;
