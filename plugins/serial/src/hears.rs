@@ -41,6 +41,19 @@ struct Ear {
     reader: Reader,
     /// What the last bytes brought, until it is known that it was no answer to a call.
     pending: Vec<Pending>,
+    /// A frame came that nobody listens for, since [`Ears::talk`] told.
+    has_other: bool,
+}
+
+/// What the bytes were that came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Talk {
+    /// Whole frames that somebody listens for, and nothing else.
+    Known,
+    /// The same and the beginning of a frame, which may become another one.
+    Open,
+    /// Something else.
+    Noise,
 }
 
 #[derive(Debug)]
@@ -119,6 +132,7 @@ impl Ears {
             reader: Reader::new(&hearing.wire),
             hearing: hearing.clone(),
             pending: Vec::new(),
+            has_other: false,
         };
         lock(&self.0).extend(hearing.iter().map(ear));
     }
@@ -156,6 +170,31 @@ impl Ears {
         }
     }
 
+    /// [`Ears::talk`] begins anew.
+    pub(crate) fn forget_talk(&self) {
+        for ear in lock(&self.0).iter_mut() {
+            ear.reader.take_lost();
+            ear.has_other = false;
+        }
+    }
+
+    /// What came since it was last known to be this or that.
+    pub(crate) fn talk(&self) -> Talk {
+        let mut talk = Talk::Noise;
+        for ear in lock(&self.0).iter_mut() {
+            ear.has_other |= ear.reader.take_lost();
+            talk = match (ear.has_other, ear.reader.is_amid()) {
+                (false, false) => Talk::Known,
+                (false, true) if talk == Talk::Noise => Talk::Open,
+                (_, _) => talk,
+            };
+        }
+        if talk != Talk::Open {
+            self.forget_talk();
+        }
+        talk
+    }
+
     /// What is pending came with an answer.
     pub(crate) fn discard(&self) {
         lock(&self.0).iter_mut().for_each(|ear| ear.pending.clear());
@@ -190,10 +229,13 @@ impl Ears {
 
 impl Ear {
     fn take(&mut self, at: BootInstant, read: impl FnOnce(&mut Reader, &mut dyn FnMut(&[u8]) -> Option<()>)) {
-        let (hearing, pending) = (&self.hearing, &mut self.pending);
+        let (hearing, pending, has_other) = (&self.hearing, &mut self.pending, &mut self.has_other);
         read(&mut self.reader, &mut |frame| {
+            let mut is_known = false;
             for heard in &hearing.methods {
-                match heard.pattern.captures(frame, &heard.values) {
+                let captures = heard.pattern.captures(frame, &heard.values);
+                is_known |= captures.is_some();
+                match captures {
                     Some(Ok(value)) => {
                         // Only the last of each kind is kept, so what is pending stays bounded.
                         pending.retain(|other| !Arc::ptr_eq(&other.heard, heard));
@@ -206,6 +248,7 @@ impl Ear {
                     None => {}
                 }
             }
+            *has_other |= !is_known;
             None
         });
     }
