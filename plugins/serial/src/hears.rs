@@ -8,7 +8,8 @@ use nowd_plugin::{BootInstant, Call, CallError, Completion};
 use serde_json::{Value, json};
 
 use crate::keys::Mistake;
-use crate::map::Keys;
+use crate::map::{Keys, printable};
+use crate::missed::Shown;
 use crate::pattern::Pattern;
 use crate::port::Port;
 use crate::reader::Reader;
@@ -21,7 +22,17 @@ pub(crate) struct Heard {
     pub(crate) wire: Arc<Wire>,
     pattern: Pattern,
     values: Values,
-    last: Mutex<Option<(BootInstant, Value)>>,
+    last: Mutex<Last>,
+}
+
+/// What was heard for a method.
+#[derive(Debug, Default)]
+struct Last {
+    read: Option<(BootInstant, Value)>,
+    /// Why the frames since then cannot be read, if any came.
+    unread: Option<String>,
+    /// Whether that was ever told, so that a device that talks does not fill the log.
+    told: bool,
 }
 
 /// The methods of one map file that listen.
@@ -60,7 +71,7 @@ pub(crate) enum Talk {
 struct Pending {
     heard: Arc<Heard>,
     frame: Vec<u8>,
-    value: Value,
+    value: Result<Value, String>,
     at: BootInstant,
 }
 
@@ -91,7 +102,7 @@ impl Heard {
             return Err(origin.error("the method has no `hears`"));
         };
         values.check_used(&pattern.names()).map_err(place)?;
-        Ok(Self { wire: Arc::clone(wire), pattern, values, last: Mutex::new(None) })
+        Ok(Self { wire: Arc::clone(wire), pattern, values, last: Mutex::default() })
     }
 
     /// The last frame, and its age.
@@ -100,20 +111,46 @@ impl Heard {
             return expired.into();
         }
         let last = lock(&self.last);
-        let Some((at, value)) = &*last else {
+        let unread = last.unread.as_ref().map(|why| format!("{port} was heard, and {why}"));
+        let Some((at, value)) = &last.read else {
             return port.unavailable().unwrap_or_else(|| {
-                let message = format!("{port} has sent nothing by itself yet that matches {}", self.pattern);
-                Completion::Unavailable(CallError::new("nothing_heard", message))
+                Completion::Unavailable(unread.map_or_else(
+                    || {
+                        let message =
+                            format!("{port} has sent nothing by itself yet that matches {}", self.pattern);
+                        CallError::new("nothing_heard", message)
+                    },
+                    |message| CallError::new("bad_response", message),
+                ))
             });
         };
         let age = BootInstant::now().saturating_since(*at).as_millis();
         let mut response = json!({"value": value, "age_ms": u64::try_from(age).unwrap_or(u64::MAX)});
-        if let (Some(Completion::Unavailable(e)), Some(response)) =
-            (port.unavailable(), response.as_object_mut())
-        {
-            response.insert("error".into(), e.message.into());
+        let error =
+            if let Some(Completion::Unavailable(e)) = port.unavailable() { Some(e.message) } else { unread };
+        if let (Some(error), Some(response)) = (error, response.as_object_mut()) {
+            response.insert("error".into(), error.into());
         }
         Completion::Ok(response)
+    }
+
+    /// A frame came that was no answer to a call.
+    fn take(&self, at: BootInstant, value: Result<Value, String>) {
+        let mut last = lock(&self.last);
+        match value {
+            Ok(value) => {
+                last.read = Some((at, value));
+                last.unread = None;
+            }
+            Err(why) => {
+                if !std::mem::replace(&mut last.told, true) {
+                    tracing::warn!(
+                        hears = %self.pattern, why, "a frame that was heard cannot be read; this is told once for the method"
+                    );
+                }
+                last.unread = Some(why);
+            }
+        }
     }
 
     pub(crate) fn explain(&self) -> Vec<String> {
@@ -204,7 +241,7 @@ impl Ears {
     pub(crate) fn commit(&self) {
         for ear in lock(&self.0).iter_mut() {
             for pending in ear.pending.drain(..) {
-                *lock(&pending.heard.last) = Some((pending.at, pending.value));
+                pending.heard.take(pending.at, pending.value);
             }
         }
     }
@@ -233,20 +270,19 @@ impl Ear {
         read(&mut self.reader, &mut |frame| {
             let mut is_known = false;
             for heard in &hearing.methods {
-                let captures = heard.pattern.captures(frame, &heard.values);
-                is_known |= captures.is_some();
-                match captures {
-                    Some(Ok(value)) => {
-                        // Only the last of each kind is kept, so what is pending stays bounded.
-                        pending.retain(|other| !Arc::ptr_eq(&other.heard, heard));
-                        let (heard, frame, value) = (Arc::clone(heard), frame.to_vec(), value.into());
-                        pending.push(Pending { heard, frame, value, at });
-                    }
-                    Some(Err(reason)) => {
-                        tracing::debug!(frame = %frame.escape_ascii(), reason, "a frame that was heard cannot be read");
-                    }
-                    None => {}
-                }
+                let Some(captures) = heard.pattern.captures(frame, &heard.values) else { continue };
+                is_known = true;
+                let value = captures.map(Value::from).map_err(|why| {
+                    let shown = Shown::new(frame).like(&heard.pattern);
+                    format!("it said {shown}, of which {}", printable(&why))
+                });
+                // Only the last of each kind is kept, so what is pending stays bounded.
+                let is_read = value.is_ok();
+                pending
+                    .retain(|other| !Arc::ptr_eq(&other.heard, heard) || (!is_read && other.value.is_ok()));
+                // Of those that cannot be read one is enough, and it stays behind the last that can.
+                let (heard, frame) = (Arc::clone(heard), frame.to_vec());
+                pending.push(Pending { heard, frame, value, at });
             }
             *has_other |= !is_known;
             None

@@ -264,6 +264,36 @@ fn talk_is_known_by_whole_frames() {
     assert_eq!(Ears::default().talk(), Talk::Noise, "nobody listens");
 }
 
+/// What was heard and cannot be read is not the same as nothing.
+#[tokio::test]
+async fn a_frame_that_cannot_be_read_is_told() {
+    let map = "[serial]\nport = \"gps\"\nframing = { line = \"\\n\" }\n[methods.t]\nhears = '^T=(?<t>.+)$'\n\
+               values.t = \"integer\"\n[methods.ring]\nsend = \"RING\"\n";
+    let mut device = Device::new();
+    let mut rig = Rig::load(&[("gps", PortConfig::new(device.path()))], &[map]);
+    rig.run();
+    rig.wait_open("ring").await;
+    let why = "was heard, and it said \"T=51.8\", of which `t`: \"51.8\" is no integer";
+    device.say("T=51.8\n").await;
+    heard(
+        &rig,
+        "t",
+        |c| matches!(c, Completion::Unavailable(e) if e.code == "bad_response" && e.message.ends_with(why)),
+    )
+    .await;
+    let error = |completion: &Completion| {
+        let Completion::Ok(response) = completion else { return None };
+        response.get("error").and_then(Value::as_str).map(str::to_owned)
+    };
+    // One that can be read, and one that cannot, in one piece: the old value, and what came since.
+    device.say("T=52\nT=51.8\n").await;
+    let old = heard(&rig, "t", |c| error(c).is_some()).await;
+    assert_eq!(value(&old), Some(&json!({"t": 52})));
+    assert!(error(&old).unwrap().ends_with(why), "{old:?}");
+    device.say("T=51.8\nT=53\n").await;
+    heard(&rig, "t", |c| value(c) == Some(&json!({"t": 53})) && error(c).is_none()).await;
+}
+
 /// Maps of other kinds on the same port hear answers as bytes like any others, and do not take them for news.
 #[tokio::test]
 async fn the_answers_of_other_maps_are_not_heard() {
