@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 
 use crate::keys::Mistake;
 use crate::map::{Keys, printable};
-use crate::missed::Shown;
 use crate::pattern::Pattern;
 use crate::port::Port;
 use crate::reader::Reader;
+use crate::reader::missed::Shown;
 use crate::value::Values;
 use crate::wire::Wire;
 
@@ -273,7 +273,7 @@ impl Ear {
                 let Some(captures) = heard.pattern.captures(frame, &heard.values) else { continue };
                 is_known = true;
                 let value = captures.map(Value::from).map_err(|why| {
-                    let shown = Shown::new(frame).like(&heard.pattern);
+                    let shown = heard.pattern.shown(&Shown::new(frame));
                     format!("it said {shown}, of which {}", printable(&why))
                 });
                 // Only the last of each kind is kept, so what is pending stays bounded.

@@ -22,7 +22,6 @@ mod keys;
 mod line;
 mod load;
 mod map;
-mod missed;
 mod modbus;
 mod notes;
 mod pattern;
