@@ -8,11 +8,13 @@ use serde_json::{Map, Value};
 
 use crate::echo::Echo;
 use crate::line::Interrupt;
-use crate::map::{Frame, SerialMap, Verdict};
+use crate::map::{Frame, SerialMap, Verdict, printable};
 use crate::pattern::Pattern;
 use crate::port::Port;
 use crate::reader::Reader;
+use crate::reader::missed::{Last, Missed, Shown};
 use crate::transaction::Session;
+use crate::wire::Wire;
 
 /// What to do about a line that may repeat what is sent.
 const REPEATS: &str = "set `echo = true` if the line repeats what is sent, or `echo = false` if the device answers with the same";
@@ -45,6 +47,8 @@ struct Listener {
     reader: Reader,
     /// What was sent, where nobody said whether the line repeats it.
     sent: Option<Echo>,
+    /// All that was sent came first of all.
+    came_back: bool,
     /// A frame that was just what had been sent would have been the answer.
     repeated: bool,
 }
@@ -58,7 +62,8 @@ struct Answer {
 impl Exchange {
     /// Runs the steps; ends when the line is free again.
     pub(crate) async fn run(&self, mut session: Session<'_>) -> (Completion, io::Result<()>) {
-        let listener = Listener { reader: Reader::new(&self.map.wire), sent: None, repeated: false };
+        let listener =
+            Listener { reader: Reader::new(&self.map.wire), sent: None, came_back: false, repeated: false };
         let mut progress = Progress {
             written: false,
             sent: 0,
@@ -141,7 +146,8 @@ impl Exchange {
         let mut judge = |frame: &[u8]| {
             let verdict = self.map.judge(reply, frame);
             if verdict.is_none() {
-                tracing::debug!(id = %call.id, line = %frame.escape_ascii(), "a frame that is no answer");
+                let heard = reply.shown(&Shown::new(frame));
+                tracing::debug!(id = %call.id, heard, reply = %reply, "a frame that is no answer");
             }
             verdict.map(|verdict| Answer { verdict, frame: frame.to_vec() })
         };
@@ -157,6 +163,8 @@ impl Exchange {
                     );
                 }
             }
+            listener.came_back = true;
+            listener.reader.forget_missed();
             chunk = rest;
         }
         listener.reader.feed(chunk, &mut judge)
@@ -184,14 +192,18 @@ impl Exchange {
             Ok(late) => (late.map(|late| late.verdict), Ok(())),
             Err(gone) => (None, Err(gone)),
         };
+        let heard = waiting.as_ref().map(|(reply, _)| match &late {
+            Some(_) => "the answer came late, and what follows it was not sent".into(),
+            None => heard(listener.reader.missed(), reply, &self.map.wire, listener.came_back),
+        });
         let all = self.frames.iter().filter(|frame| matches!(frame, Frame::Send { .. })).count();
         let sent = progress.sent;
-        let message = match &waiting {
-            Some(_) if progress.listener.repeated => format!(
+        let message = match heard {
+            Some(_) if listener.repeated => format!(
                 "{why} before {port} answered frame {} of {all}; what came first was just what had been sent: {REPEATS}",
                 sent + 1
             ),
-            Some(_) => format!("{why} before {port} answered frame {} of {all}", sent + 1),
+            Some(heard) => format!("{why} before {port} answered frame {} of {all}; {heard}", sent + 1),
             None => format!("{why} with {sent} of {all} frames done at {port}"),
         };
         // A late answer is still the truth about the device, unless frames after it were never sent.
@@ -206,10 +218,32 @@ impl Exchange {
     }
 }
 
+/// What was heard instead of an answer that matches `reply`, and what to look at. `repeated`: before it came what was sent.
+fn heard(missed: &Missed, reply: &Pattern, wire: &Wire, repeated: bool) -> String {
+    let all = reply.shown(&missed.bytes);
+    match &missed.last {
+        Some(Last::Frame(frame)) => {
+            format!("heard {}, which does not match {}", reply.shown(frame), printable(&reply.to_string()))
+        }
+        Some(Last::WrongChecksum(frame)) => {
+            let name = wire.checksum.as_ref().map_or("", |checksum| &checksum.name);
+            format!("heard {}, in which the checksum ({name}) is wrong", reply.shown(frame))
+        }
+        None if missed.bytes.len > 0 => {
+            let are = if missed.bytes.len == 1 { "1 byte" } else { &format!("{} bytes", missed.bytes.len) };
+            format!("heard {are} without a whole frame: {all}; the map's `framing` is {}", wire.framing)
+        }
+        None if repeated => "nothing was heard but what had been sent, come back".into(),
+        None => "nothing was heard: look at the wires, the device's power, `baud` and `format`".into(),
+    }
+}
+
 impl Listener {
     /// The next frame has been sent.
     fn begin(&mut self, echo: Option<bool>, sent: &[u8]) {
         self.reader.reset();
+        self.reader.forget_missed();
+        self.came_back = false;
         self.repeated = false;
         self.sent = echo.is_none().then(|| {
             let mut echo = Echo::default();
@@ -245,5 +279,76 @@ impl Progress {
         let captures = std::mem::take(&mut self.captures);
         let response = if captures.is_empty() { Value::Null } else { Value::Object(captures) };
         if self.confirmed { Completion::Ok(response) } else { Completion::Sent(response) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::value::Values;
+
+    fn told(framing: &Value, checksum: Option<&Value>, reply: &Value, came: &[u8]) -> String {
+        let wire = Arc::new(Wire::parse(framing, checksum).unwrap());
+        let reply = Pattern::parse(reply, "reply", &wire, &Values::default()).unwrap();
+        let mut reader = Reader::new(&wire);
+        assert_eq!(reader.feed(came, &mut |_| None::<()>), None);
+        assert_eq!(reader.silence(&mut |_| None::<()>), None);
+        heard(reader.missed(), &reply, &wire, false)
+    }
+
+    #[test]
+    fn what_came_is_told_in_the_form_of_the_map() {
+        let (crlf, fixed) = (json!({"line": "\r\n"}), json!({"fixed": 4}));
+        let (ack, bytes, sum) = (json!("^ACK$"), json!({"hex": "06 .."}), json!("SUM-8"));
+        for (framing, checksum, reply, came, expected) in [
+            (
+                &crlf,
+                None,
+                &ack,
+                &b""[..],
+                "nothing was heard: look at the wires, the device's power, `baud` and `format`",
+            ),
+            (&crlf, None, &ack, b"BUSY\r\nOK\r\nA", "heard \"OK\", which does not match '^ACK$'"),
+            (&crlf, None, &ack, b"\r\n", "heard \"\", which does not match '^ACK$'"),
+            (
+                &crlf,
+                None,
+                &ack,
+                b"\x1b[2J\xff\"it's\"\r\n",
+                "heard \"\\u{1b}[2J\\xff\\\"it's\\\"\", which does not match '^ACK$'",
+            ),
+            (
+                &crlf,
+                None,
+                &ack,
+                b"ACK\nACK\n",
+                "heard 8 bytes without a whole frame: \"ACK\\nACK\\n\"; the map's `framing` is lines that end in \"\\r\\n\"",
+            ),
+            (&crlf, None, &bytes, b"\x15\x00\r\n", "heard 15 00, which does not match 06 .. (hex)"),
+            (&crlf, None, &bytes, b"\r\n", "heard an empty frame, which does not match 06 .. (hex)"),
+            (
+                &fixed,
+                None,
+                &bytes,
+                b"\x06",
+                "heard 1 byte without a whole frame: 06; the map's `framing` is frames of 4 bytes",
+            ),
+            (
+                &fixed,
+                Some(&sum),
+                &bytes,
+                b"\x06\x01\x02\x00",
+                "heard 06 01 02 00, in which the checksum (SUM-8) is wrong",
+            ),
+        ] {
+            assert_eq!(told(framing, checksum, reply, came), expected);
+        }
+        let long = told(&crlf, None, &ack, &[&[b'x'; 3000][..], b"\r\n"].concat());
+        assert_eq!(
+            long,
+            format!("heard \"{}\" ... (3000 bytes), which does not match '^ACK$'", "x".repeat(64))
+        );
     }
 }

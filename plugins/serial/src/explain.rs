@@ -35,6 +35,14 @@ impl SerialMap {
             Some(false) => say("echo", "none: an answer may be the same bytes as what is sent".into()),
             None => {}
         }
+        for name in &self.unused {
+            say(
+                "unused",
+                format!(
+                    "the parameter `{name}`: nothing that is sent has it; write ${name} where it belongs"
+                ),
+            );
+        }
         lines
     }
 

@@ -106,6 +106,14 @@ impl FrameTemplate {
         template.check_declared(declared.iter().copied()).map_err(|e| Mistake::new(&self.at, e))
     }
 
+    /// The names of parameters, in fields and in texts.
+    pub(crate) fn params(&self) -> Vec<&str> {
+        match &self.body {
+            Body::Text { template, .. } => template.params().collect(),
+            Body::Hex(_) => self.fields(),
+        }
+    }
+
     /// The names of fields.
     pub(crate) fn fields(&self) -> Vec<&str> {
         match &self.body {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use nowd_plugin::words::nearest;
 use serde_json::Value;
 
 use crate::checksum::Checksum;
@@ -21,6 +22,10 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// The bytes of RFC 1055.
 pub(crate) const SLIP: Between =
     Between { start: 0xC0, end: 0xC0, escape: Some(Escape { byte: 0xDB, how: Escaped::Slip }) };
+
+/// What may stand where a framing is expected, in words.
+pub(crate) const FRAMINGS: &str = "{ line = \"\\r\\n\" }, { fixed = 8 }, { length = \"u8\", at = 1 }, \
+     { start = 0x02, end = 0x03 }, \"slip\" and \"cobs\"";
 
 /// How frames are told apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,20 +86,30 @@ pub(crate) enum Escaped {
 impl Framing {
     /// Reads `framing`, which stands at the path `at`.
     pub(crate) fn parse(value: &Value, at: &str) -> Result<Self, Mistake> {
-        const EXPECTED: &str = "one of { line = \"\\r\\n\" }, { fixed = 8 }, { length = \"u8\", at = 1 }, \
-             { start = 0x02, end = 0x03 }, \"slip\" and \"cobs\"";
+        const EXPECTED: &str = FRAMINGS;
         const KEYS: &[&str] =
             &["line", "fixed", "length", "start", "at", "add", "end", "escape", "xor", "pause"];
         match value.as_str() {
             Some("slip") => return Ok(Self::Between(SLIP)),
             Some("cobs") => return Ok(Self::Cobs),
             Some(other) => {
-                let message = format!("{other:?} is no framing; {}", suggest(other, &["slip", "cobs"]));
-                return Err(Mistake::new(at, format!("{message}, or {EXPECTED}")));
+                let meant = match nearest(other, ["slip", "cobs", "line", "fixed", "length", "start"]) {
+                    Some("line") => "write { line = \"\\r\\n\" }".into(),
+                    Some("fixed") => "write { fixed = 8 }".into(),
+                    Some("length") => "write { length = \"u8\", at = 1 }".into(),
+                    Some("start") => "write { start = 0x02, end = 0x03 }".into(),
+                    Some(name) => format!("did you mean `{name}`?"),
+                    None if other.chars().all(char::is_control) => format!("write {{ line = {other:?} }}"),
+                    None => match spelt_out(other) {
+                        Some(line) => format!("write {{ line = \"{line}\" }}"),
+                        None => format!("write one of {EXPECTED}"),
+                    },
+                };
+                return Err(Mistake::new(at, format!("{other:?} is no framing; {meant}")));
             }
             None => {}
         }
-        let table = Table::new(value, at, EXPECTED, KEYS)?;
+        let table = Table::new(value, at, &format!("one of {EXPECTED}"), KEYS)?;
         let kinds: Vec<&str> =
             ["line", "fixed", "length", "start"].into_iter().filter(|key| table.has(key)).collect();
         let (kind, own): (_, &[&str]) = match kinds.as_slice() {
@@ -102,7 +117,7 @@ impl Framing {
             ["fixed"] => ("fixed", &["fixed", "pause"]),
             ["length"] => ("length", &["length", "at", "add", "pause"]),
             ["start"] => ("start", &["start", "end", "escape", "xor"]),
-            [] => return Err(Mistake::new(at, format!("must be {EXPECTED}"))),
+            [] => return Err(Mistake::new(at, format!("must be one of {EXPECTED}"))),
             more => {
                 return Err(Mistake::new(at, format!("has {}; only one of them can be", more.join(" and "))));
             }
@@ -143,7 +158,34 @@ fn terminator(table: &Table<'_>) -> Result<Framing, Mistake> {
     if let Some(meant) = literal_escape(text) {
         return Err(table.error("line", meant));
     }
+    if let Some(meant) = spelt_out(text) {
+        let message =
+            format!("{text:?} is {} characters of their own; write \"{meant}\"", text.chars().count());
+        return Err(table.error("line", message));
+    }
     Ok(Framing::Line(text.into()))
+}
+
+/// `CR`, `<CR><LF>` and the like are names of bytes, which nobody means letter by letter.
+fn spelt_out(text: &str) -> Option<String> {
+    const NAMES: &[(&str, &str)] = &[
+        ("CR", "\\r"),
+        ("LF", "\\n"),
+        ("NL", "\\n"),
+        ("NUL", "\\u0000"),
+        ("ETX", "\\u0003"),
+        ("EOT", "\\u0004"),
+    ];
+    let plain = |c: &char| c.is_ascii_alphanumeric();
+    let upper = text.to_ascii_uppercase();
+    let letters: String = upper.chars().filter(plain).collect();
+    let others = upper.chars().filter(|c| !plain(c)).all(|c| "<>[]{}() +-_\\".contains(c));
+    let (mut rest, mut meant) = (letters.as_str(), String::new());
+    while let Some((name, written)) = NAMES.iter().find(|(name, _)| rest.starts_with(name)) {
+        meant.push_str(written);
+        rest = rest.get(name.len()..)?;
+    }
+    (others && rest.is_empty() && !meant.is_empty()).then_some(meant)
 }
 
 /// `'\r\n'` in single quotes is four characters, which nobody means.
@@ -287,7 +329,21 @@ impl std::fmt::Display for Framing {
             Self::Fixed { len, .. } => write!(f, "frames of {len} bytes"),
             Self::Length { field, .. } => write!(f, "frames that say their length at byte {}", field.at),
             Self::Between(between) if *between == SLIP => f.write_str("SLIP frames"),
-            Self::Between(between) => write!(f, "frames from {:02X} to {:02X}", between.start, between.end),
+            Self::Between(Between { start, end, escape }) => {
+                write!(f, "frames from {start:02X} to {end:02X}")?;
+                match escape {
+                    Some(Escape { byte, how: Escaped::Xor(0) }) => {
+                        write!(f, "; inside, {byte:02X} stands before such a byte")
+                    }
+                    Some(Escape { byte, how: Escaped::Xor(xor) }) => {
+                        write!(
+                            f,
+                            "; inside, {byte:02X} stands before such a byte, which is exclusive-ored with {xor:02X}"
+                        )
+                    }
+                    Some(Escape { how: Escaped::Slip, .. }) | None => Ok(()),
+                }
+            }
             Self::Cobs => f.write_str("COBS frames"),
         }
     }

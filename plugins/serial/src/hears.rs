@@ -8,10 +8,11 @@ use nowd_plugin::{BootInstant, Call, CallError, Completion};
 use serde_json::{Value, json};
 
 use crate::keys::Mistake;
-use crate::map::Keys;
+use crate::map::{Keys, printable};
 use crate::pattern::Pattern;
 use crate::port::Port;
 use crate::reader::Reader;
+use crate::reader::missed::Shown;
 use crate::value::Values;
 use crate::wire::Wire;
 
@@ -21,7 +22,17 @@ pub(crate) struct Heard {
     pub(crate) wire: Arc<Wire>,
     pattern: Pattern,
     values: Values,
-    last: Mutex<Option<(BootInstant, Value)>>,
+    last: Mutex<Last>,
+}
+
+/// What was heard for a method.
+#[derive(Debug, Default)]
+struct Last {
+    read: Option<(BootInstant, Value)>,
+    /// Why the frames since then cannot be read, if any came.
+    unread: Option<String>,
+    /// Whether that was ever told, so that a device that talks does not fill the log.
+    told: bool,
 }
 
 /// The methods of one map file that listen.
@@ -41,13 +52,26 @@ struct Ear {
     reader: Reader,
     /// What the last bytes brought, until it is known that it was no answer to a call.
     pending: Vec<Pending>,
+    /// A frame came that nobody listens for, since [`Ears::talk`] told.
+    has_other: bool,
+}
+
+/// What the bytes were that came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Talk {
+    /// Whole frames that somebody listens for, and nothing else.
+    Known,
+    /// The same and the beginning of a frame, which may become another one.
+    Open,
+    /// Something else.
+    Noise,
 }
 
 #[derive(Debug)]
 struct Pending {
     heard: Arc<Heard>,
     frame: Vec<u8>,
-    value: Value,
+    value: Result<Value, String>,
     at: BootInstant,
 }
 
@@ -78,7 +102,7 @@ impl Heard {
             return Err(origin.error("the method has no `hears`"));
         };
         values.check_used(&pattern.names()).map_err(place)?;
-        Ok(Self { wire: Arc::clone(wire), pattern, values, last: Mutex::new(None) })
+        Ok(Self { wire: Arc::clone(wire), pattern, values, last: Mutex::default() })
     }
 
     /// The last frame, and its age.
@@ -87,20 +111,46 @@ impl Heard {
             return expired.into();
         }
         let last = lock(&self.last);
-        let Some((at, value)) = &*last else {
+        let unread = last.unread.as_ref().map(|why| format!("{port} was heard, and {why}"));
+        let Some((at, value)) = &last.read else {
             return port.unavailable().unwrap_or_else(|| {
-                let message = format!("{port} has sent nothing by itself yet that matches {}", self.pattern);
-                Completion::Unavailable(CallError::new("nothing_heard", message))
+                Completion::Unavailable(unread.map_or_else(
+                    || {
+                        let message =
+                            format!("{port} has sent nothing by itself yet that matches {}", self.pattern);
+                        CallError::new("nothing_heard", message)
+                    },
+                    |message| CallError::new("bad_response", message),
+                ))
             });
         };
         let age = BootInstant::now().saturating_since(*at).as_millis();
         let mut response = json!({"value": value, "age_ms": u64::try_from(age).unwrap_or(u64::MAX)});
-        if let (Some(Completion::Unavailable(e)), Some(response)) =
-            (port.unavailable(), response.as_object_mut())
-        {
-            response.insert("error".into(), e.message.into());
+        let error =
+            if let Some(Completion::Unavailable(e)) = port.unavailable() { Some(e.message) } else { unread };
+        if let (Some(error), Some(response)) = (error, response.as_object_mut()) {
+            response.insert("error".into(), error.into());
         }
         Completion::Ok(response)
+    }
+
+    /// A frame came that was no answer to a call.
+    fn take(&self, at: BootInstant, value: Result<Value, String>) {
+        let mut last = lock(&self.last);
+        match value {
+            Ok(value) => {
+                last.read = Some((at, value));
+                last.unread = None;
+            }
+            Err(why) => {
+                if !std::mem::replace(&mut last.told, true) {
+                    tracing::warn!(
+                        hears = %self.pattern, why, "a frame that was heard cannot be read; this is told once for the method"
+                    );
+                }
+                last.unread = Some(why);
+            }
+        }
     }
 
     pub(crate) fn explain(&self) -> Vec<String> {
@@ -119,6 +169,7 @@ impl Ears {
             reader: Reader::new(&hearing.wire),
             hearing: hearing.clone(),
             pending: Vec::new(),
+            has_other: false,
         };
         lock(&self.0).extend(hearing.iter().map(ear));
     }
@@ -156,6 +207,31 @@ impl Ears {
         }
     }
 
+    /// [`Ears::talk`] begins anew.
+    pub(crate) fn forget_talk(&self) {
+        for ear in lock(&self.0).iter_mut() {
+            ear.reader.take_lost();
+            ear.has_other = false;
+        }
+    }
+
+    /// What came since it was last known to be this or that.
+    pub(crate) fn talk(&self) -> Talk {
+        let mut talk = Talk::Noise;
+        for ear in lock(&self.0).iter_mut() {
+            ear.has_other |= ear.reader.take_lost();
+            talk = match (ear.has_other, ear.reader.is_amid()) {
+                (false, false) => Talk::Known,
+                (false, true) if talk == Talk::Noise => Talk::Open,
+                (_, _) => talk,
+            };
+        }
+        if talk != Talk::Open {
+            self.forget_talk();
+        }
+        talk
+    }
+
     /// What is pending came with an answer.
     pub(crate) fn discard(&self) {
         lock(&self.0).iter_mut().for_each(|ear| ear.pending.clear());
@@ -165,7 +241,7 @@ impl Ears {
     pub(crate) fn commit(&self) {
         for ear in lock(&self.0).iter_mut() {
             for pending in ear.pending.drain(..) {
-                *lock(&pending.heard.last) = Some((pending.at, pending.value));
+                pending.heard.take(pending.at, pending.value);
             }
         }
     }
@@ -190,22 +266,25 @@ impl Ears {
 
 impl Ear {
     fn take(&mut self, at: BootInstant, read: impl FnOnce(&mut Reader, &mut dyn FnMut(&[u8]) -> Option<()>)) {
-        let (hearing, pending) = (&self.hearing, &mut self.pending);
+        let (hearing, pending, has_other) = (&self.hearing, &mut self.pending, &mut self.has_other);
         read(&mut self.reader, &mut |frame| {
+            let mut is_known = false;
             for heard in &hearing.methods {
-                match heard.pattern.captures(frame, &heard.values) {
-                    Some(Ok(value)) => {
-                        // Only the last of each kind is kept, so what is pending stays bounded.
-                        pending.retain(|other| !Arc::ptr_eq(&other.heard, heard));
-                        let (heard, frame, value) = (Arc::clone(heard), frame.to_vec(), value.into());
-                        pending.push(Pending { heard, frame, value, at });
-                    }
-                    Some(Err(reason)) => {
-                        tracing::debug!(frame = %frame.escape_ascii(), reason, "a frame that was heard cannot be read");
-                    }
-                    None => {}
-                }
+                let Some(captures) = heard.pattern.captures(frame, &heard.values) else { continue };
+                is_known = true;
+                let value = captures.map(Value::from).map_err(|why| {
+                    let shown = heard.pattern.shown(&Shown::new(frame));
+                    format!("it said {shown}, of which {}", printable(&why))
+                });
+                // Only the last of each kind is kept, so what is pending stays bounded.
+                let is_read = value.is_ok();
+                pending
+                    .retain(|other| !Arc::ptr_eq(&other.heard, heard) || (!is_read && other.value.is_ok()));
+                // Of those that cannot be read one is enough, and it stays behind the last that can.
+                let (heard, frame) = (Arc::clone(heard), frame.to_vec());
+                pending.push(Pending { heard, frame, value, at });
             }
+            *has_other |= !is_known;
             None
         });
     }

@@ -17,7 +17,7 @@ use tokio_serial::{ClearBuffer, DataBits, FlowControl, SerialPort, SerialStream,
 use self::open::{switch_transceiver, with_hint};
 use crate::config::{Flow, Parity, PortConfig};
 use crate::echo::Echo;
-use crate::hears::Ears;
+use crate::hears::{Ears, Talk};
 
 mod open;
 
@@ -303,6 +303,8 @@ impl Line {
 
     /// After a call without an answer: throws away what was not sent, waits until the line has been silent for
     /// `silence` (or shortly after a late answer), and throws away what came. Gives what `feed` makes of a late answer.
+    ///
+    /// Frames that somebody listens for are no noise: a device that talks by itself would keep the line.
     pub(crate) async fn settle<T>(
         &mut self,
         silence: Duration,
@@ -312,7 +314,14 @@ impl Line {
         self.clear(ClearBuffer::Output)?;
         let mut over = pin!(sleep(LONGEST_SETTLE.max(silence.saturating_mul(10))));
         let mut found = None;
+        self.ears.forget_talk();
+        let mut noise = BootInstant::now();
+        // The line is amid a frame that may be one of those that are listened for.
+        let mut is_open = false;
         loop {
+            // Once the late answer has come there is no other to wait for, only the rest of what it says.
+            let wanted = if found.is_some() { silence.min(AFTER_ANSWER) } else { silence };
+            let since = if is_open { noise.max(self.active) } else { noise };
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
@@ -322,10 +331,18 @@ impl Line {
                     if late.is_some() {
                         self.ears.discard();
                     }
+                    let talk = self.ears.talk();
+                    is_open = talk == Talk::Open;
+                    if late.is_some() || talk == Talk::Noise {
+                        noise = self.active;
+                    }
                     found = found.or(late);
+                    // A device that talks without a pause is not waited for either.
+                    if talk == Talk::Known && self.active.saturating_since(noise) >= wanted {
+                        break;
+                    }
                 }
-                // Once the late answer has come there is no other to wait for, only the rest of what it says.
-                () = sleep(if found.is_some() { silence.min(AFTER_ANSWER) } else { silence }) => break,
+                () = sleep(wanted.saturating_sub(BootInstant::now().saturating_since(since))) => break,
             }
         }
         self.discard_input()?;

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::frame::{FrameError, FrameTemplate};
+use crate::framing::FRAMINGS;
 use crate::keys::{Mistake, Table};
 use crate::pattern::Pattern;
 use crate::value::Values;
@@ -25,7 +26,7 @@ const LONGEST_MESSAGE: usize = 200;
 #[serde(deny_unknown_fields)]
 pub(crate) struct SerialTable {
     pub(crate) port: String,
-    framing: Value,
+    framing: Option<Value>,
     checksum: Option<Value>,
     /// Whether the line repeats what is sent; `false`: a device may answer with the same bytes.
     pub(crate) echo: Option<bool>,
@@ -37,8 +38,12 @@ pub(crate) struct SerialTable {
 impl SerialTable {
     /// Reads framing and checksum, which stand below `origin`.
     pub(crate) fn read_wire(&self, origin: &MapOrigin) -> Result<(), MapError> {
-        let wire =
-            Wire::parse(&self.framing, self.checksum.as_ref()).map_err(|e| origin.at(&e.at).error(e))?;
+        let Some(framing) = &self.framing else {
+            let message =
+                format!("the key `framing` is missing, which says where a frame ends: one of {FRAMINGS}");
+            return Err(origin.error(message));
+        };
+        let wire = Wire::parse(framing, self.checksum.as_ref()).map_err(|e| origin.at(&e.at).error(e))?;
         self.wire.set(Arc::new(wire)).ok();
         Ok(())
     }
@@ -90,6 +95,8 @@ pub(crate) struct SerialMap {
     pub(crate) failed: Option<Pattern>,
     /// Whether the line repeats what is sent. Nobody said: what comes back first and is the same is no answer.
     pub(crate) echo: Option<bool>,
+    /// Declared parameters that no frame has.
+    pub(crate) unused: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -136,13 +143,14 @@ impl SerialMap {
         let reading = Reading { keys: &method.keys, wire, values: &values };
         let steps =
             reading.steps().map_err(|e| if e.at.is_empty() { origin.error(e.message) } else { place(e) })?;
-        let map = Self {
+        let mut map = Self {
             refused: reading.pattern(method.keys.refused.as_ref(), "refused").map_err(place)?,
             failed: reading.pattern(method.keys.failed.as_ref(), "failed").map_err(place)?,
             wire: Arc::clone(wire),
             values,
             steps,
             echo: None,
+            unused: Vec::new(),
         };
         let derived: Vec<_> = map.frames_of().flat_map(|frame| frame.derived(&map.values)).collect();
         method.derive(&derived)?;
@@ -151,6 +159,17 @@ impl SerialMap {
             frame.check_declared(&declared).map_err(place)?;
         }
         map.check_whole(method.policy.max_timeout).map_err(place)?;
+        let without_reply = |step: &Step| matches!(step, Step::Send { reply: None, .. });
+        if method.policy.poll.is_some() && map.steps.iter().any(without_reply) {
+            let message = "reads something every so often, and a `send` without `reply` reads nothing; add `reply`, or leave `poll` out";
+            return Err(place(Mistake::new("poll", message)));
+        }
+        // A safe action's parameters are declared here too.
+        if method.policy.on_timeout.is_none() && method.policy.on_stop.is_none() {
+            let sent: Vec<&str> = map.frames_of().flat_map(FrameTemplate::params).collect();
+            let unused = declared.iter().filter(|name| !sent.contains(name));
+            map.unused = unused.map(|name| (*name).to_owned()).collect();
+        }
         Ok(map)
     }
 

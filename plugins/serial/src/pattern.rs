@@ -8,6 +8,7 @@ use crate::field::hex;
 use crate::framing::{Between, Framing};
 use crate::hex::HexPattern;
 use crate::keys::{Mistake, Table, one_line};
+use crate::reader::missed::Shown;
 use crate::value::Values;
 use crate::wire::Wire;
 
@@ -85,6 +86,14 @@ impl Pattern {
                 };
                 Some(regex.capture_names().flatten().map(read).collect())
             }
+        }
+    }
+
+    /// The beginning of some bytes in the form that the pattern is written in.
+    pub(crate) fn shown(&self, bytes: &Shown) -> String {
+        match self {
+            Self::Text(_) => bytes.text(),
+            Self::Hex(_) => bytes.hex(),
         }
     }
 

@@ -10,11 +10,14 @@ use crate::checksum::Checksum;
 use crate::framing::{Between, Framing, LONGEST_FRAME, LengthField};
 use crate::wire::Wire;
 
+// By its path, so that fuzz targets, which have this file by its path too, find it.
+#[path = "missed.rs"]
+pub(crate) mod missed;
+
+use self::missed::{Missed, Shown};
+
 /// The longest line, in bytes without its terminator; a longer one is dropped whole.
 pub const LONGEST_LINE: usize = LONGEST_FRAME;
-
-/// How many bytes of a frame that is dropped go into the log.
-const MOST_SHOWN: usize = 64;
 
 /// Takes bytes in any chunks and gives the contents of whole frames.
 #[derive(Debug)]
@@ -27,6 +30,10 @@ pub(crate) struct Reader {
     dropped: u64,
     /// Every byte is tried as the first of a frame, which counts as one frame, until a checksum is right.
     is_lost: bool,
+    /// What came since that was asked last.
+    missed: Missed,
+    /// Bytes came that were no part of a frame, since that was asked last.
+    has_lost: bool,
 }
 
 /// Where in a frame the next byte stands, where that is not seen in the bytes before it.
@@ -51,6 +58,8 @@ impl Reader {
             state: State::Inside,
             dropped: 0,
             is_lost: false,
+            missed: Missed::default(),
+            has_lost: false,
         };
         reader.reset();
         reader
@@ -59,6 +68,7 @@ impl Reader {
     /// Forgets a frame that has begun.
     pub(crate) fn reset(&mut self) {
         self.buffer.clear();
+        self.is_lost = false;
         self.state = match &self.wire.framing {
             // The end of one may be the start of the next.
             Framing::Between(between) if between.start != between.end => State::Outside,
@@ -76,8 +86,17 @@ impl Reader {
         bytes: &[u8],
         judge: &mut (impl FnMut(&[u8]) -> Option<T> + ?Sized),
     ) -> Option<T> {
+        self.missed.came(bytes);
+        let found = self.cut(bytes, judge);
+        if found.is_some() {
+            self.reset();
+        }
+        found
+    }
+
+    fn cut<T>(&mut self, bytes: &[u8], judge: &mut (impl FnMut(&[u8]) -> Option<T> + ?Sized)) -> Option<T> {
         let wire = Arc::clone(&self.wire);
-        let found = match &wire.framing {
+        match &wire.framing {
             Framing::Line(terminator) => self.feed_line(terminator.as_bytes(), &wire, bytes, judge),
             Framing::Fixed { len, .. } => {
                 let len = i64::try_from(*len).unwrap_or_default();
@@ -88,11 +107,7 @@ impl Reader {
             }
             Framing::Between(between) => self.feed_between(*between, &wire, bytes, judge),
             Framing::Cobs => self.feed_line(&[0], &wire, bytes, judge),
-        };
-        if found.is_some() {
-            self.reset();
         }
-        found
     }
 
     /// The line has been silent for [`Framing::pause`]: what has come of a frame is no frame. Where checksums prove it,
@@ -101,10 +116,11 @@ impl Reader {
         let wire = Arc::clone(&self.wire);
         wire.framing.pause()?;
         let mut found = None;
+        self.has_lost |= self.is_amid();
         while wire.checksum.is_some() && found.is_none() && !self.buffer.is_empty() {
             let rest = self.buffer.split_off(1);
             self.buffer.clear();
-            found = self.feed(&rest, judge);
+            found = self.cut(&rest, judge);
         }
         self.reset();
         found
@@ -115,10 +131,18 @@ impl Reader {
         !self.buffer.is_empty()
     }
 
-    /// How often frames with a wrong checksum were dropped.
-    #[cfg(test)]
-    pub(crate) fn dropped(&self) -> u64 {
-        self.dropped
+    /// What came since [`Reader::forget_missed`].
+    pub(crate) fn missed(&self) -> &Missed {
+        &self.missed
+    }
+
+    pub(crate) fn forget_missed(&mut self) {
+        self.missed = Missed::default();
+    }
+
+    /// Whether bytes came that were no part of a frame, since this was asked last.
+    pub(crate) fn take_lost(&mut self) -> bool {
+        std::mem::take(&mut self.has_lost)
     }
 
     /// How many bytes it holds.
@@ -129,10 +153,30 @@ impl Reader {
 
     fn count_dropped(&mut self, frame: &[u8]) {
         self.dropped = self.dropped.saturating_add(1);
-        let frame = frame.get(..MOST_SHOWN).unwrap_or(frame);
+        self.has_lost = true;
+        self.missed.wrong_checksum(frame);
         tracing::debug!(
-            frame = %frame.escape_ascii(), dropped = self.dropped, "a frame with a wrong checksum is dropped"
+            hex = Shown::new(frame).hex(),
+            text = Shown::new(frame).text(),
+            dropped = self.dropped,
+            "a frame with a wrong checksum is dropped"
         );
+    }
+
+    /// A frame with this content has ended.
+    fn ended<T>(
+        &mut self,
+        content: &[u8],
+        judge: &mut (impl FnMut(&[u8]) -> Option<T> + ?Sized),
+    ) -> Option<T> {
+        self.missed.frame(content);
+        judge(content)
+    }
+
+    /// What follows is no frame, until its end.
+    fn give_up(&mut self) {
+        self.has_lost = true;
+        self.state = State::TooLong;
     }
 
     /// Takes off checksum, and for COBS the stuffing, and asks `judge`.
@@ -149,8 +193,9 @@ impl Reader {
                 return None;
             }
             unstuffed = vec![0; frame.len()];
-            let len = cobs::decode(frame, &mut unstuffed).ok()?.frame_size();
-            content = unstuffed.get(..len)?;
+            let decoded = cobs::decode(frame, &mut unstuffed).ok();
+            self.has_lost |= decoded.is_none();
+            content = unstuffed.get(..decoded?.frame_size())?;
         }
         if let Some(checksum) = &wire.checksum {
             let Some(right) = checksum.strip(content, &[], &[]) else {
@@ -159,7 +204,7 @@ impl Reader {
             };
             content = right;
         }
-        judge(content)
+        self.ended(content, judge)
     }
 
     fn feed_line<T>(
@@ -181,7 +226,7 @@ impl Reader {
                     return found;
                 }
             } else if self.state == State::TooLong || self.buffer.len() >= LONGEST_LINE + terminator.len() {
-                self.state = State::TooLong;
+                self.give_up();
                 let keep = terminator.len().saturating_sub(1);
                 self.buffer.drain(..self.buffer.len().saturating_sub(keep));
             }
@@ -211,6 +256,7 @@ impl Reader {
             while let Some(len) = whole(rest) {
                 let len = usize::try_from(len.min(longest + 1)).unwrap_or_default();
                 if len > LONGEST_FRAME || len < least.max(1) {
+                    self.has_lost = true;
                     rest = rest.get(1..).unwrap_or_default();
                     continue;
                 }
@@ -234,7 +280,7 @@ impl Reader {
                     without = without_length(field, full);
                     content = Some(&without);
                 }
-                found = content.and_then(&mut *judge);
+                found = content.and_then(|content| self.ended(content, judge));
                 if found.is_some() {
                     break;
                 }
@@ -266,7 +312,7 @@ impl Reader {
                 State::Escape => {
                     match between.escape.and_then(|escape| escape.how.meant(*byte)) {
                         Some(meant) => self.put(meant),
-                        None => self.state = State::TooLong,
+                        None => self.give_up(),
                     }
                     false
                 }
@@ -287,6 +333,7 @@ impl Reader {
                     false
                 }
                 State::Outside | State::TooLong | State::Inside if *byte == between.start => {
+                    self.has_lost |= self.is_amid();
                     self.buffer.clear();
                     self.state = State::Inside;
                     false
@@ -295,7 +342,10 @@ impl Reader {
                     self.put(*byte);
                     false
                 }
-                State::Outside | State::TooLong => false,
+                State::Outside | State::TooLong => {
+                    self.has_lost = true;
+                    false
+                }
             };
             if whole {
                 let frame = std::mem::take(&mut self.buffer);
@@ -324,13 +374,13 @@ impl Reader {
             self.count_dropped(frame);
             return None;
         };
-        judge(content)
+        self.ended(content, judge)
     }
 
     fn put(&mut self, byte: u8) {
         if self.buffer.len() >= LONGEST_FRAME {
             self.buffer.clear();
-            self.state = State::TooLong;
+            self.give_up();
         } else {
             self.buffer.push(byte);
             self.state = State::Inside;

@@ -15,6 +15,7 @@ mod corpus;
 mod echo;
 mod framings;
 mod hears;
+mod missed;
 mod panics;
 mod ports;
 mod ready_made;

@@ -45,8 +45,22 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     ("port = \"relay\"", "port = \"x\"", "3:8: the port \"x\" is not declared; nowd.toml has relay, rs485"),
     ("line = \"\\r\\n\"", "lin = \"\\n\"", "4:19: `framing.lin`: unknown key; did you mean `line`?"),
     ("line = \"\\r\\n\"", "line = '\\r\\n'", "4:20: `framing.line`: '\\r' in single quotes is 4 characters"),
-    ("framing = { line = \"\\r\\n\" }", "", "2:1: the key `framing` is missing"),
+    (
+        "framing = { line = \"\\r\\n\" }",
+        "",
+        "2:2: the key `framing` is missing, which says where a frame ends: one of { line = \"\\r\\n\" }, { fixed",
+    ),
     ("line = \"\\r\\n\"", "line = \"\"", "4:20: `framing.line`: must be 1 to 8 bytes"),
+    (
+        "line = \"\\r\\n\"",
+        "line = \"CRLF\"",
+        "4:20: `framing.line`: \"CRLF\" is 4 characters of their own; write \"\\r\\n\"",
+    ),
+    (
+        "send = \"RING\"",
+        "send = \"RING\"\npoll = \"1s\"",
+        "15:8: `poll`: reads something every so often, and a `send` without",
+    ),
     (
         "line = \"\\r\\n\" }",
         "line = \"\\r\\n\" }\nchecksum = \"XR\"",
@@ -143,6 +157,23 @@ fn mistakes_name_file_and_line() {
         none.to_string(),
         "a.toml:3:8: the port \"relay\" is not declared; add [ports.relay] to nowd.toml"
     );
+}
+
+#[test]
+fn a_parameter_that_is_not_sent_is_told() {
+    let unused = |map: &str| {
+        let explained = check(map).unwrap().methods["gate.pulse"].action.explain();
+        explained.into_iter().filter(|line| line.starts_with("unused")).collect::<Vec<_>>()
+    };
+    assert_eq!(unused(GOOD), [""; 0]);
+    let forgotten = GOOD.replace("SET $ch", "SET ch");
+    assert_eq!(
+        unused(&forgotten),
+        ["unused      the parameter `ch`: nothing that is sent has it; write $ch where it belongs"]
+    );
+    // It may be for that one.
+    let safe = forgotten.replace("refused =", "on_timeout = \"gate.ring\"\nrefused =");
+    assert_eq!(unused(&safe), [""; 0]);
 }
 
 #[test]

@@ -59,7 +59,9 @@ impl Keys<'_> {
         let Some(key) = self.given.keys().find(|key| !known.contains(&key.as_str())) else { return Ok(()) };
         // A key that may stand elsewhere is no misspelling.
         let hint = match key.as_str() {
-            "discrete" | "input" => "it cannot be written; there are `coil` and `holding`".into(),
+            "discrete" | "input" => {
+                return Err(self.error(key, "devices only let it be read; `write` takes `coil` or `holding`"));
+            }
             "value" | "single" => "it belongs to `write`".into(),
             _ => match nearest(key, known.iter().copied()) {
                 Some(nearest) => format!("did you mean `{nearest}`?"),

@@ -163,6 +163,137 @@ async fn an_answer_after_garbage_is_not_heard() {
     assert!(matches!(&none, Completion::Unavailable(e) if e.code == "nothing_heard"), "{none:?}");
 }
 
+/// A device that talks by itself does not keep the line after a call without an answer, whose late answer is still caught.
+#[tokio::test]
+async fn frames_that_are_heard_do_not_keep_the_line() {
+    let map = "[serial]\nport = \"gps\"\nframing = { line = \"\\n\" }\n[methods.t]\nhears = '^T=(?<t>\\d+)$'\n\
+               [methods.m]\nsend = \"M\"\nreply = '^OK'\n[methods.ring]\nsend = \"RING\"\n";
+    let mut device = Device::new();
+    let silence = Duration::from_secs(2);
+    let config = PortConfig { silence: Some(silence), ..PortConfig::new(device.path()) };
+    let mut rig = Rig::load(&[("gps", config)], &[map]);
+    rig.run();
+    rig.wait_open("ring").await;
+    for (late, mut answer) in [(false, None), (true, Some("OK late\n"))] {
+        let given_up = call("m", Value::Null, SHORT);
+        let (ended, talk) = (CancellationToken::new(), CancellationToken::new());
+        let (completion, ()) = tokio::join!(
+            async {
+                let completion = rig.plugin.invoke(&given_up).await;
+                ended.cancel();
+                completion
+            },
+            async {
+                device.expect("M\n").await;
+                given_up.deadline.passed().await;
+                // In pieces, and never silent for as long as `silence`.
+                while !ended.is_cancelled() {
+                    for piece in ["T=", "51\n", answer.take().unwrap_or_default()] {
+                        device.say(piece).await;
+                        tokio::time::sleep(Duration::from_millis(10)).await;
+                    }
+                }
+                talk.cancel();
+            }
+        );
+        let now = nowd_plugin::BootInstant::now();
+        let took = now.saturating_since(given_up.deadline.at());
+        assert!(
+            talk.is_cancelled() && took < silence * 9,
+            "it took {took:?}, as long as a line full of noise"
+        );
+        if late {
+            assert_eq!(completion, Completion::Ok(Value::Null));
+        } else {
+            assert!(took >= silence, "it took {took:?}");
+            let Completion::Timeout(error) = &completion else { panic!("{completion:?}") };
+            assert!(
+                error.message.ends_with("heard \"T=51\", which does not match '^OK'"),
+                "{}",
+                error.message
+            );
+        }
+    }
+    heard(&rig, "t", |c| value(c).is_some_and(|value| value["t"] == "51")).await;
+}
+
+/// What the bytes of a device are to those who listen, in pieces as they come.
+#[test]
+fn talk_is_known_by_whole_frames() {
+    use crate::hears::{Ears, Talk};
+    let map =
+        |framing: &str| format!("[serial]\nport = \"gps\"\nframing = {framing}\n[methods.t]\nhears = '^T'\n");
+    for (framing, pieces) in [
+        (
+            "{ line = \"\\n\" }",
+            &[
+                (&b"T1\n"[..], Talk::Known),
+                (b"T", Talk::Open),
+                (b"2\nT", Talk::Open),
+                (b"3\n", Talk::Known),
+                (b"OK\nT", Talk::Noise),
+                (b"4\n", Talk::Known),
+                (b"O", Talk::Open),
+                (b"K\n", Talk::Noise),
+                (b"", Talk::Known),
+            ][..],
+        ),
+        (
+            "{ start = 2, end = 3 }",
+            &[
+                (b"\x02T1\x03", Talk::Known),
+                (b"x\x02T1\x03", Talk::Noise),
+                (b"\x02T\x02T1\x03", Talk::Noise),
+                (b"\x02T1", Talk::Open),
+                (b"\x03x", Talk::Noise),
+            ],
+        ),
+        ("\"slip\"", &[(b"\xc0T\xc0\xc0T\xc0", Talk::Known), (b"T\xc0T\xdb\x01\xc0", Talk::Noise)]),
+        ("\"cobs\"", &[(b"\x03T1\x00", Talk::Known), (b"\x09T1\x00", Talk::Noise), (b"\x00", Talk::Known)]),
+    ] {
+        let rig = Rig::load(&[("gps", PortConfig::new("/dev/none"))], &[&map(framing)]);
+        let ears = Ears::default();
+        for hearing in rig.plugin.hearing.values() {
+            ears.add(hearing);
+        }
+        for (piece, expected) in pieces {
+            ears.hear(piece, nowd_plugin::BootInstant::now());
+            assert_eq!(ears.talk(), *expected, "{framing}: {}", piece.escape_ascii());
+        }
+    }
+    assert_eq!(Ears::default().talk(), Talk::Noise, "nobody listens");
+}
+
+/// What was heard and cannot be read is not the same as nothing.
+#[tokio::test]
+async fn a_frame_that_cannot_be_read_is_told() {
+    let map = "[serial]\nport = \"gps\"\nframing = { line = \"\\n\" }\n[methods.t]\nhears = '^T=(?<t>.+)$'\n\
+               values.t = \"integer\"\n[methods.ring]\nsend = \"RING\"\n";
+    let mut device = Device::new();
+    let mut rig = Rig::load(&[("gps", PortConfig::new(device.path()))], &[map]);
+    rig.run();
+    rig.wait_open("ring").await;
+    let why = "was heard, and it said \"T=51.8\", of which `t`: \"51.8\" is no integer";
+    device.say("T=51.8\n").await;
+    heard(
+        &rig,
+        "t",
+        |c| matches!(c, Completion::Unavailable(e) if e.code == "bad_response" && e.message.ends_with(why)),
+    )
+    .await;
+    let error = |completion: &Completion| {
+        let Completion::Ok(response) = completion else { return None };
+        response.get("error").and_then(Value::as_str).map(str::to_owned)
+    };
+    // One that can be read, and one that cannot, in one piece: the old value, and what came since.
+    device.say("T=52\nT=51.8\n").await;
+    let old = heard(&rig, "t", |c| error(c).is_some()).await;
+    assert_eq!(value(&old), Some(&json!({"t": 52})));
+    assert!(error(&old).unwrap().ends_with(why), "{old:?}");
+    device.say("T=51.8\nT=53\n").await;
+    heard(&rig, "t", |c| value(c) == Some(&json!({"t": 53})) && error(c).is_none()).await;
+}
+
 /// Maps of other kinds on the same port hear answers as bytes like any others, and do not take them for news.
 #[tokio::test]
 async fn the_answers_of_other_maps_are_not_heard() {

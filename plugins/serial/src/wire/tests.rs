@@ -76,6 +76,24 @@ fn what_would_be_no_frame() {
 }
 
 #[test]
+fn a_framing_is_told_with_all_its_keys() {
+    for (framing, expected) in [
+        (json!({"start": 2, "end": 3}), "frames from 02 to 03"),
+        (
+            json!({"start": 2, "end": 3, "escape": 0x1b}),
+            "frames from 02 to 03; inside, 1B stands before such a byte",
+        ),
+        (
+            json!({"start": 0x7e, "end": 0x7e, "escape": 0x7d, "xor": 0x20}),
+            "frames from 7E to 7E; inside, 7D stands before such a byte, which is exclusive-ored with 20",
+        ),
+        (json!("slip"), "SLIP frames"),
+    ] {
+        assert_eq!(Wire::parse(&framing, None).unwrap().to_string(), expected);
+    }
+}
+
+#[test]
 fn mistakes() {
     for (framing, expected) in [
         (json!({"line": ""}), "`framing.line`: must be 1 to 8 bytes, such as \"\\r\\n\""),
@@ -88,8 +106,24 @@ fn mistakes() {
         (json!({"line": "\\r\n"}), "`framing.line`: '\\r' in single quotes is 3 characters"),
         (json!({"a\nb": 1}), "`framing.a\u{fffd}b`: unknown key; "),
         (json!({"line": 10}), "`framing.line`: the number 10 where a text is expected"),
+        (json!({"line": "CR"}), "`framing.line`: \"CR\" is 2 characters of their own; write \"\\r\""),
+        (json!({"line": "lf"}), "`framing.line`: \"lf\" is 2 characters of their own; write \"\\n\""),
+        (
+            json!({"line": "<ETX>"}),
+            "`framing.line`: \"<ETX>\" is 5 characters of their own; write \"\\u0003\"",
+        ),
+        (
+            json!({"line": "<CR><LF>"}),
+            "`framing.line`: \"<CR><LF>\" is 8 characters of their own; write \"\\r\\n\"",
+        ),
+        (json!("lines"), "`framing`: \"lines\" is no framing; write { line = \"\\r\\n\" }"),
+        (
+            json!("binary"),
+            "`framing`: \"binary\" is no framing; write one of { line = \"\\r\\n\" }, { fixed = 8 }",
+        ),
         (json!("slpi"), "`framing`: \"slpi\" is no framing; did you mean `slip`?"),
-        (json!("\r\n"), "`framing`: \"\\r\\n\" is no framing; there are slip, cobs, or one of { line"),
+        (json!("\r\n"), "`framing`: \"\\r\\n\" is no framing; write { line = \"\\r\\n\" }"),
+        (json!("CRLF"), "`framing`: \"CRLF\" is no framing; write { line = \"\\r\\n\" }"),
         (json!({"lines": "\n"}), "`framing.lines`: unknown key; did you mean `line`?"),
         (json!({}), "`framing`: must be one of { line"),
         (json!(8), "`framing`: the number 8 where one of { line"),

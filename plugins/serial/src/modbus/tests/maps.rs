@@ -198,7 +198,7 @@ const MISTAKES: &[(&str, &str)] = &[
     ("read = [{ holding = 1 }, 5]", "5:26: `read[1]`: `read` must be"),
     (
         "write = { input = 1, value = 1 }",
-        "5:19: `write.input`: unknown key; it cannot be written; there are `coil` and `holding`",
+        "5:19: `write.input`: devices only let it be read; `write` takes `coil` or `holding`",
     ),
     ("write = { holding = 1 }", "5:9: `write`: says no value to write; add one, such as value = \"$level\""),
     (
