@@ -25,6 +25,7 @@ pub(crate) use self::signal::Watch;
 use self::signal::{Waiter, owner_change};
 use crate::map::{BusAddress, Mapped};
 
+mod absent;
 mod learn;
 mod link;
 mod reach;
@@ -72,6 +73,8 @@ struct State {
     next_waiter: u64,
     /// What was told of each object last.
     told: BTreeMap<Object, Vec<String>>,
+    /// Which destinations were told to have no owner, and in which words.
+    absent: BTreeMap<String, String>,
 }
 
 #[derive(Debug)]

@@ -28,6 +28,11 @@ async fn try_invoke(mapped: &Mapped, bus: &Bus, call: &Call) -> Result<Completio
     if !bus.is_up() {
         return Err(not_sent(mapped, bus, SendError::Gone));
     }
+    // Not every bus answers a call to a name that nobody has.
+    let absent = bus.absent(&mapped.target.destination, &call.deadline).await;
+    if let Some(why) = absent.map_err(|e| not_sent(mapped, bus, e))? {
+        return Err(Completion::Unavailable(CallError::new(answer::NO_OWNER, why)));
+    }
     let message = match &mapped.signature {
         Some(types) => message(mapped, call, types)?,
         None => message(mapped, call, &types(mapped, bus, call).await?)?,

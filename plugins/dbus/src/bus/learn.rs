@@ -157,7 +157,8 @@ impl Bus {
         self.lock().up.as_mut()?.unlearned.pop_first()
     }
 
-    fn owner(&self, destination: &str) -> Option<String> {
+    /// The unique name of the owner of a name, as far as is known.
+    pub(super) fn owner(&self, destination: &str) -> Option<String> {
         self.lock().up.as_ref()?.owners.get(destination).cloned()
     }
 
