@@ -10,6 +10,10 @@ use serde_json::Value;
 use crate::expr::{Expr, Reader, plain_key};
 use crate::json::{clip, listed, same, write_list, write_table};
 
+pub(crate) use self::missed::{MAX_VALUES, Missed, shown};
+
+mod missed;
+
 /// How deep a pattern may nest.
 const MAX_DEPTH: usize = 16;
 

@@ -68,7 +68,7 @@ impl Mapped {
     }
 
     /// The object that sends the signal of `done`, where the map names one.
-    pub(super) fn done_object(&self) -> Option<Object> {
+    pub(crate) fn done_object(&self) -> Option<Object> {
         let path = self.done.as_ref()?.path.literal_text()?.to_owned();
         Some(Object { destination: self.target.destination.clone(), path })
     }
