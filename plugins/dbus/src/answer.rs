@@ -34,11 +34,14 @@ pub(crate) const NO_OWNER: &str = "org.freedesktop.DBus.Error.NameHasNoOwner";
 /// Errors of a service that say: there is no such method, so none ran.
 const NO_SUCH_MEMBER: &[&str] = &[
     "org.freedesktop.DBus.Error.UnknownMethod",
-    "org.freedesktop.DBus.Error.UnknownObject",
+    NO_OBJECT,
     "org.freedesktop.DBus.Error.UnknownInterface",
     "org.freedesktop.DBus.Error.UnknownProperty",
     "org.freedesktop.DBus.Error.PropertyReadOnly",
 ];
+
+/// The name of the error that there is no such object.
+pub(crate) const NO_OBJECT: &str = "org.freedesktop.DBus.Error.UnknownObject";
 
 /// A reply's meaning.
 pub(crate) fn completion(mapped: &Mapped, reply: &Message) -> Completion {

@@ -184,14 +184,21 @@ pub(crate) fn silence(mapped: &Mapped, why: &str, is_there: bool) -> Option<MapE
     if mapped.signature.is_some() || matches!(mapped.action, Action::Get { .. }) {
         return None;
     }
-    let object = object(mapped, &mapped.target.path);
     if !is_there {
-        let why = format!("{object} is not there; correct `path`, or declare `signature` if it comes later");
-        return Some(mapped.backend.at("path").error(why));
+        let mut error = no_object(mapped);
+        error.message.push_str(", or declare `signature` if it comes later");
+        return Some(error);
     }
+    let object = object(mapped, &mapped.target.path);
     let (key, member) = mapped.action.key_and_member();
     let why = format!("what {member} takes is not known, since {object} {why}; declare `signature`");
     Some(mapped.origin.at(key).error(why))
+}
+
+/// The path is the file's.
+pub(crate) fn no_object(mapped: &Mapped) -> MapError {
+    let object = object(mapped, &mapped.target.path);
+    mapped.backend.at("path").error(format!("{object} is not there; correct `path`"))
 }
 
 /// The interface is the file's.

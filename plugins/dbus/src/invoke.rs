@@ -110,9 +110,14 @@ async fn sends_signal(mapped: &Mapped, bus: &Bus, call: &Call) -> Result<(), Com
 
 /// Where the service has refused or failed, and the map does not fit what it says of itself, that is told first.
 fn hinted(mapped: &Mapped, bus: &Bus, completion: Completion) -> Completion {
-    let misfit = || fit::complaints(mapped, bus.description(&mapped.object())?.as_ref()).into_iter().next();
+    let misfit = |error: &CallError| {
+        if error.code == answer::NO_OBJECT {
+            return Some(fit::no_object(mapped));
+        }
+        fit::complaints(mapped, bus.description(&mapped.object())?.as_ref()).into_iter().next()
+    };
     let hint = |mut error: CallError| {
-        if let Some(misfit) = misfit() {
+        if let Some(misfit) = misfit(&error) {
             error.message = format!("{misfit} ({})", error.message);
         }
         error

@@ -15,6 +15,7 @@ use zbus::message::{Message, Type};
 use zbus::names::UniqueName;
 
 use super::{Bus, SendError, Up, call_message};
+use crate::answer::NO_OBJECT;
 use crate::fit;
 use crate::introspect::{Description, IntrospectError};
 use crate::json::clip;
@@ -232,7 +233,7 @@ impl Undescribed {
     pub(crate) fn is_there(&self) -> bool {
         let Self::Error(reply) = self else { return true };
         let header = reply.header();
-        header.error_name().is_none_or(|name| name.as_str() != "org.freedesktop.DBus.Error.UnknownObject")
+        header.error_name().is_none_or(|name| name.as_str() != NO_OBJECT)
     }
 
     /// What the object did, in words.

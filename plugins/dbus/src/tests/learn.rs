@@ -138,6 +138,24 @@ async fn a_call_that_does_not_fit_is_refused_with_the_same_sentence() {
 }
 
 #[tokio::test]
+async fn a_path_that_is_wrong_is_told_with_its_place() {
+    let bus = PrivateBus::start().await;
+    let (_service, seen) = serve(&bus).await;
+    let mut map = bus.map(FITS);
+    map.text = map.text.replace(PATH, "/com/example/window/lef");
+    let rig = Rig::start(&map);
+    rig.up(true).await;
+    for method in ["get", "set"] {
+        let Completion::Refused(error) = rig.call(method, json!({"percent": 1})).await else { panic!() };
+        assert_eq!(error.code, "org.freedesktop.DBus.Error.UnknownObject");
+        let start =
+            "window.toml:4:8: com.example.Window1 at /com/example/window/lef is not there; correct `path` (";
+        assert!(error.message.starts_with(start), "{method}: {}", error.message);
+    }
+    assert_eq!(seen.calls(), 0);
+}
+
+#[tokio::test]
 async fn a_call_whose_signal_never_comes_is_not_begun() {
     let bus = PrivateBus::start().await;
     let (_service, seen) = serve(&bus).await;
