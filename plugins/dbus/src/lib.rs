@@ -50,6 +50,7 @@ mod errors;
 mod explain;
 mod expr;
 mod fit;
+mod forms;
 mod introspect;
 mod invoke;
 mod json;
