@@ -30,6 +30,7 @@ mod learn;
 mod link;
 mod reach;
 mod signal;
+mod told;
 
 /// The bus's own name.
 pub(crate) const BUS_NAME: &str = "org.freedesktop.DBus";
@@ -71,10 +72,9 @@ struct State {
     down: Option<String>,
     next_up: u64,
     next_waiter: u64,
-    /// What was told of each object last.
+    /// What is wrong with each object.
+    #[cfg(test)]
     told: BTreeMap<Object, Vec<String>>,
-    /// Which destinations were told to have no owner, and in which words.
-    absent: BTreeMap<String, String>,
 }
 
 #[derive(Debug)]

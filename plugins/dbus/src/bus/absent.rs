@@ -7,7 +7,7 @@ use nowd_plugin::map::nearest;
 use zbus::{Connection, MessageStream};
 
 use super::link::{ConnectError, ask};
-use super::{BUS_NAME, Bus, SendError, bus_call, too_late};
+use super::{BUS_NAME, Bus, SendError, bus_call, told, too_late};
 use crate::json::clip;
 use crate::map::BusAddress;
 
@@ -42,6 +42,10 @@ impl Bus {
         stream: &mut MessageStream,
         owners: &mut HashMap<String, String>,
     ) -> Result<(), ConnectError> {
+        for present in owners.keys().filter(|name| self.losses.contains_key(*name)) {
+            // Where it is gone another time, that is news.
+            told::news(&self.address, present.clone(), &[]);
+        }
         if self.losses.keys().all(|destination| owners.contains_key(destination)) {
             return Ok(());
         }
@@ -57,8 +61,7 @@ impl Bus {
         };
         for destination in self.losses.keys().filter(absent) {
             let sentence = nobody(&self.address, destination, &names);
-            let before = self.lock().absent.insert(destination.clone(), sentence.clone());
-            if before.as_ref() != Some(&sentence) {
+            for sentence in told::news(&self.address, destination.clone(), &[sentence]) {
                 tracing::warn!("{sentence}");
             }
         }

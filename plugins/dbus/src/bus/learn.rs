@@ -14,7 +14,7 @@ use nowd_plugin::map::MapError;
 use zbus::message::{Message, Type};
 use zbus::names::UniqueName;
 
-use super::{Bus, SendError, Up, call_message};
+use super::{Bus, SendError, Up, call_message, told};
 use crate::answer::NO_OBJECT;
 use crate::fit;
 use crate::introspect::{Description, IntrospectError};
@@ -184,19 +184,21 @@ impl Bus {
                 break;
             }
         }
-        self.complain(object, &wrong);
+        self.complain(&object, &wrong);
     }
 
     /// Tells what is wrong, once.
-    fn complain(&self, object: Object, wrong: &[MapError]) {
+    fn complain(&self, object: &Object, wrong: &[MapError]) {
         let wrong: Vec<String> = wrong.iter().map(ToString::to_string).collect();
-        let before = self.lock().told.insert(object, wrong.clone()).unwrap_or_default();
-        for sentence in wrong.iter().filter(|sentence| !before.contains(sentence)) {
+        let subject = format!("{}{}", object.destination, object.path);
+        for sentence in told::news(&self.address, subject, &wrong) {
             tracing::warn!(bus = %self.address, "{sentence}");
         }
+        #[cfg(test)]
+        self.lock().told.insert(object.clone(), wrong);
     }
 
-    /// What was told.
+    /// What is wrong, whether or not it was news.
     #[cfg(test)]
     pub(crate) fn told(&self) -> Vec<String> {
         self.lock().told.values().flatten().cloned().collect()
