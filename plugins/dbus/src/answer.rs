@@ -26,17 +26,22 @@ const NOT_DELIVERED: &[&str] = &[
 ];
 
 /// Of these, those that say: nobody has that name.
-const NOBODY: &[&str] =
-    &["org.freedesktop.DBus.Error.ServiceUnknown", "org.freedesktop.DBus.Error.NameHasNoOwner"];
+const NOBODY: &[&str] = &["org.freedesktop.DBus.Error.ServiceUnknown", NO_OWNER];
+
+/// The bus's name of the error that nobody has a name.
+pub(crate) const NO_OWNER: &str = "org.freedesktop.DBus.Error.NameHasNoOwner";
 
 /// Errors of a service that say: there is no such method, so none ran.
 const NO_SUCH_MEMBER: &[&str] = &[
     "org.freedesktop.DBus.Error.UnknownMethod",
-    "org.freedesktop.DBus.Error.UnknownObject",
+    NO_OBJECT,
     "org.freedesktop.DBus.Error.UnknownInterface",
     "org.freedesktop.DBus.Error.UnknownProperty",
     "org.freedesktop.DBus.Error.PropertyReadOnly",
 ];
+
+/// The name of the error that there is no such object.
+pub(crate) const NO_OBJECT: &str = "org.freedesktop.DBus.Error.UnknownObject";
 
 /// A reply's meaning.
 pub(crate) fn completion(mapped: &Mapped, reply: &Message) -> Completion {
@@ -68,8 +73,7 @@ pub(crate) fn completion(mapped: &Mapped, reply: &Message) -> Completion {
 fn not_delivered(mapped: &Mapped, mut error: CallError) -> CallError {
     let (name, bus) = (&mapped.target.destination, mapped.target.bus.called());
     if NOBODY.contains(&error.code.as_str()) {
-        error.message =
-            format!("nobody on {bus} has the name {name}; start that service, or correct `destination`");
+        error.message = mapped.target.bus.nobody(name, None);
     } else if error.code == "org.freedesktop.DBus.Error.AccessDenied" {
         let text = error.message;
         error.message = format!(

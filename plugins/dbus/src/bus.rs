@@ -25,10 +25,12 @@ pub(crate) use self::signal::Watch;
 use self::signal::{Waiter, owner_change};
 use crate::map::{BusAddress, Mapped};
 
+mod absent;
 mod learn;
 mod link;
 mod reach;
 mod signal;
+mod told;
 
 /// The bus's own name.
 pub(crate) const BUS_NAME: &str = "org.freedesktop.DBus";
@@ -70,7 +72,8 @@ struct State {
     down: Option<String>,
     next_up: u64,
     next_waiter: u64,
-    /// What was told of each object last.
+    /// What is wrong with each object.
+    #[cfg(test)]
     told: BTreeMap<Object, Vec<String>>,
 }
 

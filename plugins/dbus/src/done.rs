@@ -8,7 +8,12 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::expr::{Expr, Reader, plain_key};
+use crate::forms;
 use crate::json::{clip, listed, same, write_list, write_table};
+
+pub(crate) use self::missed::{MAX_VALUES, Missed, shown};
+
+mod missed;
 
 /// How deep a pattern may nest.
 const MAX_DEPTH: usize = 16;
@@ -20,12 +25,15 @@ const ANY: &str = "$any";
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct DoneKeys {
+    #[serde(deserialize_with = "forms::done_signal")]
     pub(crate) signal: String,
+    #[serde(default, deserialize_with = "forms::done_interface")]
     pub(crate) interface: Option<String>,
+    #[serde(default, deserialize_with = "forms::done_path")]
     pub(crate) path: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "forms::done_match")]
     pub(crate) r#match: Vec<toml::Value>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "forms::done_success")]
     pub(crate) success: Vec<toml::Value>,
 }
 

@@ -40,6 +40,6 @@ pub(crate) fn unknown_types(mapped: &Mapped) -> Option<String> {
     };
     let destination = &mapped.target.destination;
     (sends && mapped.signature.is_none()).then(|| {
-        format!("types       not declared; {destination} is asked when the gateway and it have started (`signature` declares them)")
+        format!("types       not declared; the service {destination} is asked for them (`signature` declares them)")
     })
 }

@@ -101,7 +101,7 @@ pub(crate) fn complaints(mapped: &Mapped, description: &Description) -> Vec<MapE
     };
     let action = &mapped.action;
     if let Some(declared) = &mapped.signature {
-        if joined(declared) == joined(&told) {
+        if agree(declared, &told) {
             return Vec::new();
         }
         let (_, member) = action.key_and_member();
@@ -145,12 +145,7 @@ pub(crate) fn done_complaint(
     };
     let signal = &done.signal;
     let Some(values) = interface.signals.get(signal) else {
-        let why = if interface.signals.is_empty() {
-            format!("{object} tells of no signals, so it is not known whether it sends {signal:?}")
-        } else {
-            format!("{object} has no signal {signal:?}{}", hint(signal, interface.signals.keys()))
-        };
-        return Some(mapped.origin.at("done.signal").error(why));
+        return no_signal(mapped, done, path, description);
     };
     let lists = [("done.match", &done.values), ("done.success", &done.success)];
     lists.into_iter().find(|(_, list)| list.len() > values.len()).map(|(key, list)| {
@@ -160,19 +155,50 @@ pub(crate) fn done_complaint(
     })
 }
 
+/// The signal of `done` is not among those that the object at `path` tells of. Many tell of none, and send some.
+pub(crate) fn no_signal(
+    mapped: &Mapped,
+    done: &Done,
+    path: &str,
+    description: &Description,
+) -> Option<MapError> {
+    let signals = &description.interfaces.get(&done.interface)?.signals;
+    let accused = !done.interface.starts_with(STANDARD) && !signals.is_empty();
+    (accused && !signals.contains_key(&done.signal)).then(|| {
+        let (object, hint) = (object(mapped, path), hint(&done.signal, signals.keys()));
+        mapped.origin.at("done.signal").error(format!("{object} has no signal {:?}{hint}", done.signal))
+    })
+}
+
+/// Whether what a map declares is what an object says that it takes. A value of any type is no contradiction.
+fn agree(declared: &[Signature], told: &[Signature]) -> bool {
+    declared.len() == told.len()
+        && declared
+            .iter()
+            .zip(told)
+            .all(|(declared, told)| *told == Signature::Variant || declared.to_string() == told.to_string())
+}
+
 /// An object that does not describe itself, where it has to, or is not there.
 pub(crate) fn silence(mapped: &Mapped, why: &str, is_there: bool) -> Option<MapError> {
     if mapped.signature.is_some() || matches!(mapped.action, Action::Get { .. }) {
         return None;
     }
-    let object = object(mapped, &mapped.target.path);
     if !is_there {
-        let why = format!("{object} is not there; correct `path`, or declare `signature` if it comes later");
-        return Some(mapped.backend.at("path").error(why));
+        let mut error = no_object(mapped);
+        error.message.push_str(", or declare `signature` if it comes later");
+        return Some(error);
     }
+    let object = object(mapped, &mapped.target.path);
     let (key, member) = mapped.action.key_and_member();
     let why = format!("what {member} takes is not known, since {object} {why}; declare `signature`");
     Some(mapped.origin.at(key).error(why))
+}
+
+/// The path is the file's.
+pub(crate) fn no_object(mapped: &Mapped) -> MapError {
+    let object = object(mapped, &mapped.target.path);
+    mapped.backend.at("path").error(format!("{object} is not there; correct `path`"))
 }
 
 /// The interface is the file's.

@@ -9,13 +9,11 @@ use zbus::message::Message;
 use zbus::names::UniqueName;
 
 use crate::bus::{Bus, SendError, Undescribed, Watch};
-use crate::done::{Wanted, all_fit};
+use crate::done::{MAX_VALUES, Wanted, all_fit, shown};
+use crate::introspect::Description;
 use crate::map::{Action, Mapped};
 use crate::message::message;
 use crate::{answer, fit, json};
-
-/// The longest text of a signal's values that is told, in characters.
-const MAX_VALUES: usize = 300;
 
 /// Runs a call. Ends when the service has answered, or is gone, or the bus is: not at the deadline.
 pub(crate) async fn invoke(mapped: &Mapped, bus: &Bus, call: &Call) -> Completion {
@@ -28,10 +26,16 @@ async fn try_invoke(mapped: &Mapped, bus: &Bus, call: &Call) -> Result<Completio
     if !bus.is_up() {
         return Err(not_sent(mapped, bus, SendError::Gone));
     }
+    // Not every bus answers a call to a name that nobody has.
+    let absent = bus.absent(&mapped.target.destination, &call.deadline).await;
+    if let Some(why) = absent.map_err(|e| not_sent(mapped, bus, e))? {
+        return Err(Completion::Unavailable(CallError::new(answer::NO_OWNER, why)));
+    }
     let message = match &mapped.signature {
         Some(types) => message(mapped, call, types)?,
         None => message(mapped, call, &types(mapped, bus, call).await?)?,
     };
+    sends_signal(mapped, bus, call).await?;
     // Both before the call is sent: what they tell may come before its reply.
     let mut losses = bus.losses(&mapped.target.destination);
     let mut done = match wanted(mapped, call) {
@@ -86,11 +90,35 @@ async fn types(mapped: &Mapped, bus: &Bus, call: &Call) -> Result<Vec<Signature>
     fit::types(mapped, &description).map_err(|misfit| Completion::Refused(misfit.into()))
 }
 
+/// A call whose end could never be told is not begun.
+async fn sends_signal(mapped: &Mapped, bus: &Bus, call: &Call) -> Result<(), Completion> {
+    let (Some(done), Some(object)) = (&mapped.done, mapped.done_object()) else { return Ok(()) };
+    let lacks = |description: &Description| fit::no_signal(mapped, done, &object.path, description);
+    let Some(known) = bus.description(&object).and_then(|known| lacks(&known)) else { return Ok(()) };
+    // As with the types: objects come and go without a change of the owner.
+    let half = Deadline::after(call.deadline.remaining() / 2);
+    let wrong = match bus.describe(&object, &half).await {
+        Ok(described) => lacks(&described),
+        Err(Undescribed::NotSent(e)) => return Err(not_sent(mapped, bus, e)),
+        Err(Undescribed::Gone) => return Err(not_sent(mapped, bus, SendError::Gone)),
+        Err(Undescribed::Late | Undescribed::Error(_) | Undescribed::Useless(_) | Undescribed::NoText) => {
+            Some(known)
+        }
+    };
+    wrong
+        .map_or(Ok(()), |wrong| Err(Completion::Refused(CallError::new("no_such_signal", wrong.to_string()))))
+}
+
 /// Where the service has refused or failed, and the map does not fit what it says of itself, that is told first.
 fn hinted(mapped: &Mapped, bus: &Bus, completion: Completion) -> Completion {
-    let misfit = || fit::complaints(mapped, bus.description(&mapped.object())?.as_ref()).into_iter().next();
+    let misfit = |error: &CallError| {
+        if error.code == answer::NO_OBJECT {
+            return Some(fit::no_object(mapped));
+        }
+        fit::complaints(mapped, bus.description(&mapped.object())?.as_ref()).into_iter().next()
+    };
     let hint = |mut error: CallError| {
-        if let Some(misfit) = misfit() {
+        if let Some(misfit) = misfit(&error) {
             error.message = format!("{misfit} ({})", error.message);
         }
         error
@@ -169,7 +197,7 @@ async fn finished(
             return answer::failed(mapped, CallError::new("no_such_reply", why));
         }
     };
-    let timeout = |why: &str| {
+    let timeout = |why: String| {
         let more = if overflowed { "; too many came before the reply to keep them all" } else { "" };
         Completion::Timeout(CallError::new("no_signal", format!("started, but {why}{more}")))
     };
@@ -184,8 +212,8 @@ async fn finished(
             ),
         },
         () = owner_lost => owner_gone(mapped, &format!("before it sent the signal {signal:?}")),
-        () = call.deadline.passed() => timeout(&format!("the signal {signal:?} did not come before the deadline")),
-        () = call.cancelled.cancelled() => timeout(&format!("cancelled before the signal {signal:?} came")),
+        () = call.deadline.passed() => timeout(done.missed().told(signal, "the deadline")),
+        () = call.cancelled.cancelled() => timeout(done.missed().told(signal, "the call was cancelled")),
     }
 }
 
@@ -197,7 +225,7 @@ fn judged(mapped: &Mapped, call: &Call, reply: &Value, values: Vec<Value>) -> Co
     if known && all_fit(&success, &values) {
         return Completion::Ok(json::response(values));
     }
-    let values = json::clip(&Value::Array(values).to_string(), MAX_VALUES);
+    let values = shown(&values);
     let why = format!("it ended otherwise than well: the signal {:?} carries {values}", done.signal);
     answer::failed(mapped, CallError::new("done_otherwise", why))
 }

@@ -39,8 +39,8 @@
 //! Types come from `signature`, or are asked of the object, at the start and when the owner of the name changes; whatever
 //! does not fit the map is then told in the log. Parameters without a declaration get that of their type.
 //!
-//! What it never does: start a service (every call carries `NO_AUTO_START`), send after the deadline, send again
-//! what was sent, or keep a call for a bus that is not there.
+//! What it never does: start a service (every call carries `NO_AUTO_START`), call a name that the bus does not list,
+//! send after the deadline, send again what was sent, or keep a call for a bus that is not there.
 
 mod answer;
 mod bus;
@@ -50,6 +50,7 @@ mod errors;
 mod explain;
 mod expr;
 mod fit;
+mod forms;
 mod introspect;
 mod invoke;
 mod json;

@@ -15,7 +15,7 @@ use crate::done::{Done, DoneKeys};
 use crate::errors::Errors;
 use crate::expr::{Expr, Reader};
 use crate::json::clip;
-use crate::{convert, types};
+use crate::{convert, forms, types};
 
 /// How many arguments a call may have, and a `match` entries.
 const MAX_ARGS: usize = 64;
@@ -55,9 +55,13 @@ impl BusAddress {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Backend {
+    #[serde(deserialize_with = "forms::bus")]
     bus: String,
+    #[serde(deserialize_with = "forms::destination")]
     destination: String,
+    #[serde(deserialize_with = "forms::path")]
     path: String,
+    #[serde(deserialize_with = "forms::interface")]
     interface: String,
 }
 
@@ -74,16 +78,22 @@ pub(crate) struct Target {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Keys {
+    #[serde(default, deserialize_with = "forms::call")]
     call: Option<String>,
+    #[serde(default, deserialize_with = "forms::get")]
     get: Option<String>,
+    #[serde(default, deserialize_with = "forms::set")]
     set: Option<String>,
+    #[serde(default, deserialize_with = "forms::args")]
     args: Option<Vec<toml::Value>>,
     value: Option<toml::Value>,
+    #[serde(default, deserialize_with = "forms::signature")]
     signature: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "forms::refused")]
     refused: Vec<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "forms::failed")]
     failed: BTreeMap<String, String>,
+    #[serde(default, deserialize_with = "forms::done")]
     done: Option<DoneKeys>,
 }
 

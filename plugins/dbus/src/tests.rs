@@ -209,19 +209,32 @@ async fn an_absent_name_is_unavailable_and_not_started() {
     let bus = PrivateBus::start().await;
     let rig = Rig::start(&bus.map(METHODS));
     rig.up(true).await;
-    for method in ["move", "move_asked", "get"] {
-        let completion = rig.call(method, json!({"percent": 40})).await;
-        let (status, code) = code(&completion);
-        assert_eq!(status, "unavailable");
-        assert!(code.ends_with("NameHasNoOwner") || code.ends_with("ServiceUnknown"), "{completion:?}");
-        let Completion::Unavailable(error) = &completion else { unreachable!() };
-        let address = bus.address();
-        let expected = format!(
-            "nobody on the bus {address} has the name {NAME}; start that service, or correct `destination`"
-        );
-        assert_eq!(error.message, expected);
-    }
+    let nobody = async |hint: &str| {
+        for method in ["move", "move_asked", "get", "start"] {
+            let params = json!({"percent": 40, "when": "never"});
+            let Completion::Unavailable(error) = rig.call(method, params).await else { panic!("{method}") };
+            assert_eq!(error.code, "org.freedesktop.DBus.Error.NameHasNoOwner");
+            let address = bus.address();
+            assert_eq!(error.message, format!("nobody on the bus {address} has the name {NAME}; {hint}"));
+        }
+    };
+    nobody("start that service, or correct `destination`").await;
+    let near = zbus::connection::Builder::address(bus.address().as_str());
+    let _near = near.name("com.example.Windw1").build().await.unwrap();
+    nobody("did you mean \"com.example.Windw1\"?").await;
+    // At once, whether or not the news of its owner has come.
     let (_service, seen) = serve(&bus).await;
     assert_eq!(rig.call("move_asked", json!({"percent": 40})).await, Completion::Ok(json!(40)));
     assert_eq!(seen.calls(), 1);
+}
+
+#[tokio::test]
+async fn the_bus_itself_is_always_there() {
+    let bus = PrivateBus::start().await;
+    let mut map = bus.map("[methods.id]\ncall = \"GetId\"\n");
+    map.text = map.text.replace(NAME, "org.freedesktop.DBus").replace(PATH, "/org/freedesktop/DBus");
+    let rig = Rig::start(&map);
+    rig.up(true).await;
+    let completion = rig.call("id", Value::Null).await;
+    assert!(matches!(&completion, Completion::Ok(Value::String(id)) if id.len() == 32), "{completion:?}");
 }

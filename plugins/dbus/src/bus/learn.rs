@@ -14,7 +14,8 @@ use nowd_plugin::map::MapError;
 use zbus::message::{Message, Type};
 use zbus::names::UniqueName;
 
-use super::{Bus, SendError, Up, call_message};
+use super::{Bus, SendError, Up, call_message, told};
+use crate::answer::NO_OBJECT;
 use crate::fit;
 use crate::introspect::{Description, IntrospectError};
 use crate::json::clip;
@@ -68,7 +69,7 @@ impl Mapped {
     }
 
     /// The object that sends the signal of `done`, where the map names one.
-    pub(super) fn done_object(&self) -> Option<Object> {
+    pub(crate) fn done_object(&self) -> Option<Object> {
         let path = self.done.as_ref()?.path.literal_text()?.to_owned();
         Some(Object { destination: self.target.destination.clone(), path })
     }
@@ -157,7 +158,8 @@ impl Bus {
         self.lock().up.as_mut()?.unlearned.pop_first()
     }
 
-    fn owner(&self, destination: &str) -> Option<String> {
+    /// The unique name of the owner of a name, as far as is known.
+    pub(super) fn owner(&self, destination: &str) -> Option<String> {
         self.lock().up.as_ref()?.owners.get(destination).cloned()
     }
 
@@ -182,19 +184,21 @@ impl Bus {
                 break;
             }
         }
-        self.complain(object, &wrong);
+        self.complain(&object, &wrong);
     }
 
     /// Tells what is wrong, once.
-    fn complain(&self, object: Object, wrong: &[MapError]) {
+    fn complain(&self, object: &Object, wrong: &[MapError]) {
         let wrong: Vec<String> = wrong.iter().map(ToString::to_string).collect();
-        let before = self.lock().told.insert(object, wrong.clone()).unwrap_or_default();
-        for sentence in wrong.iter().filter(|sentence| !before.contains(sentence)) {
+        let subject = format!("{}{}", object.destination, object.path);
+        for sentence in told::news(&self.address, subject, &wrong) {
             tracing::warn!(bus = %self.address, "{sentence}");
         }
+        #[cfg(test)]
+        self.lock().told.insert(object.clone(), wrong);
     }
 
-    /// What was told.
+    /// What is wrong, whether or not it was news.
     #[cfg(test)]
     pub(crate) fn told(&self) -> Vec<String> {
         self.lock().told.values().flatten().cloned().collect()
@@ -231,7 +235,7 @@ impl Undescribed {
     pub(crate) fn is_there(&self) -> bool {
         let Self::Error(reply) = self else { return true };
         let header = reply.header();
-        header.error_name().is_none_or(|name| name.as_str() != "org.freedesktop.DBus.Error.UnknownObject")
+        header.error_name().is_none_or(|name| name.as_str() != NO_OBJECT)
     }
 
     /// What the object did, in words.

@@ -8,14 +8,12 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use nowd_plugin::CancellationToken;
-use nowd_plugin::map::nearest;
 use zbus::connection::Builder;
 use zbus::message::{Message, Type};
 use zbus::{Connection, MessageStream};
 
 use super::signal::owner_change;
 use super::{Bus, Up, bus_call};
-use crate::json::clip;
 use crate::map::BusAddress;
 
 /// How long connecting may take in all, and closing.
@@ -150,37 +148,9 @@ impl Bus {
     }
 }
 
-impl Bus {
-    /// Tells which destinations nobody owns, and which name may have been meant.
-    async fn tell_absent(
-        &self,
-        connection: &Connection,
-        stream: &mut MessageStream,
-        owners: &mut HashMap<String, String>,
-    ) -> Result<(), ConnectError> {
-        if self.losses.keys().all(|destination| owners.contains_key(destination)) {
-            return Ok(());
-        }
-        let reply = match ask(connection, stream, &bus_call("ListNames").build(&())?, owners).await {
-            Ok(reply) => reply,
-            // Names are only for the log.
-            Err(ConnectError::Refused) => return Ok(()),
-            Err(e) => return Err(e),
-        };
-        let names: Vec<String> = reply.body().deserialize()?;
-        for destination in self.losses.keys().filter(|destination| !owners.contains_key(*destination)) {
-            let known = names.iter().map(String::as_str).filter(|name| !name.starts_with(':'));
-            let hint =
-                nearest(destination, known).map(|name| format!("; did you mean {:?}?", clip(name, 255)));
-            let (bus, hint) = (self.address.called(), hint.unwrap_or_default());
-            tracing::info!("nobody on {bus} has the name {destination} yet{hint}");
-        }
-        Ok(())
-    }
-}
-
+/// Why there is no usable connection.
 #[derive(Debug, thiserror::Error)]
-enum ConnectError {
+pub(super) enum ConnectError {
     #[error("it took longer than {} s", CONNECT_LIMIT.as_secs())]
     TooLong,
     #[error("the bus refused a question")]
@@ -192,7 +162,7 @@ enum ConnectError {
 }
 
 /// Asks the bus while nobody else uses the connection.
-async fn ask(
+pub(super) async fn ask(
     connection: &Connection,
     stream: &mut MessageStream,
     message: &Message,

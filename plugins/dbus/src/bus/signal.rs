@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 use zbus::message::{Message, Type};
 
 use super::{BUS_NAME, Bus, MAX_BODY_LEN, Up};
-use crate::done::{ReplyPath, Wanted};
+use crate::done::{Missed, ReplyPath, Wanted, shown};
 use crate::json::body_to_json;
 
 /// How many signals, and how many bytes of them, are kept until the reply tells who does the work, and which signal is the
@@ -24,6 +24,8 @@ pub(super) struct Waiter {
     kept: VecDeque<Kept>,
     /// Whether that was too much.
     overflowed: bool,
+    /// What came and was not it.
+    missed: Missed,
     found: oneshot::Sender<Vec<Value>>,
 }
 
@@ -50,7 +52,8 @@ impl Bus {
         let mut state = self.lock();
         let id = state.next_waiter;
         state.next_waiter = id.wrapping_add(1);
-        let waiter = Waiter { wanted, owner: None, kept: VecDeque::new(), overflowed: false, found: sender };
+        let (kept, missed) = (VecDeque::new(), Missed::default());
+        let waiter = Waiter { wanted, owner: None, kept, overflowed: false, missed, found: sender };
         state.up.as_mut()?.waiters.insert(id, waiter);
         drop(state);
         Some(Watch { bus: self, id, found })
@@ -58,7 +61,8 @@ impl Bus {
 }
 
 impl Watch<'_> {
-    /// The reply of `owner` has come: tells which signal is wanted, and whose. What came before is looked through. Whether signals had to be forgotten until now is in the result; an error is a place that the reply does not have.
+    /// The reply of `owner` has come: tells which signal is wanted, and whose. What came before is looked through. Whether
+    /// signals had to be forgotten until now is in the result; an error is a place that the reply does not have.
     pub(crate) fn settle(&mut self, reply: &Value, owner: &str) -> Result<bool, ReplyPath> {
         let mut state = self.bus.lock();
         // Found already, or the bus is gone: `found` tells.
@@ -68,14 +72,26 @@ impl Watch<'_> {
         waiter.owner = Some(owner.to_owned());
         let overflowed = waiter.overflowed;
         let wanted = &waiter.wanted;
-        let fits = |kept: &Kept| kept.sender == owner && wanted.fits(&kept.path, &kept.values);
-        let first = waiter.kept.drain(..).find(fits);
+        let mut kept = std::mem::take(&mut waiter.kept);
+        kept.retain(|kept| kept.sender == owner);
+        if let Some(last) = kept.back() {
+            let why = wanted.why_not(&last.path, &shown(&last.values));
+            waiter.missed.note(kept.len().try_into().unwrap_or(u64::MAX), why);
+        }
+        let first = kept.into_iter().find(|kept| wanted.fits(&kept.path, &kept.values));
         if let Some(first) = first
             && let Some(waiter) = up.waiters.remove(&self.id)
         {
             drop(waiter.found.send(first.values));
         }
         Ok(overflowed)
+    }
+
+    /// What came and was not it.
+    pub(crate) fn missed(&self) -> Missed {
+        let state = self.bus.lock();
+        let waiter = state.up.as_ref().and_then(|up| up.waiters.get(&self.id));
+        waiter.map(|waiter| waiter.missed.clone()).unwrap_or_default()
     }
 }
 
@@ -115,13 +131,22 @@ impl Up {
             return;
         }
         let body = message.body();
-        if body.len() > MAX_BODY_LEN {
+        let (short, path) = (body.len() <= MAX_BODY_LEN, header.path());
+        let (Some(values), Some(path)) = (short.then(|| body_to_json(&body).ok()).flatten(), path) else {
+            for waiter in self.waiters.values_mut().filter(|waiter| named(&waiter.wanted)) {
+                let why = format!("with values that cannot be read, or are longer than {MAX_BODY_LEN} bytes");
+                waiter.missed.note(1, why);
+            }
             return;
-        }
-        let (Ok(values), Some(path)) = (body_to_json(&body), header.path()) else { return };
+        };
+        let shown = shown(&values);
         let mut ready = Vec::new();
         for (id, waiter) in &mut self.waiters {
-            if !named(&waiter.wanted) || !waiter.wanted.fits(path.as_str(), &values) {
+            if !named(&waiter.wanted) {
+                continue;
+            }
+            if !waiter.wanted.fits(path.as_str(), &values) {
+                waiter.missed.note(1, waiter.wanted.why_not(path.as_str(), &shown));
                 continue;
             }
             match &waiter.owner {

@@ -97,3 +97,25 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn what_came_in_its_place_is_told() {
+    let mut missed = Missed::default();
+    assert_eq!(missed.told("Dosed", "the deadline"), "the signal \"Dosed\" did not come before the deadline");
+    let wanted = Wanted {
+        destination: "com.example.Doser".into(),
+        interface: "com.example.Doser".into(),
+        signal: "Dosed".into(),
+        path: Match::Equal("/doser".into()),
+        values: vec![Match::Equal("done".into())],
+    };
+    missed.note(1, wanted.why_not("/doser", &shown(&[6.into(), "done".into()])));
+    assert_eq!(
+        missed.told("Dosed", "the deadline"),
+        r#"before the deadline the signal "Dosed" came only with [6,"done"], which `match = ["done"]` does not fit"#
+    );
+    // However much came.
+    missed.note(u64::MAX, wanted.why_not("/doser", &shown(&["x".repeat(100_000).into()])));
+    let told = missed.told("Dosed", "the deadline");
+    assert!(told.len() < 600, "{}", told.len());
+}

@@ -253,6 +253,54 @@ refused = ["#,
         r#"match = [{ "$any" = ["$x"] }]"#,
         "11:49: `$x` is not declared in `params`; there is percent",
     ),
+    // Of another kind than they must be.
+    (
+        r#"{ signal = "Moved", match = ["$call.id"] }"#,
+        r#""Dosed""#,
+        r#"11:8: `done` must be a table, such as `done = { signal = "Moved" }`, not the string "Dosed""#,
+    ),
+    (
+        r#"signal = "Moved""#,
+        r#"signal = ["Moved"]"#,
+        r#"11:19: `done.signal` must be a text, such as `signal = "Moved"`, not an array"#,
+    ),
+    (
+        r#"["$call.id"] }"#,
+        r#""$call.id" }"#,
+        r#"11:36: `done.match` must be an array, such as `match = ["$call.id"]`, not the string "$call.id""#,
+    ),
+    (
+        r#"["com.example.Error.Interlock"]"#,
+        r#""com.example.Error.Interlock""#,
+        r#"12:11: `refused` must be an array of texts, such as `refused = ["com.example.Error.Interlock"]`, not the string "com.example.Error.Interlock""#,
+    ),
+    (
+        r#"["com.example.Error.Interlock"]"#,
+        "[5]",
+        r#"12:11: `refused` must be an array of texts, such as `refused = ["com.example.Error.Interlock"]`, not the integer 5"#,
+    ),
+    (
+        "refused = [",
+        "failed = true\nrefused = [",
+        r#"12:10: `failed` must be a table of texts, such as `failed = { "com.example.Error.Jammed" = "executed" }`, not the boolean true"#,
+    ),
+    (
+        r#"args = ["$percent", "$call.id", 5, { speed = "$percent" }]"#,
+        r#"args = "$percent""#,
+        r#"9:8: `args` must be an array, such as `args = ["$percent"]`, not the string "$percent""#,
+    ),
+    (
+        r#""usya{sv}""#,
+        r#"["u", "s"]"#,
+        r#"10:13: `signature` must be a text, such as `signature = "us"`, not an array"#,
+    ),
+    (
+        r#"get = "Position""#,
+        "get = { property = \"Position\" }",
+        r#"15:7: `get` must be a text, such as `get = "Position"`, not a table"#,
+    ),
+    (r#""system""#, "1", r#"3:7: `bus` must be a text, such as `bus = "system"`, not the integer 1"#),
+    (r#"{ signal = "Moved", "#, "{ ", "11:8: the key `signal` is missing"),
 ];
 
 #[test]

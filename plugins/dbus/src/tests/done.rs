@@ -147,3 +147,52 @@ async fn the_signal_of_the_names_next_owner_does_not_count() {
     runtime.shutdown_background();
     assert_eq!(code(&completion), ("failed", "owner_gone"));
 }
+
+const OTHERWISE: &str = r#"
+[methods.other_values]
+call = "Start"
+args = ["before", "$call.id"]
+signature = "ss"
+done = { signal = "Moved", match = ["$*", { "$any" = [41, 42] }] }
+[methods.other_reply]
+call = "Job"
+args = ["never"]
+signature = "s"
+done = { signal = "JobEnded", match = ["$call.reply[0]", "$*", "done"] }
+[methods.other_path]
+call = "Job"
+args = ["done"]
+signature = "s"
+done = { signal = "JobEnded", path = "$call.reply[1]" }
+"#;
+
+#[tokio::test]
+async fn signals_that_do_not_fit_are_told() {
+    let bus = PrivateBus::start().await;
+    let (_service, _seen) = serve(&bus).await;
+    let rig = Rig::start(&bus.map(OTHERWISE));
+    rig.up(true).await;
+    for (method, expected) in [
+        (
+            "other_values",
+            r#"the signal "Moved" came only otherwise, 2 times, last with ["ID",40], which `match = ["$*", {"$any": [41, 42]}]` does not fit"#,
+        ),
+        (
+            "other_reply",
+            r#"the signal "JobEnded" came only otherwise, 2 times, last with [2,"/job/2","done"], which `match = [7000, "$*", "done"]` does not fit"#,
+        ),
+        (
+            "other_path",
+            r#"the signal "JobEnded" came only otherwise, 4 times, last from "/com/example/window/left", and not from "/job/7000""#,
+        ),
+    ] {
+        // All of them come before the reply.
+        let started = call(method, Value::Null);
+        started.cancelled.cancel();
+        let Completion::Timeout(error) = rig.invoke(&started).await else { panic!("{method}") };
+        assert_eq!(error.code, "no_signal");
+        let expected = expected.replace("ID", &started.id.to_string());
+        let message = format!("started, but before the call was cancelled {expected}");
+        assert_eq!(error.message, message);
+    }
+}

@@ -138,6 +138,68 @@ async fn a_call_that_does_not_fit_is_refused_with_the_same_sentence() {
 }
 
 #[tokio::test]
+async fn a_path_that_is_wrong_is_told_with_its_place() {
+    let bus = PrivateBus::start().await;
+    let (_service, seen) = serve(&bus).await;
+    let mut map = bus.map(FITS);
+    map.text = map.text.replace(PATH, "/com/example/window/lef");
+    let rig = Rig::start(&map);
+    rig.up(true).await;
+    for method in ["get", "set"] {
+        let Completion::Refused(error) = rig.call(method, json!({"percent": 1})).await else { panic!() };
+        assert_eq!(error.code, "org.freedesktop.DBus.Error.UnknownObject");
+        let start =
+            "window.toml:4:8: com.example.Window1 at /com/example/window/lef is not there; correct `path` (";
+        assert!(error.message.starts_with(start), "{method}: {}", error.message);
+    }
+    assert_eq!(seen.calls(), 0);
+}
+
+#[tokio::test]
+async fn a_call_whose_signal_never_comes_is_not_begun() {
+    let bus = PrivateBus::start().await;
+    let (_service, seen) = serve(&bus).await;
+    let mut map = bus.map(FITS);
+    map.text = map.text.replace("\"Moved\"", "\"Movd\"");
+    let rig = Rig::start(&map);
+    rig.up(true).await;
+    let told = rig.told(1).await;
+    let Completion::Refused(error) = rig.call("set", json!({"percent": 1})).await else { panic!() };
+    assert_eq!(error.code, "no_such_signal");
+    assert_eq!(Some(&error.message), told.first());
+    assert_eq!(seen.calls(), 0);
+}
+
+#[test]
+fn only_what_contradicts_is_told() {
+    let map = nowd_plugin::map::MapSource {
+        file: "window.toml".into(),
+        text: format!(
+            "[dbus]\nbus = \"system\"\ndestination = {NAME:?}\npath = {PATH:?}\ninterface = {NAME:?}\n{FITS}"
+        ),
+    };
+    let mapped = crate::map::load(&map).unwrap();
+    let set = mapped.iter().find(|mapped| mapped.method.name == "set").unwrap();
+    for (method, signals, expected) in [
+        ("u", "<signal name=\"Moved\"><arg type=\"s\"/></signal>", 0),
+        // Whatever the service takes, it takes this too.
+        ("v", "<signal name=\"Moved\"><arg type=\"s\"/></signal>", 0),
+        ("s", "<signal name=\"Moved\"><arg type=\"s\"/></signal>", 1),
+        // Many services do not tell of their signals.
+        ("u", "", 0),
+        ("u", "<signal name=\"Stopped\"/>", 1),
+    ] {
+        let xml = format!(
+            "<node><interface name={NAME:?}><method name=\"MoveTo\"><arg type={method:?} direction=\"in\"/></method>{signals}</interface></node>"
+        );
+        let described = crate::introspect::Description::parse(&xml).unwrap();
+        let mut wrong = crate::fit::complaints(set, &described);
+        wrong.extend(crate::fit::done_complaint(set, set.done.as_ref().unwrap(), PATH, &described));
+        assert_eq!(wrong.len(), expected, "{method} {signals}: {wrong:?}");
+    }
+}
+
+#[tokio::test]
 async fn an_object_that_comes_later_is_used() {
     let bus = PrivateBus::start().await;
     let service = rig::elsewhere(&bus).await;

@@ -48,7 +48,7 @@ fn methods_are_explained() {
             "asked",
             &[
                 "calls       com.example.Window1.Open($how) at /com/example/window/left on the system bus",
-                "types       not declared; com.example.Window1 is asked when the gateway and it have started (`signature` declares them)",
+                "types       not declared; the service com.example.Window1 is asked for them (`signature` declares them)",
             ][..],
         ),
         (
