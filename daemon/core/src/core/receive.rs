@@ -238,10 +238,21 @@ impl<P: Clone + Default> Core<P> {
         receipt: Receipt,
         max_timeout: Duration,
     ) -> Result<Judged, Refusal> {
-        if asked.compat {
-            return judge_compat(now, receipt, asked.request, self.offer().compat.budget.min(max_timeout));
+        let strict = || judge(now, receipt, asked.request, self.settings.incarnation, max_timeout);
+        if !asked.compat {
+            return strict();
         }
-        judge(now, receipt, asked.request, self.settings.incarnation, max_timeout)
+        let judged = judge_compat(now, receipt, asked.request, self.offer().compat.budget.min(max_timeout))?;
+        if asked.request.not_after.is_none() {
+            return Ok(judged);
+        }
+        // Whoever says a deadline means it, also where a reload has made it a compatibility caller meanwhile.
+        let said = strict()?;
+        Ok(Judged {
+            deadline: judged.deadline.min(said.deadline),
+            void: judged.void.max(said.void),
+            ..judged
+        })
     }
 
     /// A request that was answered `resync` could be admitted later, when the clock has come to be trusted or the

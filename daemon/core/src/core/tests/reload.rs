@@ -157,3 +157,11 @@ fn what_was_said_of_a_polled_method_is_not_followed_by_a_start() {
     bench.handle(10, changed(not_polled));
     assert_eq!(bench.send(11, of(1, 0)), ["reply 1 unavailable"], "a copy that was under way");
 }
+
+#[test]
+fn who_becomes_a_compatibility_caller_is_not_called_anew() {
+    let mut bench = Bench::new();
+    assert_eq!(bench.send(100, request(1, "wide", 50)), ["reply 1 expired"]);
+    bench.handle(110, changed(|offer| offer.compat.prefixes = vec!["app".into()]));
+    assert_eq!(bench.send(111, request(1, "wide", 50)), [""; 0], "its own deadline has passed");
+}
