@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use nowd_plugin::Outcome;
-use nowd_plugin::map::{MapError, MapOrigin, nearest};
+use nowd_plugin::map::{MapError, MapOrigin};
+use nowd_plugin::words::nearest;
 use zbus::names::ErrorName;
 
 use crate::json::clip;

@@ -5,7 +5,7 @@ use std::fmt;
 use nowd_plugin::map::{MapError, MapOrigin};
 use nowd_plugin::params::Derived;
 use nowd_plugin::template::Template;
-use nowd_plugin::{Call, map};
+use nowd_plugin::{Call, words};
 use serde_json::{Map, Value};
 use zbus::Signature;
 
@@ -136,7 +136,7 @@ pub(crate) fn plain_key<'k>(key: &'k str, path: &str, origin: &MapOrigin) -> Res
             Err(origin.at(path).error("types are said of what is sent; here write the value alone"))
         }
         Some(_) => {
-            let hint = match map::nearest(key, [TYPE]) {
+            let hint = match words::nearest(key, [TYPE]) {
                 Some(nearest) => format!("did you mean `{nearest}`?"),
                 None => "write `$$` for a `$`".into(),
             };

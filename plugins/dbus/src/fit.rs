@@ -1,8 +1,9 @@
 //! Whether a map fits what its service says of itself, in sentences that lead to the fix. Pure.
 
 use nowd_plugin::CallError;
-use nowd_plugin::map::{MapError, nearest};
+use nowd_plugin::map::MapError;
 use nowd_plugin::params::Params;
+use nowd_plugin::words::nearest;
 use zbus::Signature;
 
 use crate::convert;

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
-use nowd_plugin::map::{MapError, MapFile, MapMethod, MapOrigin, MapSource, MethodKeys, nearest};
+use nowd_plugin::map::{MapError, MapFile, MapMethod, MapOrigin, MapSource, MethodKeys};
 use nowd_plugin::params::Params;
+use nowd_plugin::words::nearest;
 use nowd_plugin::{Lane, Method};
 use serde::Deserialize;
 use zbus::names::{InterfaceName, MemberName, PropertyName, WellKnownName};
@@ -180,6 +181,10 @@ fn mapped(
     let action = action(keys, &mut reader)?;
     let errors = Errors::read(origin, &keys.refused, &keys.failed)?;
     let done = keys.done.as_ref().map(|done| checked_done(done, &mut reader, target)).transpose()?;
+    if read.policy.poll.is_some() && (matches!(action, Action::Set { .. }) || done.is_some()) {
+        let message = "`poll` reads something every so often, and what has `set` or `done` would move it each time; leave out one of them";
+        return Err(origin.at("poll").error(message));
+    }
     let uses = reader.uses;
     let signature = keys.signature.as_deref().map(|text| signature(origin, text, &action)).transpose()?;
     let mut derived = Vec::new();

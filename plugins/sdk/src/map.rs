@@ -17,8 +17,7 @@ use self::common::{COMMON_KEYS, CommonKeys};
 pub use self::place::{MapError, MapOrigin};
 use crate::method::{Lane, Method, Policy};
 use crate::params::{Derived, Params};
-pub use crate::words::nearest;
-use crate::words::{hint, plain};
+use crate::words::{hint, nearest, plain};
 
 mod common;
 mod place;

@@ -233,6 +233,13 @@ impl Loaded {
             } else {
                 &lane
             };
+            if let Action::Modbus(map) = &action
+                && method.policy.poll.is_some()
+                && !map.only_reads()
+            {
+                let message = "`poll` reads something every so often, and `write` would move it each time; leave out one of them";
+                return Err(method.origin.at("poll").error(message).into());
+            }
             let mut described = method.describe(lane.clone());
             // Reading twice is as good as once, and needs no journal.
             described.policy.idempotent |= match &action {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use nowd_plugin::Deadline;
-use nowd_plugin::map::nearest;
+use nowd_plugin::words::nearest;
 use zbus::{Connection, MessageStream};
 
 use super::link::{ConnectError, ask};

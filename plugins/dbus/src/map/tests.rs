@@ -75,6 +75,16 @@ path"#,
         r#"call = "Move.To""#,
         r#"8:8: `call = "Move.To"` is not a D-Bus member name, such as "MoveTo""#,
     ),
+    (
+        "set =",
+        "poll = \"1s\"\nset =",
+        "17:8: `poll` reads something every so often, and what has `set` or `done` would move it each time; leave out one of them",
+    ),
+    (
+        "signature =",
+        "poll = \"1s\"\nsignature =",
+        "10:8: `poll` reads something every so often, and what has `set` or `done` would move it each time; leave out one of them",
+    ),
     ("call =", "cal =", "8:1: unknown key `cal`; did you mean `call`?"),
     (r#"call = "MoveTo""#, "", "7:10: a method has exactly one of `call`, `get` and `set`"),
     (

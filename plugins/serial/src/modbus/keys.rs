@@ -4,7 +4,8 @@ use std::fmt;
 use std::time::Duration;
 
 use nowd_plugin::duration;
-use nowd_plugin::map::{MapError, MapOrigin, nearest};
+use nowd_plugin::map::{MapError, MapOrigin};
+use nowd_plugin::words::nearest;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 

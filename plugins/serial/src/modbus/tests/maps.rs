@@ -237,6 +237,10 @@ const MISTAKES: &[(&str, &str)] = &[
     ("write = [{ wait = \"1h\" }, { coil = 1, value = true }]", "5:9: the steps wait for 3600s in all"),
     ("write = 5", "5:9: `write` must be { holding = 0x2000, value = \"$level\" }, or a list of such"),
     (
+        "poll = \"1s\"\nwrite = { holding = 1, value = 1 }",
+        "5:8: `poll` reads something every so often, and `write` would move it each time",
+    ),
+    (
         "together = true\nread = [{ holding = 1 }, { holding = 3 }]",
         "5:12: `together`: there is nothing to join",
     ),
