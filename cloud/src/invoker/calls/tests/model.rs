@@ -5,6 +5,7 @@
 use super::*;
 
 mod digest;
+mod ends;
 mod laws;
 mod search;
 mod world;

@@ -1,14 +1,15 @@
 //! The small world: what is in it, what can happen next, and what becomes of it. It judges nothing; [`super::laws`] does.
 
-use std::num::NonZeroU16;
 use std::rc::Rc;
 
-use nowd_core as gateway;
-use nowd_core::{Action, CallKey, Ended, Event, Instant, JournalLine, Receipt, ReplyBody, Wall};
+use nowd_core::{Action, Ended, Event, Instant, Receipt, ReplyBody, Wall};
 
 use super::digest::digest;
+use super::ends::{Gateway, Side, client, digest_of, incarnation_id};
 use super::laws::Known;
 use super::*;
+
+mod next;
 
 /// The cloud sides' clock at the start, in microseconds.
 const START: u64 = 1_000 * SECOND;
@@ -47,27 +48,6 @@ struct Left {
     drops: u8,
     refusals: u8,
     freezes: u8,
-}
-
-#[derive(Clone)]
-struct Side {
-    core: Core,
-    up: bool,
-    digest: u128,
-}
-
-#[derive(Clone)]
-struct Gateway {
-    core: gateway::Core<(usize, u32)>,
-    incarnation: u8,
-    started: u64,
-    /// What the device has: the core's name for it, and whose it is.
-    running: Vec<(CallKey, usize)>,
-    committing: Vec<CallKey>,
-    journal: Vec<JournalLine>,
-    /// How many lines of the journal survive whatever happens.
-    synced: usize,
-    digest: u128,
 }
 
 /// A request under way.
@@ -191,84 +171,6 @@ impl World {
             "{} {sides:?} {} {requests:?} {replies:?} {:?} {:?}",
             self.now, self.gateway.digest, self.calls, self.left
         ))
-    }
-
-    /// Everything that can happen next.
-    pub(super) fn steps(&self) -> Vec<Step> {
-        let mut steps = Vec::new();
-        if self.is_over() {
-            return steps;
-        }
-        for (n, call) in self.calls.iter().enumerate() {
-            if call.submitted.is_none() && self.now <= self.config.latest_submit {
-                steps.push(Step::Submit(n));
-            }
-        }
-        let mut seen = Vec::new();
-        for (at, sent) in self.requests.iter().enumerate() {
-            if seen.contains(&sent.digest) {
-                continue;
-            }
-            seen.push(sent.digest);
-            for copy in [false, true] {
-                for trusted in self.config.wall {
-                    if !copy || self.left.copies > 0 {
-                        steps.push(Step::Request { at, copy, trusted: *trusted });
-                    }
-                }
-            }
-            if self.left.refusals > 0 && self.sides[self.calls[sent.call].side].up {
-                steps.push(Step::Refuse(at));
-            }
-        }
-        seen.clear();
-        for (at, heard) in self.replies.iter().enumerate() {
-            if self.sides[heard.side].up && !seen.contains(&heard.digest) {
-                seen.push(heard.digest);
-                steps.push(Step::Reply { at, copy: false });
-                if self.left.copies > 0 {
-                    steps.push(Step::Reply { at, copy: true });
-                }
-            }
-        }
-        for (n, side) in self.sides.iter().enumerate() {
-            if self.is_due(side) {
-                steps.push(Step::Tick(n));
-            }
-            if side.up && self.left.drops > 0 {
-                steps.push(Step::Down(n));
-            } else if !side.up {
-                steps.push(Step::Up(n));
-            }
-        }
-        let wakes = self.gateway.core.wake_at().is_some_and(|at| at <= self.gateway_now());
-        if wakes {
-            steps.push(Step::Wake);
-        }
-        if self.left.restarts > 0 {
-            steps.push(Step::Restart { unsynced_kept: false });
-            if self.gateway.synced < self.gateway.journal.len() {
-                steps.push(Step::Restart { unsynced_kept: true });
-            }
-        }
-        for at in 0..self.gateway.running.len() {
-            steps.extend([Step::Ended { at, refused: false }, Step::Ended { at, refused: true }]);
-        }
-        steps.extend((0..self.gateway.committing.len()).map(Step::Journaled));
-        let overdue = wakes || self.sides.iter().any(|side| self.is_due(side));
-        if (!overdue || self.left.freezes > 0) && self.next_instant().is_some() {
-            steps.push(Step::Pass);
-        }
-        steps
-    }
-
-    /// Whether no law can be broken any more: every call is answered, and nothing is left that could be started.
-    fn is_over(&self) -> bool {
-        let gateway = &self.gateway;
-        self.calls.iter().all(|call| call.answer().is_some())
-            && self.requests.is_empty()
-            && gateway.committing.is_empty()
-            && gateway.core.calls() == gateway.core.running()
     }
 
     pub(super) fn take(&mut self, step: Step) {
@@ -521,23 +423,8 @@ impl World {
         self.under_way(side, Some(call), words, ReplyTopic(body.topic).to_string(), reply.payload());
     }
 
-    fn is_due(&self, side: &Side) -> bool {
-        let now = BootInstant::from_micros(START + self.now);
-        side.core.next_wake(now).is_some_and(|at| at <= now)
-    }
-
     fn gateway_now(&self) -> Instant {
         Instant::from_micros(START + self.now + AHEAD)
-    }
-
-    /// When something may be decided otherwise: an instant of the configuration, or somebody's timer.
-    fn next_instant(&self) -> Option<u64> {
-        let last = *self.config.instants.last()?;
-        let now = BootInstant::from_micros(START + self.now);
-        let sides = self.sides.iter().filter_map(|side| Some(side.core.next_wake(now)?.as_micros() - START));
-        let gateway = self.gateway.core.wake_at().map(|at| at.as_micros().saturating_sub(START + AHEAD));
-        let all = self.config.instants.iter().copied().chain(sides).chain(gateway);
-        all.filter(|at| *at > self.now && *at <= last).min()
     }
 
     pub(super) fn tell(&mut self, words: String) {
@@ -545,113 +432,4 @@ impl World {
             story.push(words);
         }
     }
-
-    fn words(&self, step: Step) -> String {
-        let and_again = |copy: bool| if copy { ", and a copy of it stays under way" } else { "" };
-        match step {
-            Step::Request { at, copy, trusted } => {
-                let sent = &self.requests[at];
-                let trusted = if trusted { " (wall clock trusted)" } else { "" };
-                format!(
-                    "attempt {} of call {} comes to incarnation {}{trusted}{}",
-                    sent.attempt,
-                    sent.call,
-                    self.gateway.incarnation,
-                    and_again(copy)
-                )
-            }
-            Step::Reply { at, copy } => {
-                let heard = &self.replies[at];
-                format!("cloud side {} hears: {}{}", heard.side, heard.words, and_again(copy))
-            }
-            Step::Submit(_)
-            | Step::Refuse(_)
-            | Step::Tick(_)
-            | Step::Wake
-            | Step::Down(_)
-            | Step::Up(_)
-            | Step::Restart { .. }
-            | Step::Ended { .. }
-            | Step::Journaled(_)
-            | Step::Pass => format!("{step:?}"),
-        }
-    }
-}
-
-impl Side {
-    fn new(n: usize) -> Self {
-        let counts = Arc::new(Counts::default());
-        Self { core: Core::new(client(n), 10, Uuid::from_u128(1 << 100), counts), up: true, digest: 0 }
-    }
-}
-
-/// Of all that a cloud side decides by.
-fn digest_of(side: &Side, calls: &[Known], n: usize, presence: bool) -> u128 {
-    let core = &side.core;
-    let calls: Vec<_> =
-        calls.iter().filter(|call| call.side == n).map(|call| core.calls.get(&call.id)).collect();
-    let lists = (&core.deadlines, &core.waiting, &core.again, &core.to_ask, core.blocked);
-    let look = (!presence).then(|| core.watches.clone().look(&level("g")));
-    let watches = presence.then_some(&core.watches);
-    digest(format_args!("{} {calls:?} {lists:?} {look:?} {watches:?} {:?}", side.up, core.bounds))
-}
-
-impl Gateway {
-    fn new(config: &Config, incarnation: u8, started: u64, past: Vec<JournalLine>) -> Self {
-        let method = gateway::Method {
-            entry: nowd_protocol::RawValue::NULL.to_owned().into(),
-            lane: "lane".into(),
-            timeout: Duration::from_secs(1),
-            max_timeout: Duration::from_secs(5),
-            min_budget: Duration::ZERO,
-            stuck_after: Duration::from_secs(1),
-            allow: None,
-            stop: false,
-            internal: false,
-            idempotent: false,
-            on_timeout: None,
-            on_stop: None,
-            poll: None,
-        };
-        let offer = gateway::Offer {
-            generation: 0,
-            methods: [("m".into(), method)].into(),
-            lanes: [("lane".into(), gateway::Lane { concurrency: NonZeroU16::MIN, depth: 1 })].into(),
-            access_default: vec![gateway::Pattern::new("*")],
-            compat: gateway::Compat { prefixes: Vec::new(), budget: Duration::from_secs(1) },
-        };
-        let settings = gateway::Settings {
-            target: level("g"),
-            incarnation: incarnation_id(incarnation),
-            offer: Arc::new(offer),
-            limits: gateway::Limits::default(),
-            journal: config.journal,
-            new_id: || Uuid::from_u128(0x5afe),
-        };
-        let mut gateway = Self {
-            core: gateway::Core::new(settings, past.clone()),
-            incarnation,
-            started,
-            running: Vec::new(),
-            committing: Vec::new(),
-            synced: past.len(),
-            journal: past,
-            digest: 0,
-        };
-        gateway.digest = gateway.digest();
-        gateway
-    }
-
-    fn digest(&self) -> u128 {
-        let Self { core, running, committing, journal, synced, .. } = self;
-        digest(format_args!("{core:?} {running:?} {committing:?} {journal:?} {synced}"))
-    }
-}
-
-fn client(side: usize) -> Level {
-    level(["c", "d"][side])
-}
-
-fn incarnation_id(n: u8) -> Uuid {
-    Uuid::from_u128(u128::from(n) + 10)
 }
