@@ -14,6 +14,7 @@ pub mod duration;
 pub mod host;
 pub mod map;
 pub mod params;
+pub mod service;
 pub mod template;
 pub mod texts;
 pub mod words;

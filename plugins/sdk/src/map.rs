@@ -19,7 +19,7 @@ use crate::method::{Lane, Method, Policy};
 use crate::params::{Derived, Params};
 use crate::words::{hint, nearest, plain};
 
-mod common;
+pub(crate) mod common;
 mod place;
 
 /// The largest map file, in bytes.
@@ -215,7 +215,7 @@ impl<'a> Source<'a> {
     ) -> Result<MapMethod<M>, MapError> {
         let (name, span) = (name.get_ref().clone().into_owned(), name.span());
         let origin = self.place(vec!["methods".into(), name.clone()], span);
-        check_name(&name, &origin)?;
+        check_name(&name).map_err(|e| origin.error(e))?;
         let span = keys.span();
         let DeValue::Table(keys) = keys.into_inner() else {
             return Err(origin.error(format!("[methods.{name:?}] must be a table")));
@@ -245,7 +245,7 @@ impl<'a> Source<'a> {
         let common: CommonKeys = self.deserialize(Spanned::new(span.clone(), DeValue::Table(common)))?;
         let keys =
             self.deserialize(Spanned::new(span, DeValue::Table(own))).map_err(|e| at_least(e, &origin))?;
-        let policy = common.policy(&origin)?;
+        let policy = common.policy().map_err(|e| origin.at(e.key).error(e))?;
         let params = (!common.params.is_empty())
             .then(|| Params::new(&common.params).map_err(|e| e.at(&origin)))
             .transpose()?;
@@ -271,21 +271,30 @@ fn at_least(error: MapError, origin: &MapOrigin) -> MapError {
     if start(&error.origin) < start(origin) { origin.error(error.message) } else { error }
 }
 
+/// A name cannot be a method's.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NameMistake {
+    /// It breaks the rules of a topic level, or is too long.
+    #[error(
+        "{0:?} cannot be a method's name: use 1 to 64 characters without space, `/`, `+`, `#`, not starting with `$`"
+    )]
+    Form(String),
+    /// It is kept for the gateway.
+    #[error("{0:?} cannot be a method's name: `nowd.` is kept for the gateway's own methods")]
+    Kept(String),
+}
+
 /// A method's name is a topic level; the rules of the wire, in words.
-fn check_name(name: &str, origin: &MapOrigin) -> Result<(), MapError> {
+pub(crate) fn check_name(name: &str) -> Result<(), NameMistake> {
     let bad = name.is_empty()
         || name.len() > 64
         || name.starts_with('$')
         || name.chars().any(|c| matches!(c, '/' | '+' | '#') || c.is_control() || c.is_whitespace());
     if bad {
-        return Err(origin.error(format!(
-            "{name:?} cannot be a method's name: use 1 to 64 characters without space, `/`, `+`, `#`, not starting with `$`"
-        )));
+        return Err(NameMistake::Form(name.to_owned()));
     }
     if name.starts_with("nowd.") {
-        return Err(origin.error(format!(
-            "{name:?} cannot be a method's name: `nowd.` is kept for the gateway's own methods"
-        )));
+        return Err(NameMistake::Kept(name.to_owned()));
     }
     Ok(())
 }

@@ -5,11 +5,10 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::{MapError, MapOrigin};
 use crate::method::Policy;
 
 /// Their names.
-pub(super) const COMMON_KEYS: &[&str] = &[
+pub(crate) const COMMON_KEYS: &[&str] = &[
     "description",
     "params",
     "timeout",
@@ -28,12 +27,12 @@ pub(super) const COMMON_KEYS: &[&str] = &[
 /// The shortest time between two reads of a polled method.
 const SHORTEST_POLL: Duration = Duration::from_millis(50);
 
-/// The common keys of a method, as they stand in the file.
-#[derive(Default, Deserialize)]
+/// The common keys of a method, as they were said: in a map, in a drop-in, or by a plugin of its own process.
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct CommonKeys {
-    pub(super) description: String,
-    pub(super) params: Map<String, Value>,
+pub(crate) struct CommonKeys {
+    pub(crate) description: String,
+    pub(crate) params: Map<String, Value>,
     #[serde(deserialize_with = "crate::duration::deserialize_option")]
     timeout: Option<Duration>,
     #[serde(deserialize_with = "crate::duration::deserialize_option")]
@@ -43,40 +42,51 @@ pub(super) struct CommonKeys {
     #[serde(deserialize_with = "crate::duration::deserialize_option")]
     stuck_after: Option<Duration>,
     #[serde(deserialize_with = "crate::texts::deserialize_option")]
-    allow: Option<Vec<String>>,
-    idempotent: bool,
-    stop: bool,
-    internal: bool,
+    pub(crate) allow: Option<Vec<String>>,
+    idempotent: Option<bool>,
+    stop: Option<bool>,
+    internal: Option<bool>,
     on_timeout: Option<String>,
     on_stop: Option<String>,
     #[serde(deserialize_with = "crate::duration::deserialize_option")]
-    poll: Option<Duration>,
+    pub(crate) poll: Option<Duration>,
+}
+
+/// What is wrong with common keys that are right by themselves.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub(crate) struct KeyMistake {
+    /// The key whose value it is about.
+    pub(crate) key: &'static str,
+    message: String,
 }
 
 impl CommonKeys {
-    pub(super) fn policy(&self, origin: &MapOrigin) -> Result<Policy, MapError> {
+    pub(crate) fn policy(&self) -> Result<Policy, KeyMistake> {
+        let mistake = |key, message| Err(KeyMistake { key, message });
         let default = Policy::default();
         let max_timeout = self.max_timeout.unwrap_or(default.max_timeout);
         let timeout = self.timeout.unwrap_or_else(|| default.timeout.min(max_timeout));
         for (key, duration) in [("timeout", timeout), ("max_timeout", max_timeout)] {
             if duration.is_zero() {
-                return Err(origin.at(key).error(format!("`{key}` must be longer than 0")));
+                return mistake(key, format!("`{key}` must be longer than 0"));
             }
         }
         if timeout > max_timeout {
-            return Err(origin.at("timeout").error(format!(
-                "`timeout` ({}) is longer than `max_timeout` ({})",
-                humantime::format_duration(timeout),
-                humantime::format_duration(max_timeout)
-            )));
+            let (timeout, most) =
+                (humantime::format_duration(timeout), humantime::format_duration(max_timeout));
+            return mistake(
+                "timeout",
+                format!("`timeout` ({timeout}) is longer than `max_timeout` ({most})"),
+            );
         }
         if self.poll.is_some_and(|poll| poll < SHORTEST_POLL) {
             let message = format!("`poll` must be at least {}", humantime::format_duration(SHORTEST_POLL));
-            return Err(origin.at("poll").error(message));
+            return mistake("poll", message);
         }
-        if self.poll.is_some() && self.stop {
+        if self.poll.is_some() && self.stop == Some(true) {
             let message = "a `stop` method overtakes others, and one that is polled runs only when nobody else does; leave out `stop` or `poll`";
-            return Err(origin.at("poll").error(message));
+            return mistake("poll", message.into());
         }
         Ok(Policy {
             timeout,
@@ -84,9 +94,9 @@ impl CommonKeys {
             min_budget: self.min_budget.unwrap_or(default.min_budget),
             stuck_after: self.stuck_after.unwrap_or(default.stuck_after),
             allow: self.allow.clone(),
-            idempotent: self.idempotent,
-            stop: self.stop,
-            internal: self.internal,
+            idempotent: self.idempotent.unwrap_or_default(),
+            stop: self.stop.unwrap_or_default(),
+            internal: self.internal.unwrap_or_default(),
             on_timeout: self.on_timeout.clone(),
             on_stop: self.on_stop.clone(),
             poll: self.poll,
