@@ -21,6 +21,7 @@ pub mod words;
 
 mod call;
 mod completion;
+mod health;
 mod method;
 
 use std::fmt;
@@ -30,6 +31,7 @@ use std::sync::Arc;
 
 pub use call::{Call, Deadline, Expired};
 pub use completion::{CallError, Completion, Outcome};
+pub use health::Health;
 pub use method::{Lane, Method, Policy};
 pub use nowd_clock as clock;
 pub use nowd_clock::BootInstant;
@@ -73,6 +75,11 @@ pub trait Plugin: Send + Sync + fmt::Debug {
         let message =
             format!("the plugin {:?} cannot say what it would do for {:?}", self.name(), call.method);
         Err(Completion::Unavailable(CallError::new("no_preview", message)))
+    }
+
+    /// How the plugin is, for `nowd status`. Answers at once, from what is known. The default is well.
+    fn health(&self) -> Health {
+        Health::Ok
     }
 
     /// Ends when [`Plugin::run`] has what it needs: buses are connected, ports are open, or a first attempt has failed.
