@@ -48,7 +48,7 @@ pub struct Gateway {
     /// The plugins compiled in.
     extra: Vec<Arc<dyn Plugin>>,
     reloads: Reloads,
-    /// As it was at the start.
+    /// As it was at the start, but for what is read again with the maps.
     config: Config,
     uplink: Uplink,
     clock: WallClock,

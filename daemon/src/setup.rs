@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nowd_core::{Compat, Lane, Limits, Method, Offer, Pattern, Settings};
+use nowd_core::{Limits, Settings};
 use nowd_link::{DatePolicy, Tls, TlsError, TlsFiles};
 use nowd_plugin::Plugin;
 use nowd_plugin::host::{Registry, RegistryError};
@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 use crate::clock::WallClock;
 use crate::config::{Config, ConfigError, ConfigFiles, LinkConfig};
-use crate::offer::entry;
+use crate::offer::offer;
 
 /// What maps can be for.
 const BACKENDS: &[&str] = &["dbus", "serial", "modbus", "simulator"];
@@ -271,41 +271,10 @@ const fn missing(key: &'static str, hint: &'static str) -> ConfigError {
 }
 
 fn settings(config: &Config, target: Level, registry: &Registry) -> Settings {
-    let patterns = |texts: &[String]| texts.iter().map(|text| Pattern::new(text.as_str())).collect();
-    let methods = registry.methods().map(|method| {
-        let policy = &method.policy;
-        let core = Method {
-            entry: entry(method).bounded().into(),
-            lane: method.lane.name.clone(),
-            timeout: policy.timeout,
-            max_timeout: policy.max_timeout,
-            min_budget: policy.min_budget,
-            stuck_after: policy.stuck_after,
-            allow: policy.allow.as_deref().map(patterns),
-            stop: policy.stop,
-            internal: policy.internal,
-            idempotent: policy.idempotent,
-            on_timeout: policy.on_timeout.clone(),
-            on_stop: policy.on_stop.clone(),
-            poll: policy.poll,
-        };
-        (method.name.clone(), core)
-    });
-    let lanes = registry.methods().map(|method| {
-        let lane = &method.lane;
-        (lane.name.clone(), Lane { concurrency: lane.concurrency, depth: lane.depth })
-    });
-    let offer = Offer {
-        generation: 0,
-        methods: methods.collect(),
-        lanes: lanes.collect(),
-        access_default: patterns(&config.access.default),
-        compat: Compat { prefixes: config.compat.clients.clone(), budget: config.compat.budget },
-    };
     Settings {
         target,
         incarnation: Uuid::new_v4(),
-        offer: Arc::new(offer),
+        offer: Arc::new(offer(0, config, registry)),
         limits: Limits::default(),
         journal: config.journal.enabled,
         new_id: Uuid::new_v4,

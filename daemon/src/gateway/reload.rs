@@ -18,6 +18,7 @@ use super::Gateway;
 use super::generations::{Difference, Generation, difference, hash};
 use crate::clock::WallClock;
 use crate::config::{Config, ConfigSource};
+use crate::offer::offer;
 use crate::setup::{Setup, SetupError};
 
 /// How long plugins may take to become ready before the methods on offer are changed all the same.
@@ -55,7 +56,7 @@ pub(super) enum Step {
 #[derive(Debug)]
 pub(super) struct Prepared {
     generation: Generation,
-    offer: nowd_core::Offer,
+    config: Config,
     changed: Vec<&'static str>,
 }
 
@@ -148,23 +149,22 @@ impl Gateway {
         let changed = needs_start(&self.config, &setup.config);
         let number = self.reloads.next;
         self.reloads.next = number.saturating_add(1);
-        let offer = nowd_core::Offer { generation: number, ..Arc::unwrap_or_clone(setup.settings.offer) };
         let generation = self.generations.prepare(number, setup.plugins);
-        self.reloads.work.spawn(ready(Prepared { generation, offer, changed }));
+        self.reloads.work.spawn(ready(Prepared { generation, config: setup.config, changed }));
     }
 
     fn take_over(&mut self, prepared: Prepared) {
-        let Prepared { generation, offer, changed } = prepared;
+        let Prepared { generation, config, changed } = prepared;
         let Difference { added, removed, changed: altered } =
-            difference(self.generations.registry(), &generation.plugins.registry);
-        let methods = generation.plugins.registry.methods().count();
-        if self.stall.change(!offer.compat.prefixes.is_empty()) && !self.uplink.probe() {
+            difference(self.generations.registry(), &generation.registry);
+        let methods = generation.registry.methods().count();
+        if self.stall.change(!config.compat.clients.is_empty()) && !self.uplink.probe() {
             self.stall.over();
         }
-        // Before the core knows of it: it may start reads of polled methods at once.
-        self.generations.put_on_offer(generation);
-        self.decide(Event::Offer(Arc::new(offer)));
-        self.uplink.set_methods(hash(self.generations.registry()));
+        self.config.access = config.access;
+        self.config.compat = config.compat;
+        self.config.ports = config.ports;
+        self.put_on_offer(generation);
         info!(
             added,
             removed,
@@ -175,6 +175,17 @@ impl Gateway {
         for key in changed {
             warn!("`{key}` was changed as well, which takes effect at the next start");
         }
+    }
+}
+
+impl Gateway {
+    /// Callers and the core are told of other methods.
+    pub(super) fn put_on_offer(&mut self, generation: Generation) {
+        let offer = offer(generation.number, &self.config, &generation.registry);
+        // Before the core knows of it: it may start reads of polled methods at once.
+        self.generations.put_on_offer(generation);
+        self.decide(Event::Offer(Arc::new(offer)));
+        self.uplink.set_methods(hash(self.generations.registry()));
     }
 }
 
