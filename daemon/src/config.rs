@@ -32,6 +32,9 @@ pub struct Config {
     pub journal: JournalConfig,
     /// The connection to the broker.
     pub link: LinkConfig,
+    /// Shipped plugins that run in processes of their own: `dbus`, `serial`, `simulator`.
+    #[serde(deserialize_with = "one_or_many")]
+    pub isolate: Vec<String>,
     /// Who may call.
     pub access: AccessConfig,
     /// Callers that speak only the public sample's form.
@@ -145,6 +148,7 @@ impl Default for Config {
             state_dir: "/var/lib/nowd".into(),
             journal: JournalConfig::default(),
             link: LinkConfig::default(),
+            isolate: Vec::new(),
             access: AccessConfig::default(),
             compat: CompatConfig::default(),
             ports: BTreeMap::new(),
