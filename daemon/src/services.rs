@@ -8,10 +8,9 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use nowd_plugin::host::{Registry, RegistryError};
 use nowd_plugin::service::{Description, fingerprint};
-use nowd_plugin::{
-    BoxFuture, Call, CallError, CancellationToken, Completion, Health, Method, Plugin,
-};
-use nowd_plugin_dbus::{BusAddress, DropIn, Service, ServicePlugin, ServiceTarget, Signals};
+use nowd_plugin::{BoxFuture, Call, CallError, CancellationToken, Completion, Health, Method, Plugin};
+use nowd_plugin_dbus::BusAddress;
+use nowd_plugin_dbus::service::{DropIn, Service, ServicePlugin, ServiceTarget, Signals};
 
 /// The shipped plugins that can run in processes of their own.
 pub(crate) const SHIPPED: &[&str] = &["dbus", "serial", "simulator"];
@@ -71,7 +70,7 @@ pub(crate) fn offered(base: &Registry, described: &[Described], as_said: &Descri
     let mut all = Notes::new();
     for Described { drop_in, service } in described {
         let (methods, mut notes) = drop_in.methods(as_said.get(drop_in.name()).map(Arc::as_ref));
-        let plugin: Arc<dyn Plugin> = Arc::new(ServicePlugin::new(Arc::clone(service), methods));
+        let plugin: Arc<dyn Plugin> = Arc::new(ServicePlugin { service: Arc::clone(service), methods });
         notes.extend(registry.take(&plugin).iter().map(RegistryError::to_string));
         if !notes.is_empty() {
             all.insert(drop_in.name().to_owned(), notes);

@@ -108,8 +108,9 @@ impl Reloads {
             by.notified().await;
             let (source, extra, clock) = (source.clone(), extra.to_vec(), clock.clone());
             let (pool, ports) = (Arc::clone(pool), ports.cloned());
-            self.work
-                .spawn_blocking(move || Step::Read(Box::new(read(&source, extra, clock, &pool, ports.as_deref()))));
+            self.work.spawn_blocking(move || {
+                Step::Read(Box::new(read(&source, extra, clock, &pool, ports.as_deref())))
+            });
         }
     }
 }
@@ -235,6 +236,7 @@ fn needs_start(old: &Config, new: &Config) -> Vec<&'static str> {
         ("state_dir", old.state_dir == new.state_dir),
         ("journal", old.journal == new.journal),
         ("link", old.link == new.link),
+        ("bus", old.bus == new.bus),
         ("log", old.log == new.log),
     ];
     keys.into_iter().filter_map(|(key, same)| (!same).then_some(key)).collect()

@@ -7,11 +7,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use nowd_core::Event;
 use nowd_plugin::host::Registry;
 use nowd_plugin::service::Description;
 use nowd_plugin::{BootInstant, CancellationToken};
-use nowd_plugin_dbus::{Service, ServiceTarget};
+use nowd_plugin_dbus::BusAddress;
+use nowd_plugin_dbus::service::{Service, ServiceTarget};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::DropGuard;
@@ -32,6 +32,8 @@ const FIRST_WITHIN: Duration = Duration::from_secs(1);
 #[derive(Debug, Default)]
 pub(super) struct Services {
     running: BTreeMap<ServiceTarget, DropGuard>,
+    /// Where it is heard that plugins have changed, by their buses.
+    listening: BTreeMap<BusAddress, DropGuard>,
     work: JoinSet<()>,
     /// Some service has news.
     news: Arc<Notify>,
@@ -71,6 +73,11 @@ impl Services {
             if self.running.contains_key(target) {
                 continue;
             }
+            if !self.listening.contains_key(&target.bus) {
+                let stop = CancellationToken::new();
+                self.work.spawn(Arc::clone(service.signals()).run(stop.clone()));
+                self.listening.insert(target.bus.clone(), stop.drop_guard());
+            }
             let stop = CancellationToken::new();
             self.work.spawn(Arc::clone(service).run(stop.clone()));
             self.work.spawn(tell(Arc::clone(service), Arc::clone(&self.news), stop.clone()));
@@ -81,6 +88,7 @@ impl Services {
     /// Stops those that are not `used` any more.
     fn retire(&mut self, used: &BTreeSet<&ServiceTarget>) {
         self.running.retain(|target, _| used.contains(target));
+        self.listening.retain(|bus, _| used.iter().any(|target| target.bus == *bus));
         while self.work.try_join_next().is_some() {}
         self.stale = false;
     }
@@ -154,6 +162,7 @@ impl Services {
 
     pub(super) async fn end(mut self) {
         self.running.clear();
+        self.listening.clear();
         while self.work.join_next().await.is_some() {}
     }
 }

@@ -115,6 +115,12 @@ impl Service {
         &self.target
     }
 
+    /// Where it is heard that it has changed.
+    #[must_use]
+    pub fn signals(&self) -> &Arc<Signals> {
+        &self.signals
+    }
+
     /// Keeps the connection, and what is known of the plugin. Never ends before `stop`.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
         keep_running(&self.bus, &stop, |tasks| {
