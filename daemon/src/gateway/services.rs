@@ -252,7 +252,10 @@ impl Gateway {
         let methods = registry.methods().count();
         let number = self.reloads.number();
         self.put_on_offer(self.generations.with_methods(number, registry));
-        info!(added, removed, changed, methods, "plugins have described their methods");
+        info!(
+            added,
+            removed, changed, methods, "the methods of plugins in processes of their own have changed"
+        );
     }
 }
 
