@@ -13,8 +13,10 @@ use nowd_plugin_serial::PortConfig;
 use nowd_protocol::Level;
 use serde::{Deserialize, Deserializer};
 
+mod bus;
 mod layers;
 
+pub use bus::{BusAddress, BusConfig};
 pub(crate) use layers::read_map;
 pub use layers::{ConfigFiles, ConfigSource};
 
@@ -36,6 +38,8 @@ pub struct Config {
     pub access: AccessConfig,
     /// Callers that speak only the public sample's form.
     pub compat: CompatConfig,
+    /// The gateway on the bus of its own machine.
+    pub bus: BusConfig,
     /// Serial ports, by the names that maps use.
     pub ports: BTreeMap<String, PortConfig>,
     /// Logs.
@@ -147,6 +151,7 @@ impl Default for Config {
             link: LinkConfig::default(),
             access: AccessConfig::default(),
             compat: CompatConfig::default(),
+            bus: BusConfig::default(),
             ports: BTreeMap::new(),
             log: LogConfig::default(),
         }

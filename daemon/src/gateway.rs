@@ -6,6 +6,7 @@ use std::time::Duration;
 use nowd_core::{Action, CallKey, Core, Event, Instant};
 use nowd_plugin::host::Host;
 use nowd_plugin::{BootInstant, CancellationToken, Plugin};
+use nowd_protocol::Level;
 use serde_json::Value;
 use tracing::{info, warn};
 use uuid::Uuid;
@@ -13,6 +14,7 @@ use uuid::Uuid;
 use crate::clock::WallClock;
 use crate::config::Config;
 use crate::journal::{Journal, JournalError};
+use crate::local::{Local, Waiting};
 use crate::lockout::{Change, Lockout};
 use crate::record::{Line, Records};
 use crate::setup::Setup;
@@ -20,6 +22,7 @@ use crate::uplink::{Facts, Uplink, UplinkEvent};
 
 mod completion;
 mod generations;
+mod local;
 mod reload;
 mod reply;
 mod requests;
@@ -27,6 +30,7 @@ mod stall;
 
 use completion::ended;
 use generations::{Generations, hash};
+use local::Waiters;
 use reload::Reloads;
 use stall::Stall;
 
@@ -56,7 +60,12 @@ pub struct Gateway {
     records: Records,
     journal: Option<Journal>,
     lockout: Lockout,
+    /// On the bus of this machine, and what it begins with.
+    local: (Local, Option<Waiting>),
+    waiters: Waiters,
+    target: Level,
     incarnation: Uuid,
+    started: BootInstant,
 }
 
 /// A gateway cannot start.
@@ -93,6 +102,8 @@ impl Gateway {
         let incarnation = settings.incarnation;
         let facts = Facts { target: settings.target.clone(), incarnation, methods: hash(&plugins.registry) };
         let stall = Stall::new(!settings.offer.compat.prefixes.is_empty());
+        let (local, waiting, feed) = Local::new();
+        let target = settings.target.clone();
         Ok(Self {
             core: Core::new(settings, past),
             host: Host::default(),
@@ -103,10 +114,14 @@ impl Gateway {
             config,
             clock,
             stall,
-            records: Records::start().map_err(StartError::Thread)?,
+            records: Records::start(feed).map_err(StartError::Thread)?,
             journal,
             lockout,
+            local: (local, Some(waiting)),
+            waiters: Waiters::default(),
+            target,
             incarnation,
+            started: BootInstant::now(),
         })
     }
 
@@ -114,10 +129,16 @@ impl Gateway {
     pub async fn run(mut self, stop: CancellationToken) {
         self.generations.start(&self.extra);
         self.look_for_lockout();
+        if let Some(waiting) = self.local.1.take() {
+            self.local.0.start(waiting, &self.config.bus, self.config.state_dir.clone());
+        }
         self.serve(&stop).await;
         info!(running = self.core.unanswered(), "stopping");
         self.drain().await;
-        let Self { uplink, records, journal, generations, .. } = self;
+        let Self { uplink, records, journal, generations, local, waiters, .. } = self;
+        // Nobody answers them any more.
+        drop(waiters);
+        local.0.end().await;
         tokio::select! {
             () = uplink.close() => {}
             () = tokio::time::sleep(GOODBYE_WITHIN) => warn!("the broker did not hear the goodbye in time"),
@@ -175,12 +196,14 @@ impl Gateway {
                 let ended = ended(completion);
                 self.decide(Event::Ended { key, ended });
             }
+            ask = self.local.0.next() => self.asked(ask),
             (key, kept) = journaled(self.journal.as_mut()) => self.decide(Event::Journaled { key, kept }),
             step = self.reloads.next(&self.extra, &self.clock, self.generations.serial()) => self.reloaded(step),
             () = sleep(wake), if wake.is_some() => self.decide(Event::Time),
             () = self.stall.beat() => {
                 self.check_stall();
                 self.look_for_lockout();
+                self.waiters.forget(BootInstant::now());
             }
         }
     }

@@ -8,7 +8,7 @@ use nowd_plugin::{Method, Plugin};
 use nowd_protocol::MethodEntry;
 use serde::Serialize;
 
-use super::{Failure, Source, internal, say};
+use super::{Failure, Source, say};
 use crate::offer::entry;
 use crate::setup::plugins;
 
@@ -17,9 +17,7 @@ pub(super) fn list(source: &Source, extra: Vec<Arc<dyn Plugin>>, json: bool) -> 
     let (_, registry) = plugins(&files, extra)?;
     let mut out = std::io::stdout();
     if json {
-        let list: Vec<_> = registry.methods().map(as_json).collect();
-        let text = serde_json::to_string(&list).map_err(|e| internal(&e.into()))?;
-        say(&mut out, &text);
+        say(&mut out, &listed(registry.methods()));
         return Ok(());
     }
     let rows: Vec<[String; 6]> = registry.methods().map(row).collect();
@@ -27,6 +25,13 @@ pub(super) fn list(source: &Source, extra: Vec<Arc<dyn Plugin>>, json: bool) -> 
         say(&mut out, &line);
     }
     Ok(())
+}
+
+/// As `--json` prints them.
+pub(crate) fn listed<'a>(methods: impl IntoIterator<Item = &'a Method>) -> String {
+    let list: Vec<_> = methods.into_iter().map(as_json).collect();
+    // Texts, numbers and schemas that were JSON before can always be written.
+    serde_json::to_string(&list).unwrap_or_default()
 }
 
 fn row(method: &Method) -> [String; 6] {
@@ -74,7 +79,7 @@ fn as_json(method: &Method) -> Entry<'_> {
     }
 }
 
-fn table<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> Vec<String> {
+pub(super) fn table<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> Vec<String> {
     let head = head.map(str::to_owned);
     let mut widths = [0; N];
     for row in std::iter::once(&head).chain(rows) {

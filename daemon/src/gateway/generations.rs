@@ -66,6 +66,11 @@ impl Generations {
         }
     }
 
+    /// The plugins of the maps on offer.
+    pub(super) fn of_maps(&self) -> &[Arc<dyn Plugin>] {
+        &self.current.plugins.of_maps
+    }
+
     /// The methods on offer.
     pub(super) fn registry(&self) -> &Registry {
         &self.current.plugins.registry
