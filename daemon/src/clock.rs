@@ -78,7 +78,7 @@ impl WallClock {
             (ClockTrust::Auto, Some(error)) => {
                 format!("the kernel says that it is right to {}", ms(error))
             }
-            (ClockTrust::Trusted | ClockTrust::Untrusted, _) => "declared so by `clock`".to_owned(),
+            (ClockTrust::Trusted | ClockTrust::Untrusted, _) => "`clock` in nowd.toml says so".to_owned(),
         };
         (self.trusted().is_some(), why)
     }

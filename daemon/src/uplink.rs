@@ -21,6 +21,7 @@ mod probe;
 mod report;
 
 pub(crate) use report::LinkReport;
+use report::chain;
 
 /// A connection that lasted this long was a good one: the next attempt comes soon.
 const LASTED: Duration = Duration::from_secs(10);
@@ -399,16 +400,4 @@ fn acknowledge(message: Message, what: &str) {
 
 fn wait(delay: Duration) -> State {
     State::Waiting(Box::pin(tokio::time::sleep(delay)))
-}
-
-/// An error and all its causes, on one line.
-fn chain(e: &dyn std::error::Error) -> String {
-    let mut text = e.to_string();
-    let mut source = e.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

@@ -31,7 +31,7 @@ pub(super) fn lock(reach: &Reach, reason: &str, wait: Duration) -> Result<(), Fa
                 client.lock(reason)?;
                 client.status()
             });
-            folder = by_bus.map_err(|other| neither("locked", &folder, &e, other))?.state_dir;
+            folder = by_bus.map_err(|other| neither("locked", &folder, &e, &other))?.state_dir;
             lockout::order(&folder).map_err(|e| unreadable(&folder, &e))?
         }
         Err(e) => return Err(failed("locked", &folder, &e)),
@@ -65,10 +65,14 @@ pub(super) fn lock(reach: &Reach, reason: &str, wait: Duration) -> Result<(), Fa
 pub(super) fn unlock(reach: &Reach) -> Result<(), Failure> {
     let folder = state_dir(&reach.source);
     let was = match lockout::unlock(&folder) {
+        // Where no configuration was named, the gateway may have another folder than the one that was looked into.
+        Ok(false) if reach.source.config.is_none() => {
+            Client::connect(reach).and_then(|client| client.unlock()).unwrap_or(false)
+        }
         Ok(was) => was,
         Err(e) if is_denied(&e) => {
             let by_bus = Client::connect(reach).and_then(|client| client.unlock());
-            by_bus.map_err(|other| neither("unlocked", &folder, &e, other))?
+            by_bus.map_err(|other| neither("unlocked", &folder, &e, &other))?
         }
         Err(e) => return Err(failed("unlocked", &folder, &e)),
     };
@@ -127,7 +131,7 @@ fn is_denied(e: &io::Error) -> bool {
     matches!(e.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
 }
 
-fn neither(what: &str, folder: &Path, e: &io::Error, by_bus: Failure) -> Failure {
+fn neither(what: &str, folder: &Path, e: &io::Error, by_bus: &Failure) -> Failure {
     let message = format!(
         "NOT {what}: {} cannot be written: {e}; nor by way of the bus: {}",
         folder.display(),

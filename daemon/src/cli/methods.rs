@@ -8,6 +8,7 @@ use nowd_plugin::{Method, Plugin};
 use nowd_protocol::MethodEntry;
 use serde::Serialize;
 
+use super::words::table;
 use super::{Failure, Source, say};
 use crate::offer::entry;
 use crate::setup::plugins;
@@ -21,7 +22,7 @@ pub(super) fn list(source: &Source, extra: Vec<Arc<dyn Plugin>>, json: bool) -> 
         return Ok(());
     }
     let rows: Vec<[String; 6]> = registry.methods().map(row).collect();
-    for line in table(["METHOD", "PARAMS", "AT MOST", "IS", "LANE", "DECLARED IN"], &rows) {
+    for line in table(["METHOD", "PARAMS", "AT MOST", "IS", "LANE", "DECLARED IN"], &rows, 6) {
         say(&mut out, &line);
     }
     Ok(())
@@ -77,19 +78,4 @@ fn as_json(method: &Method) -> Entry<'_> {
         internal: method.policy.internal,
         declared_in: &method.origin,
     }
-}
-
-pub(super) fn table<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> Vec<String> {
-    let head = head.map(str::to_owned);
-    let mut widths = [0; N];
-    for row in std::iter::once(&head).chain(rows) {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count());
-        }
-    }
-    let line = |row: &[String; N]| {
-        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
-        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
-    };
-    std::iter::once(&head).chain(rows).map(line).collect()
 }

@@ -3,8 +3,7 @@
 use std::io;
 
 use super::client::{Client, Reach};
-use super::methods::table;
-use super::words::{duration, ms, printable};
+use super::words::{duration, ms, printable, table};
 use super::{Failure, say};
 use crate::local::StatusReport;
 use crate::stats::{HopReport, HopsReport};
@@ -35,7 +34,7 @@ fn lines(status: &StatusReport) -> Vec<String> {
         let HopsReport { queue, plugin, total, .. } = &calls.timing;
         let rows = [row("queue", queue), row("plugin", plugin), row("total", total)];
         lines.push(String::new());
-        lines.extend(table(["MS", "P50", "P90", "P99", "MAX"], &rows));
+        lines.extend(table(["MS", "P50", "P90", "P99", "MAX"], &rows, 1));
     }
     let plugins: Vec<[String; 4]> = status
         .plugins
@@ -52,7 +51,7 @@ fn lines(status: &StatusReport) -> Vec<String> {
             ]
         })
         .collect();
-    append(&mut lines, table(["PLUGIN", "KIND", "METHODS", "HEALTH"], &plugins), plugins.is_empty());
+    append(&mut lines, table(["PLUGIN", "KIND", "METHODS", "HEALTH"], &plugins, 4), plugins.is_empty());
     let lanes: Vec<[String; 4]> = status
         .lanes
         .iter()
@@ -62,11 +61,11 @@ fn lines(status: &StatusReport) -> Vec<String> {
             [lane.name.clone(), running, lane.waiting.to_string(), lane.stuck.to_string()]
         })
         .collect();
-    append(&mut lines, table(["BUSY LANE", "RUN", "WAIT", "STUCK"], &lanes), lanes.is_empty());
+    append(&mut lines, table(["BUSY LANE", "RUN", "WAIT", "STUCK"], &lanes, 1), lanes.is_empty());
     let methods = by_method(status);
     append(
         &mut lines,
-        table(["METHOD", "CALLS", "P50 MS", "P99 MS", "MAX MS"], &methods),
+        table(["METHOD", "CALLS", "P50 MS", "P99 MS", "MAX MS"], &methods, 1),
         methods.is_empty(),
     );
     let hidden = calls.methods.len().saturating_sub(methods.len());
@@ -117,7 +116,7 @@ fn about(status: &StatusReport) -> Vec<String> {
     if counts.is_empty() {
         lines.push("         none since the start".into());
     } else {
-        let counts: Vec<String> = counts.iter().map(|(what, count)| format!("{count} {what}")).collect();
+        let counts: Vec<String> = counts.iter().map(|(what, count)| format!("{what} {count}")).collect();
         lines.push(format!("         since the start: {}", counts.join(", ")));
     }
     lines

@@ -13,7 +13,7 @@ use super::{Failure, internal, say};
 use crate::exit::Exit;
 use crate::local::{CallEnded, NAME};
 
-/// Widths of the columns; what is longer moves its line.
+/// Widths of the columns.
 const METHOD: usize = 20;
 const STATUS: usize = 15;
 const OUTCOME: usize = 12;
@@ -109,14 +109,31 @@ fn line(ended: &CallEnded, colours: bool) -> String {
     let text = format!(
         "{:13}  {:METHOD$}  {status}  {:OUTCOME$}  {:CALLER$}  {:>8}  {:>8}  {:>8}{note}{error}",
         time(ended.timestamp),
-        printable(&ended.method),
+        begin(&printable(&ended.method)),
         outcome(&ended.outcome),
-        printable(caller),
+        end(&printable(caller)),
         ms(timing.queue),
         ms(timing.plugin),
         ms(timing.total),
     );
     text.trim_end().to_owned()
+}
+
+/// What fits of a text, from its beginning.
+fn begin(text: &str) -> String {
+    match text.char_indices().nth(METHOD) {
+        None => text.to_owned(),
+        Some(_) => text.chars().take(METHOD - 3).chain("...".chars()).collect(),
+    }
+}
+
+/// What fits of a text, from its end: that is where principals have their own names.
+fn end(text: &str) -> String {
+    let length = text.chars().count();
+    if length <= CALLER {
+        return text.to_owned();
+    }
+    "...".chars().chain(text.chars().skip(length - CALLER + 3)).collect()
 }
 
 /// The time of day, as the log has it.
@@ -129,6 +146,15 @@ fn time(timestamp: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_too_long_for_its_column() {
+        let arn = "arn:aws:sts::123456789012:assumed-role/operator";
+        assert_eq!(end(arn), "...med-role/operator");
+        assert_eq!(begin(arn), "arn:aws:sts::1234...");
+        let fits = "x".repeat(20);
+        assert_eq!((begin(&fits), end(&fits)), (fits.clone(), fits));
+    }
 
     #[test]
     fn a_time_of_day() {

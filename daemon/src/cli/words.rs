@@ -82,6 +82,24 @@ pub(super) fn printable(text: &str) -> String {
     text.chars().map(escaped).collect()
 }
 
+/// Rows under a head; columns from `numbers` on are aligned to the right.
+pub(super) fn table<const N: usize>(head: [&str; N], rows: &[[String; N]], numbers: usize) -> Vec<String> {
+    let head = head.map(str::to_owned);
+    let mut widths = [0; N];
+    for row in std::iter::once(&head).chain(rows) {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let line = |row: &[String; N]| {
+        let cells = row.iter().zip(widths).enumerate().map(|(column, (cell, width))| {
+            if column < numbers { format!("{cell:width$}") } else { format!("{cell:>width$}") }
+        });
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    std::iter::once(&head).chain(rows).map(line).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;

@@ -213,7 +213,7 @@ impl Gateway {
         let mut report =
             format!("{methods} methods are on offer: {added} new, {removed} gone, {altered} changed");
         for key in changed {
-            report.push_str(&format!("; `{key}` was changed as well, which takes effect at the next start"));
+            report.extend(["; `", key, "` was changed as well, which takes effect at the next start"]);
             warn!("`{key}` was changed as well, which takes effect at the next start");
         }
         self.reloads.tell(&Ok(report));

@@ -59,7 +59,7 @@ impl Access {
         };
         let found = tokio::task::spawn_blocking(move || {
             let name = User::from_uid(Uid::from_raw(user)).ok().flatten();
-            let groups = groups.or_else(|| name.as_ref().and_then(|user| groups_of(user)));
+            let groups = groups.or_else(|| name.as_ref().and_then(groups_of));
             let name = name.map_or_else(|| user.to_string(), |user| user.name);
             (groups.unwrap_or_default(), name)
         });

@@ -4,8 +4,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use nowd_plugin::BootInstant;
 use nowd_plugin::clock::from_boottime_micros;
+use nowd_plugin::{BootInstant, CancellationToken};
 use nowd_protocol::{Level, MAX_PAYLOAD_LEN, RawValue, Uuid};
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
@@ -21,7 +21,6 @@ use super::watch::{self, Watchers};
 use super::{Ask, Busy, CONFIG_ERROR, LocalCall, NAME, PATH, ReloadError};
 use crate::cli::methods::listed;
 use crate::lockout::{self, check_reason};
-use nowd_plugin::CancellationToken;
 
 /// How many questions may be under way; more are refused.
 const MOST_TASKS: usize = 128;
@@ -168,7 +167,7 @@ impl Served {
         let header = message.header();
         let member = header.member().map(|member| member.as_str().to_owned()).unwrap_or_default();
         let path = header.path().map(|path| path.as_str().to_owned()).unwrap_or_default();
-        match header.interface().map(|interface| interface.as_str()) {
+        match header.interface().map(zbus::names::InterfaceName::as_str) {
             Some("org.freedesktop.DBus.Peer") if member == "Ping" => return Ok(Answer::Nothing),
             Some("org.freedesktop.DBus.Introspectable") if member == "Introspect" => {
                 return introspect(&path).map(Answer::Text).ok_or(Refused::NoObject(path));

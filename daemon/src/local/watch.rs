@@ -74,7 +74,7 @@ impl Watchers {
                 }
             }
         }
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     /// Who is to be told now, and how many each has missed before.

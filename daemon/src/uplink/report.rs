@@ -42,3 +42,15 @@ impl Uplink {
         self.last_error = Some((reason.to_owned(), now));
     }
 }
+
+/// An error and all its causes, on one line.
+pub(super) fn chain(e: &dyn std::error::Error) -> String {
+    let mut text = e.to_string();
+    let mut source = e.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
