@@ -13,21 +13,29 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 use tracing::{error, info};
 
+use self::client::{Client, Reach};
 use crate::clock::WallClock;
 use crate::config::{ConfigError, ConfigFiles, ConfigSource};
 use crate::exit::Exit;
 use crate::gateway::{Gateway, StartError};
 use crate::journal::JournalError;
-use crate::lockout::MAX_REASON;
+use crate::lockout::check_reason;
 use crate::log;
 use crate::setup::{Setup, SetupError};
 
+mod ask;
 mod call;
 mod check;
+mod client;
 mod lock;
-mod methods;
+mod made_out;
+pub(crate) mod methods;
 mod plugin_test;
+mod preview;
 mod schema;
+mod status;
+mod watch;
+mod words;
 
 /// Where the configuration is unless said otherwise.
 const DEFAULT_CONFIG: &str = "/etc/nowd/nowd.toml";
@@ -38,8 +46,9 @@ const DEFAULT_CONFIG: &str = "/etc/nowd/nowd.toml";
     name = "nowd",
     version,
     after_help = "Each key of nowd.toml can also be given as an environment variable, such as NOWD__LINK__ENDPOINT.\n\n\
-                  Exit codes: 0 done, 1 a plugin failed its test, 64 wrong command line, 69 no plugin to test, 70 a bug,\n\
-                  74 a file of the state cannot be read or written, 75 locked while calls may still run, 78 wrong configuration."
+                  Exit codes: 0 done, 1 a plugin failed its test, 3 the call was not executed, 4 it may have been, 64 wrong command line,\n\
+                  69 no gateway or no plugin can be asked, 70 a bug, 74 a file of the state cannot be read or written,\n\
+                  75 locked while calls may still run, 77 the gateway does not serve this user, 78 wrong configuration."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -60,19 +69,49 @@ enum Command {
         #[arg(value_name = "MAP")]
         maps: Vec<PathBuf>,
     },
-    /// Show what a call would write to its bus or port, without writing it
+    /// Call a method of the gateway that runs on this machine
+    ///
+    /// For root and members of the group `nowd`; no other access rule holds, everything else does: deadline, schema, lockout,
+    /// lanes. Exits with 0 if it was executed, 3 if it was not and will not be, 4 if it may have been.
     Call {
         #[command(flatten)]
-        source: Source,
+        reach: Reach,
         /// The method, such as gate.open
         method: String,
         /// Its parameters as JSON, such as '{"percent":40}'
         #[arg(value_name = "PARAMS", default_value = "null")]
         params: String,
-        /// Write nothing (the only way so far: real calls come through the broker)
-        #[arg(long, required = true)]
+        /// How long it may take, such as 800ms [default: the method's own]
+        #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, conflicts_with = "dry_run")]
+        timeout: Option<Duration>,
+        /// The call's id: the same call again, if it is one from before [default: a new one]
+        #[arg(long, value_name = "UUID", conflicts_with = "dry_run")]
+        id: Option<uuid::Uuid>,
+        /// Print the reply as on the wire
+        #[arg(long, conflicts_with = "dry_run")]
+        json: bool,
+        /// Only show what the call would write to its bus or port; asks no gateway
+        #[arg(long)]
         dry_run: bool,
     },
+    /// Say how the gateway that runs on this machine is
+    Status {
+        #[command(flatten)]
+        reach: Reach,
+        /// As JSON, with everything
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print a line for each call as it ends, until Ctrl-C
+    Watch {
+        #[command(flatten)]
+        reach: Reach,
+        /// One JSON object a line
+        #[arg(long)]
+        json: bool,
+    },
+    /// Have the gateway read configuration and maps again: all or nothing
+    Reload(Reach),
     /// Print a JSON Schema, for editors that complete and check TOML
     Schema {
         /// Of which files
@@ -93,16 +132,16 @@ enum Command {
     /// substitute for switching off the energy.
     Lock {
         #[command(flatten)]
-        source: Source,
+        reach: Reach,
         /// What callers are told
-        #[arg(long, value_name = "TEXT", value_parser = reason)]
+        #[arg(long, value_name = "TEXT", value_parser = check_reason)]
         reason: String,
         /// How long to wait for calls that run
         #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = humantime::parse_duration)]
         wait: Duration,
     },
     /// Let calls start again
-    Unlock(Source),
+    Unlock(Reach),
     /// Plugins in processes of their own
     #[command(subcommand)]
     Plugin(plugin_test::Plugin),
@@ -135,20 +174,31 @@ pub fn run(extra: Vec<Arc<dyn Plugin>>) -> ExitCode {
         Command::Run(source) => run_gateway(&source, extra),
         Command::Check { source, maps } if maps.is_empty() => check::check(&source.or_here(), extra),
         Command::Check { source, maps } => check::explain(&source, extra, &maps),
-        Command::Call { source, method, params, dry_run: _ } => {
-            call::preview(&source.or_here(), extra, &method, &params)
+        Command::Call { reach, method, params, dry_run: true, .. } => {
+            preview::preview(&reach.source.or_here(), extra, &method, &params)
         }
+        Command::Call { reach, method, params, timeout, id, json, dry_run: false } => {
+            let what = call::What { method: &method, params: &params, timeout, id, json };
+            return end(call::call(&reach, &what));
+        }
+        Command::Status { reach, json } => status::status(&reach, json),
+        Command::Watch { reach, json } => watch::watch(&reach, json),
+        Command::Reload(reach) => reload(&reach),
         Command::Schema { of } => {
             schema::print(of);
             Ok(())
         }
         Command::Methods { source, json } => methods::list(&source.or_here(), extra, json),
-        Command::Lock { source, reason, wait } => lock::lock(&source, &reason, wait),
-        Command::Unlock(source) => lock::unlock(&source),
+        Command::Lock { reach, reason, wait } => lock::lock(&reach, &reason, wait),
+        Command::Unlock(reach) => lock::unlock(&reach),
         Command::Plugin(command) => plugin_test::run(command),
     };
+    end(result.map(|()| Exit::Ok))
+}
+
+fn end(result: Result<Exit, Failure>) -> ExitCode {
     match result {
-        Ok(()) => Exit::Ok.into(),
+        Ok(exit) => exit.into(),
         Err(Failure { message, exit }) => {
             say(&mut std::io::stderr(), &format!("nowd: {message}"));
             exit.into()
@@ -188,7 +238,7 @@ impl From<ConfigError> for Failure {
 }
 
 /// The line of the file that a mistake is about.
-fn excerpt(e: &SetupError) -> Option<String> {
+pub(crate) fn excerpt(e: &SetupError) -> Option<String> {
     match e {
         SetupError::Map(e)
         | SetupError::Serial(LoadError::Map(e))
@@ -200,6 +250,15 @@ fn excerpt(e: &SetupError) -> Option<String> {
 
 fn internal(e: &std::io::Error) -> Failure {
     Failure { message: format!("cannot start: {e}"), exit: Exit::Internal }
+}
+
+fn reload(reach: &Reach) -> Result<(), Failure> {
+    let told = Client::connect(reach)?.reload().map_err(|Failure { message, exit }| {
+        let what = if exit == Exit::Config { "nothing was changed: " } else { "" };
+        Failure { message: format!("{what}{message}"), exit }
+    })?;
+    say(&mut std::io::stdout(), &told);
+    Ok(())
 }
 
 fn run_gateway(source: &Source, extra: Vec<Arc<dyn Plugin>>) -> Result<(), Failure> {
@@ -293,16 +352,6 @@ impl Source {
     fn file(&self) -> PathBuf {
         self.config.clone().unwrap_or_else(|| DEFAULT_CONFIG.into())
     }
-}
-
-fn reason(text: &str) -> Result<String, String> {
-    let text = text.trim();
-    if text.is_empty() || text.len() > MAX_REASON || text.chars().any(char::is_control) {
-        return Err(format!(
-            "say in one line of at most {MAX_REASON} bytes why, for those whose calls are refused"
-        ));
-    }
-    Ok(text.to_owned())
 }
 
 fn key_value(text: &str) -> Result<(String, String), &'static str> {

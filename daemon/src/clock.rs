@@ -62,6 +62,27 @@ impl WallClock {
         Some(Wall { now_ms, error_ms })
     }
 
+    /// Milliseconds since the epoch, whether they can be trusted or not: never to judge by.
+    #[must_use]
+    pub fn now_ms(&self) -> u64 {
+        (self.read)().now_ms
+    }
+
+    /// Whether the time can be trusted for judging commands, and why, in words.
+    #[must_use]
+    pub fn trust(&self) -> (bool, String) {
+        let max_error = (self.read)().max_error;
+        let ms = |error: Duration| format!("{:.1} ms", error.as_secs_f64() * 1_000.0);
+        let why = match (self.trust, max_error) {
+            (ClockTrust::Auto, None) => "the kernel says that nobody synchronises it".to_owned(),
+            (ClockTrust::Auto, Some(error)) => {
+                format!("the kernel says that it is right to {}", ms(error))
+            }
+            (ClockTrust::Trusted | ClockTrust::Untrusted, _) => "`clock` in nowd.toml says so".to_owned(),
+        };
+        (self.trusted().is_some(), why)
+    }
+
     /// Whether the clock is set at all, so that the dates of certificates can be judged by it.
     #[must_use]
     pub fn is_set(&self) -> bool {
@@ -71,6 +92,11 @@ impl WallClock {
             ClockTrust::Untrusted => false,
         }
     }
+}
+
+/// What this machine's wall clock shows, in milliseconds since the epoch: for people, never to judge by.
+pub(crate) fn wall_ms() -> u64 {
+    read_machine().now_ms
 }
 
 #[expect(clippy::disallowed_methods, reason = "the one place that reads the wall clock")]

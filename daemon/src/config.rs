@@ -17,7 +17,6 @@ mod bus;
 mod layers;
 
 pub use bus::BusConfig;
-
 pub(crate) use layers::read_map;
 pub use layers::{ConfigFiles, ConfigSource};
 

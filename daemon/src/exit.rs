@@ -1,4 +1,4 @@
-//! Exit codes: those of `sysexits.h`, where they fit.
+//! Exit codes: those of `sysexits.h`, where they fit, and what is known of a call.
 
 use std::process::ExitCode;
 
@@ -9,16 +9,22 @@ pub enum Exit {
     Ok,
     /// 1: a plugin does not keep its contract.
     Failed,
+    /// 3: the call was not executed, and will not be.
+    NotExecuted,
+    /// 4: the call may have been executed.
+    Unknown,
     /// 64 (`EX_USAGE`): the command line is wrong.
     Usage,
-    /// 69 (`EX_UNAVAILABLE`): the plugin to be tested is not on the bus, or the bus is not there.
-    Unavailable,
+    /// 69 (`EX_UNAVAILABLE`): no gateway, or no plugin, can be asked.
+    Unreachable,
     /// 70 (`EX_SOFTWARE`): a bug.
     Internal,
     /// 74 (`EX_IOERR`): a file of the gateway's state cannot be read or written, or another process holds it.
     Io,
     /// 75 (`EX_TEMPFAIL`): the gateway is locked out, and it is not known that no call runs any more.
     StillRunning,
+    /// 77 (`EX_NOPERM`): the gateway does not serve this user.
+    Denied,
     /// 78 (`EX_CONFIG`): the configuration is wrong, or names a file that is missing or wrong. Starting again does not
     /// help. Nothing that may come back by itself (network, broker, bus, port) ever ends the process.
     Config,
@@ -31,11 +37,14 @@ impl Exit {
         match self {
             Self::Ok => 0,
             Self::Failed => 1,
+            Self::NotExecuted => 3,
+            Self::Unknown => 4,
             Self::Usage => 64,
-            Self::Unavailable => 69,
+            Self::Unreachable => 69,
             Self::Internal => 70,
             Self::Io => 74,
             Self::StillRunning => 75,
+            Self::Denied => 77,
             Self::Config => 78,
         }
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use nowd_core::{Action, CallKey, Core, Event, Instant};
 use nowd_plugin::host::Host;
 use nowd_plugin::{BootInstant, CancellationToken, Plugin};
+use nowd_protocol::Level;
 use serde_json::Value;
 use tracing::{info, warn};
 use uuid::Uuid;
@@ -13,6 +14,7 @@ use uuid::Uuid;
 use crate::clock::WallClock;
 use crate::config::Config;
 use crate::journal::{Journal, JournalError};
+use crate::local::{Local, Waiting};
 use crate::lockout::{Change, Lockout};
 use crate::record::{Line, Records};
 use crate::services::Pool;
@@ -21,6 +23,7 @@ use crate::uplink::{Facts, Uplink, UplinkEvent};
 
 mod completion;
 mod generations;
+mod local;
 mod reload;
 mod reply;
 mod requests;
@@ -29,6 +32,7 @@ mod stall;
 
 use completion::ended;
 use generations::{Generations, hash};
+use local::Waiters;
 use reload::Reloads;
 use services::Services;
 use stall::Stall;
@@ -62,7 +66,12 @@ pub struct Gateway {
     records: Records,
     journal: Option<Journal>,
     lockout: Lockout,
+    /// On the bus of this machine, and what it begins with.
+    local: (Local, Option<Waiting>),
+    waiters: Waiters,
+    target: Level,
     incarnation: Uuid,
+    started: BootInstant,
 }
 
 /// A gateway cannot start.
@@ -99,6 +108,8 @@ impl Gateway {
         let incarnation = settings.incarnation;
         let facts = Facts { target: settings.target.clone(), incarnation, methods: hash(&plugins.registry) };
         let stall = Stall::new(!settings.offer.compat.prefixes.is_empty());
+        let (local, waiting, feed) = Local::new();
+        let target = settings.target.clone();
         Ok(Self {
             core: Core::new(settings, past),
             host: Host::default(),
@@ -111,10 +122,14 @@ impl Gateway {
             config,
             clock,
             stall,
-            records: Records::start().map_err(StartError::Thread)?,
+            records: Records::start(feed).map_err(StartError::Thread)?,
             journal,
             lockout,
+            local: (local, Some(waiting)),
+            waiters: Waiters::default(),
+            target,
             incarnation,
+            started: BootInstant::now(),
         })
     }
 
@@ -123,10 +138,16 @@ impl Gateway {
         self.generations.start(&self.extra);
         self.look_for_lockout();
         self.meet_services().await;
+        if let Some(waiting) = self.local.1.take() {
+            self.local.0.start(waiting, &self.config.bus, self.config.state_dir.clone());
+        }
         self.serve(&stop).await;
         info!(running = self.core.unanswered(), "stopping");
         self.drain().await;
-        let Self { uplink, records, journal, generations, services, .. } = self;
+        let Self { uplink, records, journal, generations, services, local, waiters, .. } = self;
+        // Nobody answers them any more.
+        drop(waiters);
+        local.0.end().await;
         tokio::select! {
             () = uplink.close() => {}
             () = tokio::time::sleep(GOODBYE_WITHIN) => warn!("the broker did not hear the goodbye in time"),
@@ -184,6 +205,7 @@ impl Gateway {
                 let ended = ended(completion);
                 self.decide(Event::Ended { key, ended });
             }
+            ask = self.local.0.next() => self.asked(ask),
             (key, kept) = journaled(self.journal.as_mut()) => self.decide(Event::Journaled { key, kept }),
             step = self.reloads.next(&self.extra, &self.clock, &self.pool, self.generations.serial()) => self.reloaded(step),
             compiled = self.services.next(&self.generations.current().plugins) => self.described(compiled),
@@ -191,6 +213,7 @@ impl Gateway {
             () = self.stall.beat() => {
                 self.check_stall();
                 self.look_for_lockout();
+                self.waiters.forget(BootInstant::now());
             }
         }
     }

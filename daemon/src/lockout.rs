@@ -20,7 +20,7 @@ pub(crate) use answer::Answers;
 use answer::{Answer, Seen};
 
 /// The longest reason, in bytes.
-pub(crate) const MAX_REASON: usize = 1_024;
+const MAX_REASON: usize = 1_024;
 
 /// What `nowd lock` writes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,6 +49,7 @@ pub(crate) struct Lockout {
     folder: PathBuf,
     found: Option<Signature>,
     order: Option<Uuid>,
+    reason: Option<String>,
     answer: Option<Answer>,
     told: Option<Seen>,
     /// Whether it could not be told, so that one failure is reported once.
@@ -74,7 +75,15 @@ impl Lockout {
                     folder.display()
                 );
             });
-        Self { folder, found: None, order: None, answer: answer.ok(), told: None, failing: false }
+        Self {
+            folder,
+            found: None,
+            order: None,
+            reason: None,
+            answer: answer.ok(),
+            told: None,
+            failing: false,
+        }
     }
 
     /// Says what has changed since the last look.
@@ -91,6 +100,7 @@ impl Lockout {
         }
         self.found = found;
         self.order = None;
+        self.reason = None;
         if found.is_none() {
             return Some(Change::Unlocked);
         }
@@ -101,7 +111,13 @@ impl Lockout {
             }
             Err(e) => format!("{} is there and cannot be read: {e}", path.display()),
         };
+        self.reason = Some(reason.clone());
         Some(Change::Locked(reason))
+    }
+
+    /// Why it was locked at the last look, if it was.
+    pub(crate) fn reason(&self) -> Option<&str> {
+        self.reason.as_deref()
     }
 
     /// Tells the one who waits how many calls still run. Says nothing twice, and tells of one failure once.
@@ -135,6 +151,22 @@ pub(crate) fn lock(folder: &Path, reason: &str) -> io::Result<Order> {
     files::make_folder(folder)?;
     files::write(&order_file(folder), &order)?;
     Ok(order)
+}
+
+/// What a reason may be: one line that fits.
+pub(crate) fn check_reason(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    if text.is_empty() || text.len() > MAX_REASON || text.chars().any(char::is_control) {
+        return Err(format!(
+            "say in one line of at most {MAX_REASON} bytes why, for those whose calls are refused"
+        ));
+    }
+    Ok(text.to_owned())
+}
+
+/// The lockout that there is.
+pub(crate) fn order(folder: &Path) -> io::Result<Order> {
+    files::read(&order_file(folder))
 }
 
 /// Unlocks; says whether it was locked.

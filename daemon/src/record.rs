@@ -1,7 +1,8 @@
 //! One structured record per call, written off the path of the calls.
 //!
 //! Putting a record into words must not delay a command, so records go to a thread of their own through a bounded queue.
-//! When it is full they are dropped and counted. (That the log itself never waits is seen to in `log`.)
+//! When it is full they are dropped and counted. (That the log itself never waits is seen to in `log`.) The same thread
+//! counts how calls end, and tells those who watch.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,6 +12,9 @@ use std::time::Duration;
 use nowd_core::{Drop as Dropped, Record, RecordKind};
 use nowd_protocol::ErrorBody;
 use tracing::{info, warn};
+
+use crate::local::Feed;
+use crate::stats::Stats;
 
 /// How many records may wait to be written.
 const QUEUE: usize = 1_024;
@@ -43,30 +47,43 @@ pub(crate) struct Records {
     sender: Option<SyncSender<Line>>,
     done: Receiver<Never>,
     lost: Arc<AtomicU64>,
+    stats: Arc<Stats>,
 }
 
 impl Records {
-    /// Starts the thread.
-    pub(crate) fn start() -> std::io::Result<Self> {
+    /// Starts the thread, which tells `feed` of each call that ends.
+    pub(crate) fn start(mut feed: Feed) -> std::io::Result<Self> {
         let (sender, receiver) = sync_channel(QUEUE);
         let (tell_done, done) = sync_channel(0);
         let lost = Arc::new(AtomicU64::new(0));
         let counter = Arc::clone(&lost);
+        let stats = Arc::<Stats>::default();
+        let counted = Arc::clone(&stats);
         std::thread::Builder::new().name("nowd-records".into()).spawn(move || {
             for line in receiver {
                 let lost = counter.swap(0, Ordering::Relaxed);
                 if lost > 0 {
+                    feed.lost(lost);
                     warn!(
                         lost,
                         "records of calls were lost, because they came faster than they could be written"
                     );
+                }
+                if let Line::Call(record) = &line {
+                    counted.count(record);
+                    feed.tell(record);
                 }
                 write(line);
             }
             // Ends the wait of `drop`, by its own end.
             drop(tell_done);
         })?;
-        Ok(Self { sender: Some(sender), done, lost })
+        Ok(Self { sender: Some(sender), done, lost, stats })
+    }
+
+    /// What was counted so far.
+    pub(crate) const fn stats(&self) -> &Arc<Stats> {
+        &self.stats
     }
 
     /// Takes a line if there is room; never waits.

@@ -6,10 +6,10 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use nowd_plugin::bus::BusAddress;
 use nowd_plugin::host::{Registry, RegistryError};
 use nowd_plugin::service::{Description, fingerprint};
 use nowd_plugin::{BoxFuture, Call, CallError, CancellationToken, Completion, Health, Method, Plugin};
-use nowd_plugin_dbus::BusAddress;
 use nowd_plugin_dbus::service::{DropIn, Service, ServicePlugin, ServiceTarget, Signals};
 
 /// The shipped plugins that can run in processes of their own.

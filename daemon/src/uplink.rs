@@ -18,6 +18,10 @@ use uuid::Uuid;
 use probe::{Acked, Due, Loopback, Probes};
 
 mod probe;
+mod report;
+
+pub(crate) use report::LinkReport;
+use report::chain;
 
 /// A connection that lasted this long was a good one: the next attempt comes soon.
 const LASTED: Duration = Duration::from_secs(10);
@@ -32,6 +36,9 @@ pub(crate) struct Uplink {
     backoff: Backoff,
     probes: Probes,
     state: State,
+    /// When this connection was granted its subscription, or when the last one ended or the process began.
+    changed: BootInstant,
+    last_error: Option<(String, BootInstant)>,
 }
 
 /// What a presence says of the gateway whatever the session.
@@ -81,8 +88,15 @@ impl Uplink {
     /// The link of `facts`, which probes its subscription when nothing has come through it for `probe`.
     pub(crate) fn new(options: Options, facts: Facts, probe: Duration) -> Self {
         let probes = Probes::new(&facts.target, probe, options.user_timeout);
-        let mut uplink =
-            Self { options, facts, backoff: Backoff::new(), probes, state: wait(Duration::ZERO) };
+        let mut uplink = Self {
+            options,
+            facts,
+            backoff: Backoff::new(),
+            probes,
+            state: wait(Duration::ZERO),
+            changed: BootInstant::now(),
+            last_error: None,
+        };
         uplink.state = uplink.open();
         uplink
     }
@@ -140,6 +154,7 @@ impl Uplink {
                                      not come back within {silence_ms} ms; connecting anew",
                                 RequestTopic::filter(&self.facts.target)
                             );
+                            self.note("the broker had lost the subscription");
                             self.state = wait(Duration::ZERO);
                             return UplinkEvent::Down;
                         }
@@ -159,6 +174,7 @@ impl Uplink {
             return true;
         }
         warn!("the link is opened anew, because what it may hold is too old");
+        self.note("what the link held may have been too old");
         self.state = wait(Duration::ZERO);
         false
     }
@@ -201,6 +217,7 @@ impl Uplink {
         let delay = self.backoff.next_delay();
         let reason = chain(e);
         let again_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
+        self.note(&reason);
         if e.needs_mending() {
             error!(again_ms, "the link is down: {reason}");
         } else {
@@ -249,6 +266,7 @@ impl Uplink {
         match up.loopback.acked(ticket, result, &mut self.probes) {
             Acked::Refused { awaited: true } => {
                 // Nothing will say that what came before it is in; a new connection starts clean.
+                self.note("the broker refused a message of the gateway to itself");
                 self.state = wait(Duration::ZERO);
                 return Some(UplinkEvent::Down);
             }
@@ -273,6 +291,7 @@ impl Uplink {
             error!("the broker refused the subscription to {filter}: {reason}; check the policy");
             if filter == requests {
                 let delay = self.backoff.next_delay();
+                self.note(&format!("the broker refused the subscription to {filter}: {reason}"));
                 self.state = wait(delay);
                 return;
             }
@@ -381,16 +400,4 @@ fn acknowledge(message: Message, what: &str) {
 
 fn wait(delay: Duration) -> State {
     State::Waiting(Box::pin(tokio::time::sleep(delay)))
-}
-
-/// An error and all its causes, on one line.
-fn chain(e: &dyn std::error::Error) -> String {
-    let mut text = e.to_string();
-    let mut source = e.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

@@ -9,7 +9,7 @@ use crate::call::{Asker, Call, CallKey, State};
 use crate::deadline::Refusal;
 use crate::event::{Action, Ended, Event, Purpose, Record, RecordKind, ReplyBody};
 use crate::journal::{Journal, JournalLine};
-use crate::lane::Lane;
+use crate::lane::{Lane, LaneReport};
 use crate::memory::Memory;
 use crate::settings::{Offer, Settings};
 use crate::time::Instant;
@@ -138,6 +138,12 @@ impl<P: Clone + Default> Core<P> {
             matches!(call.state, State::Running { .. }) && call.maker.purpose() != Purpose::Poll
         };
         self.calls.values().filter(runs).count()
+    }
+
+    /// How the lanes are, by name.
+    #[must_use]
+    pub fn lanes(&self) -> Vec<LaneReport> {
+        self.lanes.iter().map(|(name, lane)| lane.report(name)).collect()
     }
 
     /// How many ids are remembered.

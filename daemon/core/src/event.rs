@@ -10,6 +10,9 @@ use crate::journal::JournalLine;
 use crate::settings::Offer;
 use crate::time::Instant;
 
+/// The return address of calls over the bus of this machine. No message may have it.
+pub const LOCAL_CLIENT: &str = "nowd-local";
+
 /// Something happened.
 #[expect(clippy::large_enum_variant, reason = "an event is made, handled and gone; most are messages")]
 #[derive(Debug)]
@@ -63,6 +66,9 @@ pub struct Receipt {
     pub retained: bool,
     /// When the subscription that it came through was granted: what was asked for before may have reached another process.
     pub since: Instant,
+    /// Whether it came over the bus of this machine, from somebody whom the gateway serves there: who may call has then been
+    /// decided, for every method that is not internal.
+    pub local: bool,
 }
 
 /// A reading of a wall clock that is trusted.
@@ -218,6 +224,8 @@ pub enum Drop {
     Loop,
     /// The broker had kept it.
     Retained,
+    /// Its return address is that of calls over the bus of this machine, and it did not come from there.
+    NotLocal,
 }
 
 impl std::fmt::Display for Drop {
@@ -229,6 +237,12 @@ impl std::fmt::Display for Drop {
             Self::Loop => f.write_str("the request's client is this gateway itself"),
             Self::Retained => {
                 f.write_str("the request was retained by the broker, which says nothing of now")
+            }
+            Self::NotLocal => {
+                write!(
+                    f,
+                    "the request's client is {LOCAL_CLIENT:?}, which stands for calls over the gateway's own bus"
+                )
             }
         }
     }

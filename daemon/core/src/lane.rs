@@ -19,6 +19,22 @@ pub(crate) struct Lane {
     stuck: BTreeSet<CallKey>,
 }
 
+/// How a lane is, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LaneReport {
+    /// Its name.
+    pub name: String,
+    /// How many calls may run at once.
+    pub concurrency: u16,
+    /// How many calls run or are being written into the journal: also those whose deadline has passed, the gateway's own
+    /// reads, and safe actions.
+    pub running: usize,
+    /// How many calls wait.
+    pub waiting: usize,
+    /// How many of those that run have held the lane for too long after their deadline.
+    pub stuck: usize,
+}
+
 /// What a lane does with a new call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Entry {
@@ -78,6 +94,16 @@ impl Lane {
     /// The call to start next, if there is a slot for it; it no longer waits.
     pub(crate) fn next(&mut self) -> Option<CallKey> {
         if self.has_slot() { self.waiting.pop_front() } else { None }
+    }
+
+    pub(crate) fn report(&self, name: &str) -> LaneReport {
+        LaneReport {
+            name: name.to_owned(),
+            concurrency: self.settings.concurrency.get(),
+            running: self.running.len().saturating_add(self.beside.len()),
+            waiting: self.waiting.len(),
+            stuck: self.stuck.len(),
+        }
     }
 
     /// Takes a call out, wherever it is.

@@ -18,8 +18,11 @@ mod time;
 pub use access::Pattern;
 pub use call::CallKey;
 pub use core::Core;
-pub use event::{Action, Drop, Ended, Event, Purpose, Receipt, Record, RecordKind, ReplyBody, Start, Wall};
+pub use event::{
+    Action, Drop, Ended, Event, LOCAL_CLIENT, Purpose, Receipt, Record, RecordKind, ReplyBody, Start, Wall,
+};
 pub use journal::JournalLine;
+pub use lane::LaneReport;
 pub use memory::Mark;
 pub use settings::{Compat, Lane, Limits, Method, Offer, Settings};
 pub use time::Instant;

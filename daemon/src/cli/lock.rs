@@ -1,6 +1,7 @@
 //! `nowd lock` and `nowd unlock`: for the person with a hand in the gate.
 //!
-//! They need `state_dir` and nothing else, so no mistake elsewhere in the configuration stops them.
+//! They need `state_dir` and nothing else, so no mistake elsewhere in the configuration stops them. Whoever may not write
+//! there asks the gateway to do it, over the bus.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,11 +10,10 @@ use std::time::Duration;
 
 use nowd_plugin::BootInstant;
 
-use super::{Failure, Source, say};
+use super::client::{Client, Reach};
+use super::{Failure, Source, made_out, say};
 use crate::exit::Exit;
 use crate::lockout::{self, Answers};
-
-mod folder;
 
 /// A daemon that runs sees a lockout within its heartbeat of a second; one that does not in this time hangs.
 const SEEN_WITHIN: Duration = Duration::from_secs(3);
@@ -22,9 +22,20 @@ const SEEN_WITHIN: Duration = Duration::from_secs(3);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// Locks, and waits until every daemon that lives has said that nothing runs.
-pub(super) fn lock(source: &Source, reason: &str, wait: Duration) -> Result<(), Failure> {
-    let folder = state_dir(source);
-    let order = lockout::lock(&folder, reason).map_err(|e| failed("locked", &folder, &e))?;
+pub(super) fn lock(reach: &Reach, reason: &str, wait: Duration) -> Result<(), Failure> {
+    let mut folder = state_dir(&reach.source);
+    let order = match lockout::lock(&folder, reason) {
+        Ok(order) => order,
+        Err(e) if is_denied(&e) => {
+            let by_bus = Client::connect(reach).and_then(|client| {
+                client.lock(reason)?;
+                client.status()
+            });
+            folder = by_bus.map_err(|other| neither("locked", &folder, &e, &other))?.state_dir;
+            lockout::order(&folder).map_err(|e| unreadable(&folder, &e))?
+        }
+        Err(e) => return Err(failed("locked", &folder, &e)),
+    };
     let begun = BootInstant::now();
     // Daemons may end and start meanwhile; each gets its time.
     let mut unclear_since = begun;
@@ -51,9 +62,20 @@ pub(super) fn lock(source: &Source, reason: &str, wait: Duration) -> Result<(), 
 }
 
 /// Unlocks.
-pub(super) fn unlock(source: &Source) -> Result<(), Failure> {
-    let folder = state_dir(source);
-    let was = lockout::unlock(&folder).map_err(|e| failed("unlocked", &folder, &e))?;
+pub(super) fn unlock(reach: &Reach) -> Result<(), Failure> {
+    let folder = state_dir(&reach.source);
+    let was = match lockout::unlock(&folder) {
+        // Where no configuration was named, the gateway may have another folder than the one that was looked into.
+        Ok(false) if reach.source.config.is_none() => {
+            Client::connect(reach).and_then(|client| client.unlock()).unwrap_or(false)
+        }
+        Ok(was) => was,
+        Err(e) if is_denied(&e) => {
+            let by_bus = Client::connect(reach).and_then(|client| client.unlock());
+            by_bus.map_err(|other| neither("unlocked", &folder, &e, &other))?
+        }
+        Err(e) => return Err(failed("unlocked", &folder, &e)),
+    };
     say(&mut io::stdout(), if was { "unlocked" } else { "it was not locked" });
     Ok(())
 }
@@ -64,7 +86,7 @@ fn state_dir(source: &Source) -> PathBuf {
         Ok(files) => files.config.state_dir,
         Err(e) => {
             let source = source.layers();
-            let (folder, origin) = folder::make_out(&source);
+            let (folder, origin) = made_out::state_dir(&source);
             let text = format!(
                 "nowd: note: the configuration has a mistake ({e}); `state_dir` is taken from {origin}: {}",
                 folder.display()
@@ -102,6 +124,20 @@ fn unreadable(folder: &Path, e: &io::Error) -> Failure {
         "locked, but what gateways answer cannot be read: {}: {e}; try as root or as the daemon's user",
         folder.display()
     ))
+}
+
+/// Whether somebody else may be able to.
+fn is_denied(e: &io::Error) -> bool {
+    matches!(e.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
+}
+
+fn neither(what: &str, folder: &Path, e: &io::Error, by_bus: &Failure) -> Failure {
+    let message = format!(
+        "NOT {what}: {} cannot be written: {e}; nor by way of the bus: {}",
+        folder.display(),
+        by_bus.message
+    );
+    Failure { message, exit: Exit::Io }
 }
 
 fn failed(what: &str, folder: &Path, e: &io::Error) -> Failure {

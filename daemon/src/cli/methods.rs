@@ -8,7 +8,8 @@ use nowd_plugin::{Method, Plugin};
 use nowd_protocol::MethodEntry;
 use serde::Serialize;
 
-use super::{Failure, Source, internal, say};
+use super::words::table;
+use super::{Failure, Source, say};
 use crate::offer::entry;
 use crate::setup::plugins;
 
@@ -17,16 +18,21 @@ pub(super) fn list(source: &Source, extra: Vec<Arc<dyn Plugin>>, json: bool) -> 
     let (_, registry) = plugins(&files, extra)?;
     let mut out = std::io::stdout();
     if json {
-        let list: Vec<_> = registry.methods().map(as_json).collect();
-        let text = serde_json::to_string(&list).map_err(|e| internal(&e.into()))?;
-        say(&mut out, &text);
+        say(&mut out, &listed(registry.methods()));
         return Ok(());
     }
     let rows: Vec<[String; 6]> = registry.methods().map(row).collect();
-    for line in table(["METHOD", "PARAMS", "AT MOST", "IS", "LANE", "DECLARED IN"], &rows) {
+    for line in table(["METHOD", "PARAMS", "AT MOST", "IS", "LANE", "DECLARED IN"], &rows, 6) {
         say(&mut out, &line);
     }
     Ok(())
+}
+
+/// As `--json` prints them.
+pub(crate) fn listed<'a>(methods: impl IntoIterator<Item = &'a Method>) -> String {
+    let list: Vec<_> = methods.into_iter().map(as_json).collect();
+    // Texts, numbers and schemas that were JSON before can always be written.
+    serde_json::to_string(&list).unwrap_or_default()
 }
 
 fn row(method: &Method) -> [String; 6] {
@@ -72,19 +78,4 @@ fn as_json(method: &Method) -> Entry<'_> {
         internal: method.policy.internal,
         declared_in: &method.origin,
     }
-}
-
-fn table<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> Vec<String> {
-    let head = head.map(str::to_owned);
-    let mut widths = [0; N];
-    for row in std::iter::once(&head).chain(rows) {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count());
-        }
-    }
-    let line = |row: &[String; N]| {
-        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
-        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
-    };
-    std::iter::once(&head).chain(rows).map(line).collect()
 }

@@ -1,14 +1,13 @@
 //! `[bus]`: where the gateway is on the bus of its own machine, and for whom. Connects to nothing.
 
-use nowd_plugin_dbus::BusAddress;
-use serde::{Deserialize, Deserializer};
+use nowd_plugin::bus::BusAddress;
+use serde::Deserialize;
 
 /// `[bus]`
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct BusConfig {
     /// The bus.
-    #[serde(deserialize_with = "address")]
     pub address: BusAddress,
     /// Whether the gateway is there.
     pub serve: bool,
@@ -20,8 +19,4 @@ impl Default for BusConfig {
     fn default() -> Self {
         Self { address: BusAddress::System, serve: true, group: "nowd".into() }
     }
-}
-
-fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BusAddress, D::Error> {
-    String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
 }

@@ -10,21 +10,26 @@ use std::time::Duration;
 use nowd_core::Event;
 use nowd_plugin::Plugin;
 use nowd_plugin_serial::SerialPlugin;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
 use super::Gateway;
 use super::generations::{Difference, Generation, difference, hash};
 use super::services::Compiled;
+use crate::cli::excerpt;
 use crate::clock::WallClock;
 use crate::config::{Config, ConfigSource};
+use crate::local::ReloadError;
 use crate::offer::offer;
 use crate::services::Pool;
 use crate::setup::{Setup, SetupError};
 
 /// How long plugins may take to become ready before the methods on offer are changed all the same.
 const READY_WITHIN: Duration = Duration::from_secs(1);
+
+/// How many may wait for one reload.
+const MOST_WAITING: usize = 16;
 
 /// Reads configuration and maps when asked to, one time after the other.
 #[derive(Debug)]
@@ -34,7 +39,12 @@ pub(super) struct Reloads {
     work: JoinSet<Step>,
     /// The number of the next set of methods.
     next: u64,
+    /// Those who wait for the one that is under way, and for the one after it.
+    waiting: [Vec<Answer>; 2],
 }
+
+/// Whom to tell how it went.
+type Answer = oneshot::Sender<Result<String, ReloadError>>;
 
 /// Where from, and who asks.
 #[derive(Debug)]
@@ -66,7 +76,7 @@ pub(super) struct Prepared {
 impl Reloads {
     /// Nobody asks.
     pub(super) fn none() -> Self {
-        Self { asked: None, work: JoinSet::new(), next: 1 }
+        Self { asked: None, work: JoinSet::new(), next: 1, waiting: <[_; 2]>::default() }
     }
 
     pub(super) fn of(source: ConfigSource, by: Arc<Notify>) -> Self {
@@ -89,6 +99,30 @@ impl Reloads {
     pub(super) fn end(&mut self) {
         self.asked = None;
         self.work = JoinSet::new();
+        self.waiting = <[_; 2]>::default();
+    }
+
+    /// Somebody wants it, and to hear how it went.
+    pub(super) fn ask(&mut self, answer: Answer) {
+        let [_, next] = &mut self.waiting;
+        let refusal = match &self.asked {
+            None => ReloadError::NoSource,
+            Some(_) if next.len() >= MOST_WAITING => ReloadError::TooMany,
+            Some(asked) => {
+                next.push(answer);
+                return asked.by.notify_one();
+            }
+        };
+        // Whoever asked may be gone, here and below.
+        drop(answer.send(Err(refusal)));
+    }
+
+    /// It is over: those who waited for it hear so.
+    fn tell(&mut self, result: &Result<String, ReloadError>) {
+        let [current, _] = &mut self.waiting;
+        for answer in current.drain(..) {
+            drop(answer.send(result.clone()));
+        }
     }
 
     /// The next step: `ports` is who holds the serial ports now. For ever where nobody asks. May be dropped while waiting.
@@ -106,6 +140,8 @@ impl Reloads {
             let Some(Asked { source, by }) = &self.asked else { return std::future::pending().await };
             // Whoever asks while one is under way is heard after it.
             by.notified().await;
+            let [current, next] = &mut self.waiting;
+            current.append(next);
             let (source, extra, clock) = (source.clone(), extra.to_vec(), clock.clone());
             let (pool, ports) = (Arc::clone(pool), ports.cloned());
             self.work.spawn_blocking(move || {
@@ -167,15 +203,17 @@ impl Gateway {
         match step {
             Step::Read(read) => match *read {
                 Ok(setup) => self.prepare(setup),
-                Err(e) => self.rejected(&e.to_string()),
+                Err(e) => self.rejected(&e.to_string(), excerpt(&e)),
             },
             Step::Ready(prepared) => self.take_over(*prepared),
-            Step::Lost => self.rejected("reading them has failed, which is a bug"),
+            Step::Lost => self.rejected("reading them has failed, which is a bug", None),
         }
     }
 
-    fn rejected(&self, reason: &str) {
+    fn rejected(&mut self, reason: &str, excerpt: Option<String>) {
         let methods = self.generations.registry().methods().count();
+        let lines = excerpt.map(|lines| format!("\n{lines}")).unwrap_or_default();
+        self.reloads.tell(&Err(ReloadError::Config(format!("{reason}{lines}"))));
         error!("the new set of methods is rejected: {reason}; the {methods} methods of before go on");
     }
 
@@ -211,9 +249,13 @@ impl Gateway {
             methods,
             "the maps were read again, and their methods are on offer"
         );
+        let mut report =
+            format!("{methods} methods are on offer: {added} new, {removed} gone, {altered} changed");
         for key in changed {
+            report.extend(["; `", key, "` was changed as well, which takes effect at the next start"]);
             warn!("`{key}` was changed as well, which takes effect at the next start");
         }
+        self.reloads.tell(&Ok(report));
     }
 }
 

@@ -1,6 +1,6 @@
 //! Answers, stamped with the gateway's clock, on their way to the link.
 
-use nowd_core::ReplyBody;
+use nowd_core::{LOCAL_CLIENT, ReplyBody};
 use nowd_link::{Properties, Publish, Qos};
 use nowd_plugin::BootInstant;
 use nowd_protocol::{ErrorBody, GatewayStamp, MAX_PAYLOAD_LEN, RawValue, Reply, ReplyStatus, ReplyTopic};
@@ -9,12 +9,15 @@ use super::Gateway;
 use crate::record::Line;
 
 impl Gateway {
-    pub(super) fn reply(&self, body: ReplyBody) {
+    pub(super) fn reply(&mut self, body: ReplyBody) {
+        if body.topic.client.as_str() == LOCAL_CLIENT {
+            return self.local_reply(body);
+        }
         let id = body.topic.id;
         let unsent = |reason: String| self.records.push(Line::Unsent { id, reason });
         let Some(sender) = self.uplink.sender() else { return unsent("the link is down".into()) };
         let topic = ReplyTopic(body.topic.clone()).to_string();
-        let payload = self.payload(body);
+        let payload = self.payload(body, self.uplink.since());
         let properties = Properties {
             correlation_data: Some(id.into_bytes().to_vec().into()),
             content_type: Some("application/json".into()),
@@ -32,7 +35,8 @@ impl Gateway {
         }
     }
 
-    fn payload(&self, body: ReplyBody) -> String {
+    /// The reply as on the wire: `since` is when requests began to come to this process alone, the way that this one came.
+    pub(super) fn payload(&self, body: ReplyBody, since: Option<BootInstant>) -> String {
         let mut reply = Reply {
             id: body.topic.id,
             response: body.response.unwrap_or_else(|| RawValue::NULL.to_owned()),
@@ -44,7 +48,7 @@ impl Gateway {
             gateway: Some(GatewayStamp {
                 incarnation: self.incarnation,
                 now: BootInstant::now().as_micros(),
-                since: self.uplink.since().map(BootInstant::as_micros),
+                since: since.map(BootInstant::as_micros),
                 version: env!("CARGO_PKG_VERSION").into(),
             }),
         };

@@ -24,9 +24,9 @@ impl Gateway {
                 // A message of a connection that has just ended is older than the next one.
                 let since = self.uplink.since().map_or(now, |since| Instant::from_micros(since.as_micros()));
                 let wall = self.clock.trusted();
-                let receipt = Receipt { wall, stalled: self.stall.is_on(), retained: retain, since };
-                let params = self.params(&received);
-                self.act(now, Event::Received { message: received, receipt, params });
+                let receipt =
+                    Receipt { wall, stalled: self.stall.is_on(), retained: retain, since, local: false };
+                self.received(now, received, receipt);
             }
             Err(dropped) => self.records.push(Line::Refused { topic, reason: dropped.to_string() }),
         }
@@ -36,6 +36,12 @@ impl Gateway {
         {
             warn!("a request was not acknowledged: {e}");
         }
+    }
+
+    /// A request is judged, whichever way it came.
+    pub(super) fn received(&mut self, now: Instant, message: Received, receipt: Receipt) {
+        let params = self.params(&message);
+        self.act(now, Event::Received { message, receipt, params });
     }
 
     /// What the plugin will get, or what is wrong with it.

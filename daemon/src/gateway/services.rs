@@ -7,10 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use nowd_plugin::bus::BusAddress;
 use nowd_plugin::host::Registry;
 use nowd_plugin::service::Description;
 use nowd_plugin::{BootInstant, CancellationToken};
-use nowd_plugin_dbus::BusAddress;
 use nowd_plugin_dbus::service::{Service, ServiceTarget};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;

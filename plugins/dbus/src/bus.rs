@@ -26,7 +26,7 @@ pub(crate) use self::ask::Unanswered;
 pub(crate) use self::learn::{Object, Undescribed};
 pub(crate) use self::signal::Watch;
 use self::signal::{Waiter, owner_change};
-use crate::address::BusAddress;
+use nowd_plugin::bus::BusAddress;
 use crate::map::Mapped;
 
 mod absent;

@@ -42,7 +42,6 @@
 //! What it never does: start a service (every call carries `NO_AUTO_START`), call a name that the bus does not list,
 //! send after the deadline, send again what was sent, or keep a call for a bus that is not there.
 
-mod address;
 mod answer;
 mod bus;
 mod convert;
@@ -67,7 +66,6 @@ use nowd_plugin::map::{MapError, MapSource};
 use nowd_plugin::{BoxFuture, Call, CallError, CancellationToken, Completion, Method, Plugin};
 use tokio::task::JoinSet;
 
-pub use crate::address::{BusAddress, BusAddressError};
 use crate::bus::Bus;
 use crate::map::Mapped;
 

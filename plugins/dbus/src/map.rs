@@ -11,7 +11,7 @@ use serde::Deserialize;
 use zbus::names::{InterfaceName, MemberName, PropertyName, WellKnownName};
 use zbus::{ObjectPath, Signature};
 
-use crate::address::BusAddress;
+use nowd_plugin::bus::BusAddress;
 use crate::done::{Done, DoneKeys};
 use crate::errors::Errors;
 use crate::expr::{Expr, Reader};
@@ -109,7 +109,7 @@ pub(crate) fn load(source: &MapSource) -> Result<Vec<Mapped>, MapError> {
 }
 
 fn target(backend: &Backend, origin: &MapOrigin) -> Result<Target, MapError> {
-    let bus = BusAddress::from_str(&backend.bus).map_err(|e| origin.at("bus").error(e))?;
+    let bus = BusAddress::from_str(&backend.bus).map_err(|e| origin.at("bus").error(format!("`bus`: {e}")))?;
     WellKnownName::try_from(backend.destination.as_str()).map_err(|_| {
         not_a(origin, "destination", &backend.destination, "a bus name", "com.example.Window1")
     })?;

@@ -31,7 +31,7 @@ pub use self::signals::Signals;
 
 use self::ask::Asked;
 use self::signals::Ear;
-use crate::address::BusAddress;
+use nowd_plugin::bus::BusAddress;
 use crate::bus::Bus;
 
 /// After a bug has ended a task, before it is begun again.

@@ -10,6 +10,7 @@
 //! - [`Plugin::invoke`] ends when the *resource* is free again, not when the deadline passes: the host answers the
 //!   caller at the deadline by itself, and keeps the lane held until then.
 
+pub mod bus;
 pub mod duration;
 pub mod host;
 pub mod map;

@@ -22,7 +22,7 @@ impl<P: Clone + Default> Core<P> {
     ) -> bool {
         let response = match asked.request.topic.method.as_str() {
             OUTCOME_METHOD => self.outcome(asked.request),
-            METHODS_METHOD => self.methods(asked.request),
+            METHODS_METHOD => self.methods(asked),
             _ => return false,
         };
         let response = match response {

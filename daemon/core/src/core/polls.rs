@@ -179,7 +179,7 @@ impl<P: Clone + Default> Core<P> {
         params: Result<(), ErrorBody>,
         actions: &mut Vec<Action<P>>,
     ) {
-        let value = self.permitted(asked.request).and_then(|method| {
+        let value = self.permitted(asked).and_then(|method| {
             params.map_err(|error| Refusal { status: Status::InvalidRequest, error })?;
             self.judge(now, asked, receipt, method.max_timeout)?;
             self.last_value(now, asked.request.topic.method.as_str())

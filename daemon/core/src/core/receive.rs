@@ -9,7 +9,7 @@ use super::{Core, readdressed, reply, tell};
 use crate::access::Pattern;
 use crate::call::{Asker, Call, Maker, State};
 use crate::deadline::{Judged, Refusal, judge, judge_compat};
-use crate::event::{Action, Drop, Ended, Receipt, RecordKind, ReplyBody};
+use crate::event::{Action, Drop, Ended, LOCAL_CLIENT, Receipt, RecordKind, ReplyBody};
 use crate::journal::{JournalLine, PastCall};
 use crate::lane::Entry;
 use crate::memory::{Mark, Recall};
@@ -23,6 +23,8 @@ const MOST_JOINED: usize = 8;
 pub(super) struct Asked<'r> {
     pub(super) request: &'r Request,
     pub(super) compat: bool,
+    /// It came over the bus of this machine; see [`Receipt::local`].
+    pub(super) local: bool,
 }
 
 impl<P: Clone + Default> Core<P> {
@@ -41,7 +43,7 @@ impl<P: Clone + Default> Core<P> {
         if let Some(drop) = self.drop(topic, receipt) {
             return actions.push(Action::Dropped(drop));
         }
-        let compat = self.is_compat(topic);
+        let compat = !receipt.local && self.is_compat(topic);
         let request = match message {
             Received::Request(request) => request,
             Received::Faulty(topic, fault) => {
@@ -52,12 +54,12 @@ impl<P: Clone + Default> Core<P> {
         };
         let calls = &self.calls;
         self.memory.forget(now, |key| calls.contains_key(&key));
-        let asked = Asked { request: &request, compat };
+        let asked = Asked { request: &request, compat, local: receipt.local };
         if self.built_in(now, &asked, receipt, actions) {
             return;
         }
         let asker = asked.asker();
-        match self.recall(&request) {
+        match self.recall(&asked) {
             Ok(Recall::New | Recall::Again) => {}
             Ok(Recall::Joined(key)) => {
                 self.memory.joined(&request);
@@ -104,9 +106,10 @@ impl<P: Clone + Default> Core<P> {
     /// What is known of the request's id, here and in the journal: for those who may call, since it may have come through
     /// another return address, or to an earlier incarnation. And for whoever made the call, even if the method has been
     /// taken away since: a repeat of what runs must not hear that it was not executed.
-    fn recall(&self, request: &Request) -> Result<Recall, Refusal> {
+    fn recall(&self, asked: &Asked<'_>) -> Result<Recall, Refusal> {
+        let request = asked.request;
         if !self.memory.is_own(request) && !self.journal.is_own(request) {
-            self.permitted(request)?;
+            self.permitted(asked)?;
         }
         let recalled = self.memory.recall(request);
         let past = if matches!(recalled, Recall::New) { self.journal.recall(request) } else { None };
@@ -114,8 +117,7 @@ impl<P: Clone + Default> Core<P> {
             None => recalled,
             Some(PastCall::Conflict) => Recall::Conflict,
             Some(PastCall::Answered(ended)) => {
-                let asker = Asked { request, compat: self.is_compat(&request.topic) }.asker();
-                Recall::Answered(Box::new(reply(&asker, ended, Timing::default())))
+                Recall::Answered(Box::new(reply(&asked.asker(), ended, Timing::default())))
             }
         })
     }
@@ -123,6 +125,10 @@ impl<P: Clone + Default> Core<P> {
     fn drop(&self, topic: &RequestTopic, receipt: Receipt) -> Option<Drop> {
         if topic.target != self.settings.target {
             Some(Drop::ForeignTarget(topic.target.clone()))
+        } else if receipt.local {
+            None
+        } else if topic.client.as_str() == LOCAL_CLIENT {
+            Some(Drop::NotLocal)
         } else if topic.client == self.settings.target {
             Some(Drop::Loop)
         } else if receipt.retained {
@@ -146,7 +152,7 @@ impl<P: Clone + Default> Core<P> {
         params: Result<P, ErrorBody>,
     ) -> Result<Admitted<P>, (Refusal, Option<Instant>)> {
         let request = asked.request;
-        let method = self.permitted(request).map_err(|refusal| (refusal, None))?;
+        let method = self.permitted(asked).map_err(|refusal| (refusal, None))?;
         let (max_timeout, min_budget) = (method.max_timeout, method.min_budget);
         let (lane, stop) = (method.lane.clone(), method.stop);
         // A stop does not wait for a disk, and stops no less for being done twice.
@@ -214,12 +220,19 @@ impl<P: Clone + Default> Core<P> {
     }
 
     /// The method that is called, if it is there for this caller.
-    pub(super) fn permitted(&self, request: &Request) -> Result<&Method, Refusal> {
+    pub(super) fn permitted(&self, asked: &Asked<'_>) -> Result<&Method, Refusal> {
+        let request = asked.request;
         let name = request.topic.method.as_str();
         let Some(method) = self.offer().method(name) else {
             return Err(Refusal::new(Status::UnknownMethod, format!("there is no method {name:?}")));
         };
-        if method.internal || !self.may_call(method, request) {
+        if method.internal && asked.local {
+            return Err(Refusal::new(
+                Status::Forbidden,
+                format!("{name:?} is internal: only the gateway itself calls it"),
+            ));
+        }
+        if method.internal || !self.may_call(method, asked) {
             let client = request.topic.client.as_str();
             let caller =
                 request.caller.as_deref().map_or_else(String::new, |caller| format!(" or {caller:?}"));
@@ -272,7 +285,11 @@ impl<P: Clone + Default> Core<P> {
         }
     }
 
-    pub(super) fn may_call(&self, method: &Method, request: &Request) -> bool {
+    pub(super) fn may_call(&self, method: &Method, asked: &Asked<'_>) -> bool {
+        if asked.local {
+            return true;
+        }
+        let request = asked.request;
         let patterns = method.allow.as_ref().unwrap_or(&self.offer().access_default);
         let matches = |name: &str| patterns.iter().any(|pattern: &Pattern| pattern.matches(name));
         matches(request.topic.client.as_str()) || request.caller.as_deref().is_some_and(matches)

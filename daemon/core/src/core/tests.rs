@@ -6,7 +6,7 @@ use nowd_protocol::{Level, NotAfter, RawValue, Received, Request, RequestTopic, 
 
 use super::*;
 use crate::access::Pattern;
-use crate::event::Receipt;
+use crate::event::{LOCAL_CLIENT, Receipt};
 use crate::memory::Mark;
 use crate::settings::{self, Compat, Limits, Offer};
 
@@ -14,6 +14,7 @@ mod admission;
 mod crowd;
 mod journal;
 mod lanes;
+mod local;
 mod lockout;
 mod on_offer;
 mod outcome;
@@ -105,7 +106,7 @@ fn offer(settings: &mut Settings) -> &mut Offer {
 }
 
 fn receipt() -> Receipt {
-    Receipt { wall: None, stalled: false, retained: false, since: Instant::from_micros(0) }
+    Receipt { wall: None, stalled: false, retained: false, since: Instant::from_micros(0), local: false }
 }
 
 /// A request that may take until `at(until)`.

@@ -15,7 +15,7 @@ use zbus::{Connection, MessageStream};
 
 use super::signal::owner_change;
 use super::{Allowance, Bus, Trust, Up, bus_call, socket};
-use crate::address::BusAddress;
+use nowd_plugin::bus::BusAddress;
 
 /// How long connecting may take in all, and closing.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
@@ -148,9 +148,7 @@ impl Bus {
             (Trust::Plugins(_), address) => {
                 Builder::socket(socket::connect(address).await?).max_queued(MAX_QUEUED)
             }
-            (Trust::Services, BusAddress::System) => Builder::system(),
-            (Trust::Services, BusAddress::Session) => Builder::session(),
-            (Trust::Services, BusAddress::At(address)) => Builder::address(address.as_str()),
+            (Trust::Services, address) => address.connection(),
         };
         let connection = builder.build().await?;
         let mut stream = MessageStream::from(&connection);

@@ -6,7 +6,7 @@ use zbus::Address;
 use zbus::address::transport::{Transport, UnixSocket};
 
 use crate::json::clip;
-use crate::address::BusAddress;
+use nowd_plugin::bus::BusAddress;
 
 impl BusAddress {
     /// The bus, with its address where its name does not say it.

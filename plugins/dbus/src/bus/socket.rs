@@ -17,7 +17,7 @@ use zbus::connection::socket::{ReadHalf, Socket, Split, WriteHalf};
 use zbus::export::async_trait::async_trait;
 
 use super::link::ConnectError;
-use crate::address::BusAddress;
+use nowd_plugin::bus::BusAddress;
 
 /// The fixed part of a message's header: byte order, length of the body, length of the header's fields.
 const FIXED_LEN: usize = 16;

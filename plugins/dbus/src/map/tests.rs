@@ -39,11 +39,11 @@ fn reads_a_map() {
 
 /// What is changed in [`GOOD`], and what is said of it.
 const MISTAKES: &[(&str, &str, &str)] = &[
-    (r#""system""#, r#""sytem""#, r#"3:7: `bus = "sytem"` is not a bus; did you mean "system"?"#),
+    (r#""system""#, r#""sytem""#, r#"3:7: `bus`: "sytem" is not a bus; did you mean "system"?"#),
     (
         r#""system""#,
         r#""unix:""#,
-        r#"3:7: `bus = "unix:"` is not a bus; write "system", "session" or an address such as "unix:path=/run/example/bus""#,
+        r#"3:7: `bus`: "unix:" is not a bus; write "system", "session" or an address such as "unix:path=/run/example/bus""#,
     ),
     (
         r#""com.example.Window1"
@@ -135,11 +135,11 @@ args = []"#,
         "16:8: `args` belongs to `call` only; leave it out",
     ),
     ("value = 5", "", r#"17:7: `set` needs `value`: what to write, such as `value = "$percent"`"#),
-    (r#""system""#, r#""syste m""#, r#"3:7: `bus = "syste m"` is not a bus; did you mean "system"?"#),
+    (r#""system""#, r#""syste m""#, r#"3:7: `bus`: "syste m" is not a bus; did you mean "system"?"#),
     (
         r#""system""#,
         r#""my""#,
-        r#"3:7: `bus = "my"` is not a bus; write "system", "session" or an address such as "unix:path=/run/example/bus""#,
+        r#"3:7: `bus`: "my" is not a bus; write "system", "session" or an address such as "unix:path=/run/example/bus""#,
     ),
     (r#"path = "/com"#, r#"pat = "/com"#, "5:1: unknown key `pat`; did you mean `path`?"),
     (

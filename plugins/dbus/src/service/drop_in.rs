@@ -11,7 +11,7 @@ use zbus::ObjectPath;
 use zbus::names::WellKnownName;
 
 use super::ServiceTarget;
-use crate::address::BusAddress;
+use nowd_plugin::bus::BusAddress;
 use crate::map::not_a;
 
 /// A drop-in, checked.
@@ -48,7 +48,7 @@ impl DropIn {
         let bus = match bus {
             None => default_bus.clone(),
             Some(text) => {
-                let bus = BusAddress::from_str(text).map_err(|e| origin.at("bus").error(e))?;
+                let bus = BusAddress::from_str(text).map_err(|e| origin.at("bus").error(format!("`bus`: {e}")))?;
                 if !bus.is_unix() {
                     return Err(origin.at("bus").error(
                         "plugins are reached only over a Unix socket; write \"system\", \"session\" or \"unix:path=...\"",

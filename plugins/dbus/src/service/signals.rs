@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 use zbus::message::Message;
 
 use super::{ServiceTarget, keep_running, lock};
-use crate::address::BusAddress;
+use nowd_plugin::bus::BusAddress;
 use crate::bus::{Allowance, Bus, Hear};
 
 /// How often `Changed` is listened to: so many at once, and after that one in this time.

@@ -277,6 +277,7 @@ impl World {
             stalled: false,
             retained: false,
             since: Instant::from_micros(self.gateway.started),
+            local: false,
         };
         let message = Received::parse(&sent.topic, sent.payload.as_bytes()).unwrap();
         self.gateway(Event::Received { message, receipt, params: Ok((sent.call, sent.round)) });

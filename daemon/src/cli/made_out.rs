@@ -1,4 +1,5 @@
-//! Where the state lies, made out from a configuration that has mistakes. Nothing here is checked, and nothing fails.
+//! Single keys made out from a configuration that may have mistakes, or may not be read. Nothing here is checked, and nothing
+//! fails.
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -6,29 +7,39 @@ use std::path::{Path, PathBuf};
 
 use toml::Table;
 
+use nowd_plugin::bus::BusAddress;
 use crate::config::{Config, ConfigSource};
-
-const KEY: &str = "state_dir";
 
 /// How much of a file is read, and how many drop-ins.
 const MOST_READ: u64 = 1024 * 1024;
 const MOST_FILES: usize = 1_024;
 
-/// The folder by the uppermost layer that names one, and which that is.
-pub(super) fn make_out(source: &ConfigSource) -> (PathBuf, String) {
-    let named = |key: &str| key.eq_ignore_ascii_case(KEY);
-    let set = source.set.iter().rev().find(|(key, _)| named(key));
-    let set = set.map(|(_, value)| (value.into(), "--set".to_owned()));
-    let variable = |(name, _): &&(String, String)| name.strip_prefix("NOWD__").is_some_and(named);
+/// The folder of the state by the uppermost layer that names one, and which layer that is.
+pub(super) fn state_dir(source: &ConfigSource) -> (PathBuf, String) {
+    let found = make_out(source, &["state_dir"]).map(|(text, origin)| (text.into(), origin));
+    found.unwrap_or_else(|| (Config::default().state_dir, "the built-in defaults".into()))
+}
+
+/// The bus by the uppermost layer that names one.
+pub(super) fn bus(source: &ConfigSource) -> BusAddress {
+    let found = make_out(source, &["bus", "address"]);
+    found.and_then(|(text, _)| text.parse().ok()).unwrap_or_default()
+}
+
+fn make_out(source: &ConfigSource, key: &[&str]) -> Option<(String, String)> {
+    let (dotted, underlined) = (key.join("."), key.join("__"));
+    let set = source.set.iter().rev().find(|(name, _)| name.eq_ignore_ascii_case(&dotted));
+    let set = set.map(|(_, value)| (value.clone(), "--set".to_owned()));
+    let variable = |(name, _): &&(String, String)| {
+        name.strip_prefix("NOWD__").is_some_and(|name| name.eq_ignore_ascii_case(&underlined))
+    };
     let environment = || {
         let (name, value) = source.environment.iter().find(variable)?;
-        Some((value.into(), format!("the environment's {name}")))
+        Some((value.clone(), format!("the environment's {name}")))
     };
-    let in_file = |file: PathBuf| Some((in_text(&read(&file)?)?, file.display().to_string()));
+    let in_file = |file: PathBuf| Some((in_text(&read(&file)?, key)?, file.display().to_string()));
     let in_files = || drop_ins(&source.file).into_iter().chain([source.file.clone()]).find_map(in_file);
-    set.or_else(environment)
-        .or_else(in_files)
-        .unwrap_or_else(|| (Config::default().state_dir, "the built-in defaults".into()))
+    set.or_else(environment).or_else(in_files)
 }
 
 /// Those beside the main file, the last by name first.
@@ -56,9 +67,14 @@ fn read(file: &Path) -> Option<String> {
     Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// Line by line if the whole is no TOML: the key stands before the first table.
-fn in_text(text: &str) -> Option<PathBuf> {
-    let value = |text: &str| Some(PathBuf::from(toml::from_str::<Table>(text).ok()?.get(KEY)?.as_str()?));
+/// Line by line if the whole is no TOML: a key of the top stands before the first table.
+fn in_text(text: &str, key: &[&str]) -> Option<String> {
+    let value = |text: &str| {
+        let (last, tables) = key.split_last()?;
+        let whole = toml::from_str::<Table>(text).ok()?;
+        let table = tables.iter().try_fold(&whole, |table, name| table.get(*name)?.as_table())?;
+        Some(table.get(*last)?.as_str()?.to_owned())
+    };
     let mut lines = text.lines().take_while(|line| !line.trim_start().starts_with('['));
     value(text).or_else(|| lines.find_map(value))
 }
@@ -74,7 +90,7 @@ mod tests {
         let mut source =
             ConfigSource { file: file.clone(), required: true, environment: Vec::new(), set: Vec::new() };
         let is = |source: &ConfigSource, state: &str, from: &str| {
-            let (folder, origin) = make_out(source);
+            let (folder, origin) = state_dir(source);
             assert_eq!(folder, Path::new(state));
             assert!(origin.contains(from), "{origin}");
         };
@@ -99,5 +115,20 @@ mod tests {
         is(&source, "/d", "NOWD__STATE_DIR");
         source.set.extend([("state_dir".into(), "/no".into()), ("state_dir".into(), "/e".into())]);
         is(&source, "/e", "--set");
+    }
+
+    #[test]
+    fn the_bus() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("nowd.toml");
+        let mut source =
+            ConfigSource { file: file.clone(), required: true, environment: Vec::new(), set: Vec::new() };
+        assert_eq!(bus(&source), BusAddress::System);
+        fs::write(&file, "targte = 1\n[bus]\naddress = 'session'\n").unwrap();
+        assert_eq!(bus(&source), BusAddress::Session);
+        source.environment.push(("NOWD__BUS__ADDRESS".into(), "unix:path=/b".into()));
+        assert_eq!(bus(&source), BusAddress::At("unix:path=/b".into()));
+        source.set.push(("bus.address".into(), "system".into()));
+        assert_eq!(bus(&source), BusAddress::System);
     }
 }

@@ -1,0 +1,193 @@
+//! The gateway as the shell reaches it: over the bus of this machine. Starts no service, and waits for nothing for ever.
+
+use std::fmt;
+use std::time::Duration;
+
+use clap::Args;
+use nowd_plugin::BootInstant;
+use nowd_protocol::Uuid;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::runtime::{Builder, Runtime};
+use zbus::Connection;
+use zbus::message::{Flags, Message};
+use zbus::zvariant::{DynamicType, Type};
+
+use super::{Failure, Source, internal, made_out};
+use nowd_plugin::bus::BusAddress;
+use crate::exit::Exit;
+use crate::local::{CONFIG_ERROR, NAME, PATH, StatusReport, open};
+
+/// How long connecting may take.
+const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+
+/// How long the gateway may take for an answer that is no call's.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+
+/// Files are read, and buses and ports get a second to be ready.
+const RELOAD_WITHIN: Duration = Duration::from_secs(60);
+
+/// Where the gateway is reached.
+#[derive(Debug, Clone, Args)]
+pub(super) struct Reach {
+    #[command(flatten)]
+    pub(super) source: Source,
+    /// The bus that the gateway is on: "system", "session", or an address [default: bus.address of the configuration]
+    #[arg(long, value_name = "ADDRESS", value_parser = str::parse::<BusAddress>)]
+    pub(super) bus: Option<BusAddress>,
+}
+
+impl Reach {
+    fn address(&self) -> BusAddress {
+        self.bus.clone().unwrap_or_else(|| made_out::bus(&self.source.or_here().layers()))
+    }
+}
+
+/// A connection to the bus.
+pub(super) struct Client {
+    runtime: Runtime,
+    pub(super) connection: Connection,
+    address: BusAddress,
+}
+
+/// Why the gateway did not do what was asked.
+#[derive(Debug)]
+pub(super) enum AskError {
+    /// It said so, under this name.
+    Said { name: String, message: String },
+    /// Nothing was heard.
+    TooLong,
+    /// It went away, or the bus did.
+    Gone(String),
+}
+
+impl fmt::Display for AskError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Said { message, .. } => f.write_str(message),
+            Self::TooLong => f.write_str("the gateway does not answer"),
+            Self::Gone(reason) => write!(f, "the gateway has left the bus: {reason}"),
+        }
+    }
+}
+
+impl Client {
+    /// Connects to the bus.
+    pub(super) fn connect(reach: &Reach) -> Result<Self, Failure> {
+        let address = reach.address();
+        let runtime = Builder::new_current_thread().enable_all().build().map_err(|e| internal(&e))?;
+        let unreachable = |why: &dyn fmt::Display| Failure {
+            message: format!("no gateway can be asked: {address} is not there: {why}"),
+            exit: Exit::Unreachable,
+        };
+        let connected = runtime.block_on(async {
+            tokio::select! {
+                connected = open(&address) => connected.map_err(|e| unreachable(&e)),
+                () = tokio::time::sleep(CONNECT_WITHIN) => Err(unreachable(&"it does not answer")),
+            }
+        });
+        Ok(Self { connection: connected?, runtime, address })
+    }
+
+    pub(super) fn run<T>(&self, work: impl Future<Output = T>) -> T {
+        self.runtime.block_on(work)
+    }
+
+    pub(super) fn status(&self) -> Result<StatusReport, Failure> {
+        let json = self.status_json()?;
+        serde_json::from_str(&json).map_err(|e| Failure {
+            message: format!(
+                "the gateway's status cannot be read, so it is of another version than this program: {e}"
+            ),
+            exit: Exit::Internal,
+        })
+    }
+
+    pub(super) fn status_json(&self) -> Result<String, Failure> {
+        self.simple("Status", &(), ANSWER_WITHIN)
+    }
+
+    pub(super) fn methods_json(&self) -> Result<String, Failure> {
+        self.simple("Methods", &(), ANSWER_WITHIN)
+    }
+
+    pub(super) fn lock(&self, reason: &str) -> Result<(), Failure> {
+        self.simple("Lock", &reason, ANSWER_WITHIN)
+    }
+
+    pub(super) fn unlock(&self) -> Result<bool, Failure> {
+        self.simple("Unlock", &(), ANSWER_WITHIN)
+    }
+
+    pub(super) fn reload(&self) -> Result<String, Failure> {
+        self.simple("Reload", &(), RELOAD_WITHIN)
+    }
+
+    pub(super) fn watch(&self) -> Result<(), Failure> {
+        self.simple("Watch", &(), ANSWER_WITHIN)
+    }
+
+    /// A call; what comes back is the reply as on the wire.
+    pub(super) fn call(
+        &self,
+        id: Uuid,
+        method: &str,
+        request: &str,
+        not_after_us: u64,
+        until: BootInstant,
+    ) -> Result<String, AskError> {
+        let body = (id.to_string(), method, request, not_after_us);
+        self.ask("Call", &body, until.saturating_since(BootInstant::now()))
+    }
+
+    fn simple<B, T>(&self, member: &str, body: &B, within: Duration) -> Result<T, Failure>
+    where
+        B: Serialize + DynamicType,
+        T: DeserializeOwned + Type,
+    {
+        self.ask(member, body, within).map_err(|e| self.failure(&e))
+    }
+
+    fn ask<B, T>(&self, member: &str, body: &B, within: Duration) -> Result<T, AskError>
+    where
+        B: Serialize + DynamicType,
+        T: DeserializeOwned + Type,
+    {
+        let gone = |e: zbus::Error| AskError::Gone(e.to_string());
+        let message = Message::method_call(PATH, member).destination(NAME).interface(NAME);
+        let message = message.with_flags(Flags::NO_AUTO_START).build(body).map_err(gone)?;
+        self.run(async {
+            let answered = tokio::select! {
+                answered = super::ask::answer(&self.connection, &message) => answered,
+                () = tokio::time::sleep(within) => return Err(AskError::TooLong),
+            };
+            answered?.body().deserialize().map_err(gone)
+        })
+    }
+
+    /// In one sentence, for whatever is no call.
+    pub(super) fn failure(&self, e: &AskError) -> Failure {
+        let said = |word: &str| matches!(e, AskError::Said { name, .. } if name.ends_with(word));
+        let of = |message: String, exit| Failure { message, exit };
+        if said(".ServiceUnknown") || said(".NameHasNoOwner") {
+            let message = format!(
+                "no gateway runs on {}; if one should, its log says why it is not there",
+                self.address
+            );
+            return of(message, Exit::Unreachable);
+        }
+        if said(".AccessDenied") {
+            let message = format!(
+                "{e}; try as root, or have yourself added to that group (`usermod -aG nowd $USER`, then log in again)"
+            );
+            return of(message, Exit::Denied);
+        }
+        let exit = match e {
+            AskError::Said { name, .. } if name == CONFIG_ERROR => Exit::Config,
+            AskError::Said { name, .. } if name.ends_with(".InvalidArgs") => Exit::Usage,
+            AskError::Said { .. } => Exit::NotExecuted,
+            AskError::TooLong | AskError::Gone(_) => Exit::Unreachable,
+        };
+        of(e.to_string(), exit)
+    }
+}

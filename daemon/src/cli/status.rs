@@ -1,0 +1,133 @@
+//! `nowd status`: how the gateway is, on one screen.
+
+use std::io;
+
+use super::client::{Client, Reach};
+use super::words::{duration, ms, printable, table};
+use super::{Failure, say};
+use crate::local::StatusReport;
+use crate::stats::{HopReport, HopsReport};
+
+/// How many methods are shown: those that took longest.
+const MOST_METHODS: usize = 20;
+
+pub(super) fn status(reach: &Reach, json: bool) -> Result<(), Failure> {
+    let client = Client::connect(reach)?;
+    let mut out = io::stdout();
+    if json {
+        say(&mut out, &client.status_json()?);
+        return Ok(());
+    }
+    for line in lines(&client.status()?) {
+        say(&mut out, &line);
+    }
+    Ok(())
+}
+
+fn lines(status: &StatusReport) -> Vec<String> {
+    let mut lines = about(status);
+    let calls = &status.calls.ended;
+    if calls.timing.calls > 0 {
+        let row = |name: &str, hop: &HopReport| {
+            [name.to_owned(), ms(hop.p50), ms(hop.p90), ms(hop.p99), ms(hop.max)]
+        };
+        let HopsReport { queue, plugin, total, .. } = &calls.timing;
+        let rows = [row("queue", queue), row("plugin", plugin), row("total", total)];
+        lines.push(String::new());
+        lines.extend(table(["MS", "P50", "P90", "P99", "MAX"], &rows, 1));
+    }
+    let plugins: Vec<[String; 4]> = status
+        .plugins
+        .iter()
+        .map(|plugin| {
+            let health = &plugin.health;
+            let why = if health.message.is_empty() { String::new() } else { format!(": {}", health.message) };
+            let kind = plugin.kind.replace('_', " ");
+            [
+                plugin.name.clone(),
+                kind,
+                plugin.methods.to_string(),
+                printable(&format!("{}{why}", health.state)),
+            ]
+        })
+        .collect();
+    append(&mut lines, table(["PLUGIN", "KIND", "METHODS", "HEALTH"], &plugins, 4), plugins.is_empty());
+    let lanes: Vec<[String; 4]> = status
+        .lanes
+        .iter()
+        .filter(|lane| lane.running > 0 || lane.waiting > 0 || lane.stuck > 0)
+        .map(|lane| {
+            let running = format!("{} of {}", lane.running, lane.concurrency);
+            [lane.name.clone(), running, lane.waiting.to_string(), lane.stuck.to_string()]
+        })
+        .collect();
+    append(&mut lines, table(["BUSY LANE", "RUN", "WAIT", "STUCK"], &lanes, 1), lanes.is_empty());
+    let methods = by_method(status);
+    append(
+        &mut lines,
+        table(["METHOD", "CALLS", "P50 MS", "P99 MS", "MAX MS"], &methods, 1),
+        methods.is_empty(),
+    );
+    let hidden = calls.methods.len().saturating_sub(methods.len());
+    if hidden > 0 {
+        lines.push(format!("and {hidden} further methods; `nowd status --json` has all"));
+    }
+    lines
+}
+
+fn append(lines: &mut Vec<String>, table: Vec<String>, is_empty: bool) {
+    if !is_empty {
+        lines.push(String::new());
+        lines.extend(table);
+    }
+}
+
+/// What there is one of.
+fn about(status: &StatusReport) -> Vec<String> {
+    let link = &status.link;
+    let mut lines = vec![
+        format!("gateway  {}, nowd {}, up for {}", status.target, status.version, duration(status.uptime_ms)),
+        format!("link     {} for {}: {}", link.state, duration(link.for_ms), link.endpoint),
+    ];
+    if let Some(error) = &link.last_error {
+        lines.push(format!(
+            "         last error, {} ago: {}",
+            duration(error.ago_ms),
+            printable(&error.message)
+        ));
+    }
+    let trusted = if status.clock.trusted { "trusted" } else { "not trusted" };
+    lines.push(format!("clock    {trusted}: {}", status.clock.why));
+    match &status.lockout {
+        Some(reason) => lines.push(format!("lockout  LOCKED: {}", printable(reason))),
+        None => lines.push("lockout  none".into()),
+    }
+    lines.push(format!("journal  {}", if status.journal { "on" } else { "off" }));
+    let calls = &status.calls;
+    lines.push(format!("calls    {} running, {} waiting", calls.running, calls.waiting));
+    let ended = &calls.ended;
+    let mut counts: Vec<(String, u64)> =
+        ended.statuses.iter().map(|(status, count)| (status.clone(), *count)).collect();
+    counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    let extra =
+        [("repeats", ended.repeats), ("late results", ended.late), ("safe actions", ended.safe_actions)];
+    counts
+        .extend(extra.into_iter().filter(|(_, count)| *count > 0).map(|(what, count)| (what.into(), count)));
+    if counts.is_empty() {
+        lines.push("         none since the start".into());
+    } else {
+        let counts: Vec<String> = counts.iter().map(|(what, count)| format!("{what} {count}")).collect();
+        lines.push(format!("         since the start: {}", counts.join(", ")));
+    }
+    lines
+}
+
+/// Those that took longest, in all.
+fn by_method(status: &StatusReport) -> Vec<[String; 5]> {
+    let mut methods: Vec<(&String, &HopsReport)> = status.calls.ended.methods.iter().collect();
+    methods.sort_by_key(|(_, hops)| std::cmp::Reverse(hops.total.p50.saturating_mul(hops.calls)));
+    let row = |(name, hops): (&String, &HopsReport)| {
+        [name.clone(), hops.calls.to_string(), ms(hops.total.p50), ms(hops.total.p99), ms(hops.total.max)]
+    };
+    methods.into_iter().take(MOST_METHODS).map(row).collect()
+}

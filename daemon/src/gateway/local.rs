@@ -1,0 +1,219 @@
+//! What is asked over the bus of this machine: calls on the path of all calls, and how the gateway is. Never waits.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use nowd_core::{Instant, LOCAL_CLIENT, Receipt, ReplyBody};
+use nowd_plugin::{BootInstant, Plugin};
+use nowd_protocol::{Level, METHODS_METHOD, NotAfter, OUTCOME_METHOD, Received, Request, RequestTopic, Uuid};
+use tokio::sync::oneshot;
+
+use super::{Gateway, now};
+use crate::local::{Ask, Busy, HealthReport, LocalCall, PluginReport, Snapshot};
+
+/// How many may wait for answers.
+const MOST: usize = 256;
+
+/// How many may wait for the answer to one call: as many repeats as the core answers, and the one they repeat.
+const MOST_OF_ONE: usize = 9;
+
+/// Whoever waits so long after the deadline gets no answer any more: too many repeats were made of one call.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// The timeout of the gateway's own methods, where none is given.
+const BUILT_IN_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Those who wait for answers, by the call's id and their attempt, which is theirs alone while they wait.
+#[derive(Debug, Default)]
+pub(super) struct Waiters(BTreeMap<(Uuid, u32), Waiter>);
+
+#[derive(Debug)]
+struct Waiter {
+    answer: oneshot::Sender<Result<String, Busy>>,
+    /// The deadline.
+    until: BootInstant,
+    /// Since when calls over its bus come to this process.
+    since: BootInstant,
+}
+
+impl Waiters {
+    /// Takes in one who waits, and says as which attempt.
+    fn add(&mut self, id: Uuid, waiter: Waiter) -> Option<u32> {
+        if self.0.len() >= MOST {
+            self.0.retain(|_, waiter| !waiter.answer.is_closed());
+        }
+        let of_one = || self.0.range((id, 0)..=(id, u32::MAX));
+        if self.0.len() >= MOST || of_one().count() >= MOST_OF_ONE {
+            drop(waiter.answer.send(Err(Busy)));
+            return None;
+        }
+        let attempt = of_one().next_back().map_or(1, |((_, attempt), _)| attempt.saturating_add(1));
+        self.0.insert((id, attempt), waiter);
+        Some(attempt)
+    }
+
+    /// Lets go of those who have gone, and of those whom no answer will reach.
+    pub(super) fn forget(&mut self, now: BootInstant) {
+        self.0.retain(|_, waiter| !waiter.answer.is_closed() && now < waiter.until.saturating_add(GRACE));
+    }
+}
+
+impl Gateway {
+    pub(super) fn asked(&mut self, ask: Ask) {
+        match ask {
+            Ask::Call(call, answer) => self.local_call(*call, answer),
+            // Whoever asked may be gone.
+            Ask::Methods(answer) => {
+                drop(answer.send(self.generations.registry().methods().cloned().collect()));
+            }
+            Ask::Status(answer) => drop(answer.send(Box::new(self.snapshot()))),
+            Ask::Reload(answer) => self.reloads.ask(answer),
+            Ask::Look(answer) => {
+                self.look_for_lockout();
+                answer.send(()).unwrap_or_default();
+            }
+        }
+    }
+
+    fn local_call(&mut self, call: LocalCall, answer: oneshot::Sender<Result<String, Busy>>) {
+        let LocalCall { id, method, request, not_after, caller, since } = call;
+        let Ok(client) = Level::new(LOCAL_CLIENT) else { return };
+        self.look_for_lockout();
+        let now = now();
+        let (timeout, at) = self.local_deadline(&method, not_after, now);
+        let until = BootInstant::from_micros(at.as_micros());
+        let Some(attempt) = self.waiters.add(id, Waiter { answer, until, since }) else { return };
+        let request = Request {
+            topic: RequestTopic { target: self.target.clone(), method, client, id },
+            timestamp: Some(self.clock.now_ms()),
+            request,
+            timeout: Some(timeout),
+            not_after: Some(NotAfter { incarnation: self.incarnation, at: at.as_micros() }),
+            attempt,
+            caller: Some(caller),
+            traceparent: None,
+        };
+        let since = Instant::from_micros(since.as_micros());
+        let receipt = Receipt { wall: None, stalled: false, retained: false, since, local: true };
+        self.received(now, Received::Request(request), receipt);
+    }
+
+    /// What is left, in milliseconds rounded up (but not beyond what the method allows, where it is less than that), and the
+    /// deadline.
+    fn local_deadline(&self, method: &Level, not_after: Option<BootInstant>, now: Instant) -> (u64, Instant) {
+        let name = method.as_str();
+        let policy = self.generations.registry().get(name).map(|(method, _)| &method.policy);
+        let built_in = [METHODS_METHOD, OUTCOME_METHOD].contains(&name);
+        let at = match (not_after, policy.filter(|_| !built_in)) {
+            (Some(at), _) => Instant::from_micros(at.as_micros()),
+            (None, Some(policy)) => now.after(policy.timeout),
+            (None, None) => now.after(BUILT_IN_TIMEOUT),
+        };
+        let left = at.since(now);
+        let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        let mut timeout = ms(left.saturating_add(Duration::from_nanos(999_999)));
+        if let Some(policy) = policy.filter(|policy| !built_in && left <= policy.max_timeout) {
+            timeout = timeout.min(ms(policy.max_timeout));
+        }
+        (timeout.max(1), at)
+    }
+
+    /// Answers one who asked over the bus.
+    pub(super) fn local_reply(&mut self, body: ReplyBody) {
+        let Some(waiter) = self.waiters.0.remove(&(body.topic.id, body.attempt)) else { return };
+        let reply = self.payload(body, Some(waiter.since));
+        // Whoever has gone is not told.
+        drop(waiter.answer.send(Ok(reply)));
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            target: self.target.as_str().to_owned(),
+            incarnation: self.incarnation,
+            started: self.started,
+            now: BootInstant::now(),
+            state_dir: self.config.state_dir.clone(),
+            link: self.uplink.report(),
+            clock: self.clock.trust(),
+            lockout: self.lockout.reason().map(str::to_owned),
+            journal: self.journal.is_some(),
+            plugins: self.plugin_reports(),
+            lanes: self.core.lanes(),
+            running: self.core.running(),
+            stats: Arc::clone(self.records.stats()),
+        }
+    }
+
+    /// Every plugin that has methods on offer.
+    fn plugin_reports(&self) -> Vec<PluginReport> {
+        let extra = self.extra.iter().map(|plugin| (plugin, "compiled_in"));
+        let of_maps = self.generations.current().plugins.of_maps.iter().map(|plugin| (plugin, "maps"));
+        extra.chain(of_maps).map(|(plugin, kind)| self.plugin_report(plugin, kind)).collect()
+    }
+
+    fn plugin_report(&self, plugin: &Arc<dyn Plugin>, kind: &str) -> PluginReport {
+        let all = self.generations.registry().all();
+        let health = plugin.health();
+        let (state, message) = health.words();
+        PluginReport {
+            name: plugin.name().to_owned(),
+            kind: kind.into(),
+            methods: all.filter(|(_, other)| Arc::ptr_eq(plugin, other)).count(),
+            health: HealthReport { state: state.into(), message: message.into() },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn waiter(until: u64) -> (Waiter, oneshot::Receiver<Result<String, Busy>>) {
+        let (answer, answered) = oneshot::channel();
+        let (until, since) = (BootInstant::from_micros(until), BootInstant::from_micros(0));
+        (Waiter { answer, until, since }, answered)
+    }
+
+    #[test]
+    fn each_waits_for_an_answer_of_its_own() {
+        let (one, two) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        let mut waiters = Waiters::default();
+        let mut kept = Vec::new();
+        let mut add = |waiters: &mut Waiters, id| {
+            let (waiter, mut answered) = waiter(7);
+            let attempt = waiters.add(id, waiter);
+            let busy = answered.try_recv().is_ok_and(|answer| answer == Err(Busy));
+            assert_eq!(busy, attempt.is_none());
+            kept.push(answered);
+            attempt
+        };
+        assert_eq!(add(&mut waiters, one), Some(1));
+        assert_eq!(add(&mut waiters, two), Some(1));
+        assert_eq!(add(&mut waiters, one), Some(2));
+        drop(waiters.0.remove(&(one, 1)));
+        assert_eq!(add(&mut waiters, one), Some(3), "the second waits still");
+        for _ in 2..MOST_OF_ONE {
+            assert!(add(&mut waiters, one).is_some());
+        }
+        assert_eq!(add(&mut waiters, one), None, "no answer would reach it");
+    }
+
+    #[test]
+    fn who_has_gone_takes_no_place_for_long() {
+        let mut waiters = Waiters::default();
+        for number in 0..MOST {
+            let (waiter, answered) = waiter(7);
+            drop(answered);
+            assert!(waiters.add(Uuid::from_u128(number.try_into().unwrap()), waiter).is_some());
+        }
+        let (waiting, answered) = waiter(7);
+        assert_eq!(waiters.add(Uuid::nil(), waiting), Some(1));
+        assert_eq!(waiters.0.len(), 1);
+        let grace = u64::try_from(GRACE.as_micros()).unwrap();
+        waiters.forget(BootInstant::from_micros(6 + grace));
+        assert_eq!(waiters.0.len(), 1);
+        waiters.forget(BootInstant::from_micros(7 + grace));
+        assert!(waiters.0.is_empty() && answered.blocking_recv().is_err(), "it is told that none comes");
+    }
+}

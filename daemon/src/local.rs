@@ -1,0 +1,178 @@
+//! The gateway on the bus of its own machine: `io.nowd.Gateway1`, for the person at the bench and for local programs.
+//!
+//! A task of its own keeps the connection and talks to the gateway's loop through one bounded channel; calls take the path of
+//! a call from the cloud. Nothing here decides about a call, and nothing that happens on the bus, or to it, makes the
+//! gateway's loop wait.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use nowd_core::Record;
+use nowd_plugin::{BootInstant, CancellationToken, Method};
+use nowd_protocol::{Level, RawValue, Uuid};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+
+use crate::config::BusConfig;
+
+mod access;
+mod ended;
+mod link;
+mod serve;
+mod status;
+mod watch;
+
+pub(crate) use ended::CallEnded;
+pub(crate) use link::open;
+pub(crate) use status::{HealthReport, PluginReport, Snapshot, StatusReport};
+
+/// The gateway's name on the bus, where it is there, and the interface.
+pub(crate) const NAME: &str = "io.nowd.Gateway1";
+pub(crate) const PATH: &str = "/io/nowd/Gateway1";
+
+/// What is told for a mistake in configuration or maps.
+pub(crate) const CONFIG_ERROR: &str = "io.nowd.Error.Config";
+
+/// How many questions may wait for the gateway's loop.
+const ASKS: usize = 64;
+
+/// How many ends of calls may wait to be sent to those who watch.
+const FEED: usize = 256;
+
+/// How long the last answers may take to be written when the process ends.
+const FAREWELL: Duration = Duration::from_millis(100);
+
+/// What somebody on the bus wants of the gateway. Whoever asks may be gone when it is answered.
+#[derive(Debug)]
+pub(crate) enum Ask {
+    /// To run a call. The answer is the reply as on the wire; where none comes the sender is dropped.
+    Call(Box<LocalCall>, oneshot::Sender<Result<String, Busy>>),
+    /// What is on offer.
+    Methods(oneshot::Sender<Vec<Method>>),
+    /// How the gateway is.
+    Status(oneshot::Sender<Box<Snapshot>>),
+    /// To read configuration and maps again.
+    Reload(oneshot::Sender<Result<String, ReloadError>>),
+    /// To look for a lockout at once.
+    Look(oneshot::Sender<()>),
+}
+
+/// A call that came over the bus.
+#[derive(Debug)]
+pub(crate) struct LocalCall {
+    pub(crate) id: Uuid,
+    pub(crate) method: Level,
+    pub(crate) request: Box<RawValue>,
+    /// `None` stands for the method's own timeout.
+    pub(crate) not_after: Option<BootInstant>,
+    /// Who asks, as the bus vouches.
+    pub(crate) caller: String,
+    /// Since when calls over this bus come to this process and to no other.
+    pub(crate) since: BootInstant,
+}
+
+/// As many wait for answers as may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("as many calls as may wait for their answers already do; nothing was done")]
+pub(crate) struct Busy;
+
+/// Nothing was read again, or nothing of it counts.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum ReloadError {
+    /// What is wrong, where.
+    #[error("{0}")]
+    Config(String),
+    #[error("too many wait for a reload already")]
+    TooMany,
+    #[error("this gateway was not told where its configuration lies")]
+    NoSource,
+}
+
+/// The gateway's end.
+#[derive(Debug)]
+pub(crate) struct Local {
+    asks: mpsc::Receiver<Ask>,
+    task: JoinSet<()>,
+    stop: CancellationToken,
+}
+
+/// What the task needs to begin.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    asks: mpsc::Sender<Ask>,
+    ended: mpsc::Receiver<Told>,
+    watched: Arc<AtomicBool>,
+}
+
+/// An end of a call, for those who watch.
+#[derive(Debug)]
+pub(crate) struct Told {
+    json: String,
+    /// How many could not be told since the start.
+    lost: u64,
+}
+
+/// Where ends of calls go in. Never waits.
+#[derive(Debug)]
+pub(crate) struct Feed {
+    sender: mpsc::Sender<Told>,
+    watched: Arc<AtomicBool>,
+    lost: u64,
+}
+
+impl Local {
+    /// Nothing is connected yet.
+    pub(crate) fn new() -> (Self, Waiting, Feed) {
+        let (ask, asks) = mpsc::channel(ASKS);
+        let (sender, ended) = mpsc::channel(FEED);
+        let watched = Arc::<AtomicBool>::default();
+        let feed = Feed { sender, watched: Arc::clone(&watched), lost: 0 };
+        let local = Self { asks, task: JoinSet::new(), stop: CancellationToken::new() };
+        (local, Waiting { asks: ask, ended, watched }, feed)
+    }
+
+    /// Begins to be there, as far as `config` wants it; lockouts lie in `state_dir`.
+    pub(crate) fn start(&mut self, waiting: Waiting, config: &BusConfig, state_dir: PathBuf) {
+        if config.serve {
+            self.task.spawn(link::run(waiting, config.clone(), state_dir, self.stop.clone()));
+        }
+    }
+
+    /// The next question. For ever where nobody can ask; may be dropped while waiting.
+    pub(crate) async fn next(&mut self) -> Ask {
+        match self.asks.recv().await {
+            Some(ask) => ask,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Leaves the bus, with a moment for answers that are still to be written.
+    pub(crate) async fn end(mut self) {
+        drop(self.asks);
+        self.stop.cancel();
+        tokio::select! {
+            _ = self.task.join_next() => {}
+            () = tokio::time::sleep(FAREWELL) => {}
+        }
+    }
+}
+
+impl Feed {
+    /// Tells those who watch, if anybody does.
+    pub(crate) fn tell(&mut self, record: &Record) {
+        if !self.watched.load(Ordering::Relaxed) {
+            return;
+        }
+        let told = Told { json: CallEnded::of(record).json(), lost: self.lost };
+        if self.sender.try_send(told).is_err() {
+            self.lost(1);
+        }
+    }
+
+    /// So many ends of calls cannot be told.
+    pub(crate) fn lost(&mut self, count: u64) {
+        self.lost = self.lost.saturating_add(count);
+    }
+}

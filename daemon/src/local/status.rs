@@ -1,0 +1,144 @@
+//! How the gateway is, as `nowd status --json` prints it. Fields are added, never changed.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use nowd_core::LaneReport as CoreLane;
+use nowd_plugin::BootInstant;
+use nowd_protocol::Uuid;
+use serde::{Deserialize, Serialize};
+
+use crate::stats::{CallsReport, Stats};
+use crate::uplink::LinkReport as Uplink;
+
+/// What the gateway's loop knows at one moment. Putting it into words is for others.
+#[derive(Debug)]
+pub(crate) struct Snapshot {
+    pub(crate) target: String,
+    pub(crate) incarnation: Uuid,
+    pub(crate) started: BootInstant,
+    pub(crate) now: BootInstant,
+    pub(crate) state_dir: PathBuf,
+    pub(crate) link: Uplink,
+    /// Whether the wall clock is trusted, and why.
+    pub(crate) clock: (bool, String),
+    pub(crate) lockout: Option<String>,
+    pub(crate) journal: bool,
+    pub(crate) plugins: Vec<PluginReport>,
+    pub(crate) lanes: Vec<CoreLane>,
+    pub(crate) running: usize,
+    pub(crate) stats: Arc<Stats>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct StatusReport {
+    pub(crate) version: String,
+    pub(crate) target: String,
+    pub(crate) incarnation: Uuid,
+    pub(crate) uptime_ms: u64,
+    pub(crate) state_dir: PathBuf,
+    pub(crate) link: LinkReport,
+    pub(crate) clock: ClockReport,
+    /// Why, while it is locked out on site.
+    pub(crate) lockout: Option<String>,
+    /// Whether there is one.
+    pub(crate) journal: bool,
+    pub(crate) plugins: Vec<PluginReport>,
+    pub(crate) lanes: Vec<LaneReport>,
+    pub(crate) calls: Calls,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct LinkReport {
+    /// `up`, `connecting` or `down`.
+    pub(crate) state: String,
+    pub(crate) endpoint: String,
+    /// For how long it has been up, or has not.
+    pub(crate) for_ms: u64,
+    pub(crate) last_error: Option<LastError>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct LastError {
+    pub(crate) message: String,
+    pub(crate) ago_ms: u64,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct ClockReport {
+    pub(crate) trusted: bool,
+    pub(crate) why: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct PluginReport {
+    pub(crate) name: String,
+    /// `maps` or `compiled_in`.
+    pub(crate) kind: String,
+    /// How many methods it has on offer.
+    pub(crate) methods: usize,
+    pub(crate) health: HealthReport,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct HealthReport {
+    /// `ok`, `degraded` or `failed`.
+    pub(crate) state: String,
+    pub(crate) message: String,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct LaneReport {
+    pub(crate) name: String,
+    pub(crate) concurrency: u16,
+    pub(crate) running: usize,
+    pub(crate) waiting: usize,
+    pub(crate) stuck: usize,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Calls {
+    /// How many calls, safe actions and reads of the gateway's own run.
+    pub(crate) running: usize,
+    pub(crate) waiting: usize,
+    /// Since the start.
+    #[serde(flatten)]
+    pub(crate) ended: CallsReport,
+}
+
+impl From<Snapshot> for StatusReport {
+    fn from(snapshot: Snapshot) -> Self {
+        let Snapshot { now, link, clock: (trusted, why), lanes, running, .. } = snapshot;
+        let since = |instant: BootInstant| {
+            u64::try_from(now.saturating_since(instant).as_millis()).unwrap_or(u64::MAX)
+        };
+        let last_error = link.last_error.map(|(message, at)| LastError { message, ago_ms: since(at) });
+        let waiting = lanes.iter().map(|lane| lane.waiting).sum();
+        Self {
+            version: env!("CARGO_PKG_VERSION").into(),
+            target: snapshot.target,
+            incarnation: snapshot.incarnation,
+            uptime_ms: since(snapshot.started),
+            state_dir: snapshot.state_dir,
+            link: LinkReport {
+                state: link.state.into(),
+                endpoint: link.endpoint,
+                for_ms: since(link.since),
+                last_error,
+            },
+            clock: ClockReport { trusted, why },
+            lockout: snapshot.lockout,
+            journal: snapshot.journal,
+            plugins: snapshot.plugins,
+            lanes: lanes.into_iter().map(LaneReport::from).collect(),
+            calls: Calls { running, waiting, ended: snapshot.stats.report() },
+        }
+    }
+}
+
+impl From<CoreLane> for LaneReport {
+    fn from(lane: CoreLane) -> Self {
+        let CoreLane { name, concurrency, running, waiting, stuck } = lane;
+        Self { name, concurrency, running, waiting, stuck }
+    }
+}

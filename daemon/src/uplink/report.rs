@@ -1,0 +1,56 @@
+//! How the link is, for people. Nothing is decided by it.
+
+use nowd_plugin::BootInstant;
+
+use super::{State, Uplink};
+
+/// How the link is, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LinkReport {
+    /// `up`, `connecting` or `down`.
+    pub(crate) state: &'static str,
+    /// The broker.
+    pub(crate) endpoint: String,
+    /// Since when it is up, or is not.
+    pub(crate) since: BootInstant,
+    /// What went wrong last, and when.
+    pub(crate) last_error: Option<(String, BootInstant)>,
+}
+
+impl Uplink {
+    /// How it is, for people.
+    pub(crate) fn report(&self) -> LinkReport {
+        let state = match &self.state {
+            State::Up(up) if up.ready.is_some() => "up",
+            State::Up(_) | State::Opening { .. } => "connecting",
+            State::Waiting(_) => "down",
+        };
+        LinkReport {
+            state,
+            endpoint: format!("{}:{}", self.options.host, self.options.port),
+            since: self.since().unwrap_or(self.changed),
+            last_error: self.last_error.clone(),
+        }
+    }
+
+    /// Remembers what went wrong, for people.
+    pub(super) fn note(&mut self, reason: &str) {
+        let now = BootInstant::now();
+        if self.since().is_some() {
+            self.changed = now;
+        }
+        self.last_error = Some((reason.to_owned(), now));
+    }
+}
+
+/// An error and all its causes, on one line.
+pub(super) fn chain(e: &dyn std::error::Error) -> String {
+    let mut text = e.to_string();
+    let mut source = e.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
