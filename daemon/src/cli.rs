@@ -26,6 +26,7 @@ mod call;
 mod check;
 mod lock;
 mod methods;
+mod plugin;
 mod schema;
 
 /// Where the configuration is unless said otherwise.
@@ -102,6 +103,9 @@ enum Command {
     },
     /// Let calls start again
     Unlock(Source),
+    /// Plugins in processes of their own
+    #[command(subcommand)]
+    Plugin(plugin::Command),
 }
 
 #[derive(Debug, Clone, Args)]
@@ -141,6 +145,7 @@ pub fn run(extra: Vec<Arc<dyn Plugin>>) -> ExitCode {
         Command::Methods { source, json } => methods::list(&source.or_here(), extra, json),
         Command::Lock { source, reason, wait } => lock::lock(&source, &reason, wait),
         Command::Unlock(source) => lock::unlock(&source),
+        Command::Plugin(command) => plugin::run(command, &extra),
     };
     match result {
         Ok(()) => Exit::Ok.into(),

@@ -15,6 +15,7 @@ mod life;
 mod lockout;
 mod methods;
 mod mistakes;
+mod plugin_serve;
 mod polling;
 mod presence;
 mod probe;
