@@ -30,7 +30,7 @@ mod client;
 mod lock;
 mod made_out;
 pub(crate) mod methods;
-mod plugin_test;
+mod plugin;
 mod preview;
 mod schema;
 mod status;
@@ -144,7 +144,7 @@ enum Command {
     Unlock(Reach),
     /// Plugins in processes of their own
     #[command(subcommand)]
-    Plugin(plugin_test::Plugin),
+    Plugin(plugin::Command),
 }
 
 #[derive(Debug, Clone, Args)]
@@ -191,7 +191,7 @@ pub fn run(extra: Vec<Arc<dyn Plugin>>) -> ExitCode {
         Command::Methods { source, json } => methods::list(&source.or_here(), extra, json),
         Command::Lock { reach, reason, wait } => lock::lock(&reach, &reason, wait),
         Command::Unlock(reach) => lock::unlock(&reach),
-        Command::Plugin(command) => plugin_test::run(command),
+        Command::Plugin(command) => plugin::run(command, &extra),
     };
     end(result.map(|()| Exit::Ok))
 }

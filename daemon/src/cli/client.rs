@@ -14,9 +14,9 @@ use zbus::message::{Flags, Message};
 use zbus::zvariant::{DynamicType, Type};
 
 use super::{Failure, Source, internal, made_out};
-use nowd_plugin::bus::BusAddress;
 use crate::exit::Exit;
 use crate::local::{CONFIG_ERROR, NAME, PATH, StatusReport, open};
+use nowd_plugin::bus::BusAddress;
 
 /// How long connecting may take.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use toml::Table;
 
-use nowd_plugin::bus::BusAddress;
 use crate::config::{Config, ConfigSource};
+use nowd_plugin::bus::BusAddress;
 
 /// How much of a file is read, and how many drop-ins.
 const MOST_READ: u64 = 1024 * 1024;

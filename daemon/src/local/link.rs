@@ -14,7 +14,6 @@ use nowd_plugin::bus::BusAddress;
 use nowd_plugin::{BootInstant, CancellationToken};
 use tokio::task::JoinSet;
 use tracing::{debug, info, warn};
-use zbus::connection::Builder;
 use zbus::{Connection, MessageStream};
 
 use super::access::Access;

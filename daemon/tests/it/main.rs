@@ -18,6 +18,7 @@ mod local_shell;
 mod lockout;
 mod methods;
 mod mistakes;
+mod plugin_serve;
 mod plugins;
 mod polling;
 mod presence;

@@ -9,7 +9,7 @@
 use nowd_plugin::{CallError, Completion, Outcome};
 use zbus::message::{Message, Type};
 
-use crate::bus::{BUS_NAME, MAX_BODY_LEN};
+use crate::bus::{BUS_NAME, MAX_BODY_LEN, nobody_has};
 use crate::errors::Meaning;
 use crate::json::{body_to_json, clip, response};
 use crate::map::{Action, Mapped};
@@ -73,7 +73,7 @@ pub(crate) fn completion(mapped: &Mapped, reply: &Message) -> Completion {
 fn not_delivered(mapped: &Mapped, mut error: CallError) -> CallError {
     let (name, bus) = (&mapped.target.destination, mapped.target.bus.called());
     if NOBODY.contains(&error.code.as_str()) {
-        error.message = mapped.target.bus.nobody(name, None);
+        error.message = nobody_has(&mapped.target.bus, name, None);
     } else if error.code == "org.freedesktop.DBus.Error.AccessDenied" {
         let text = error.message;
         error.message = format!(

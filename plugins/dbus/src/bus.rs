@@ -20,21 +20,21 @@ use tokio::sync::{Notify, oneshot, watch};
 use zbus::Connection;
 use zbus::message::{Flags, Message, Type};
 
-use self::learn::{Learned, objects};
+pub(crate) use self::absent::nobody_has;
 pub(crate) use self::allowance::Allowance;
 pub(crate) use self::ask::Unanswered;
+use self::learn::{Learned, objects};
 pub(crate) use self::learn::{Object, Undescribed};
 pub(crate) use self::signal::Watch;
 use self::signal::{Waiter, owner_change};
-use nowd_plugin::bus::BusAddress;
 use crate::map::Mapped;
+use nowd_plugin::bus::BusAddress;
 
 mod absent;
 mod allowance;
 mod ask;
 mod learn;
 mod link;
-mod reach;
 mod signal;
 mod socket;
 mod told;

@@ -62,8 +62,9 @@ mod types;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use nowd_plugin::bus::BusAddress;
 use nowd_plugin::map::{MapError, MapSource};
-use nowd_plugin::{BoxFuture, Call, CallError, CancellationToken, Completion, Method, Plugin};
+use nowd_plugin::{BoxFuture, Call, CallError, CancellationToken, Completion, Health, Method, Plugin};
 use tokio::task::JoinSet;
 
 use crate::bus::Bus;
@@ -161,6 +162,17 @@ impl Plugin for DbusPlugin {
         let mut lines = vec![message::words(mapped, call, types.as_deref())];
         lines.extend(explain::unknown_types(mapped).filter(|_| types.is_none()));
         Ok(lines)
+    }
+
+    fn health(&self) -> Health {
+        let down = self.buses.iter().filter(|bus| !bus.is_up());
+        let why: Vec<String> =
+            down.map(|bus| format!("{} is not there: {}", bus.address().called(), bus.why_down())).collect();
+        match why.len() {
+            0 => Health::Ok,
+            n if n < self.buses.len() => Health::Degraded(why.join("; ")),
+            _ => Health::Failed(why.join("; ")),
+        }
     }
 
     fn ready(&self) -> BoxFuture<'_, ()> {

@@ -11,12 +11,12 @@ use serde::Deserialize;
 use zbus::names::{InterfaceName, MemberName, PropertyName, WellKnownName};
 use zbus::{ObjectPath, Signature};
 
-use nowd_plugin::bus::BusAddress;
 use crate::done::{Done, DoneKeys};
 use crate::errors::Errors;
 use crate::expr::{Expr, Reader};
 use crate::json::clip;
 use crate::{convert, forms, types};
+use nowd_plugin::bus::BusAddress;
 
 /// How many arguments a call may have, and a `match` entries.
 const MAX_ARGS: usize = 64;
@@ -109,7 +109,8 @@ pub(crate) fn load(source: &MapSource) -> Result<Vec<Mapped>, MapError> {
 }
 
 fn target(backend: &Backend, origin: &MapOrigin) -> Result<Target, MapError> {
-    let bus = BusAddress::from_str(&backend.bus).map_err(|e| origin.at("bus").error(format!("`bus`: {e}")))?;
+    let bus =
+        BusAddress::from_str(&backend.bus).map_err(|e| origin.at("bus").error(format!("`bus`: {e}")))?;
     WellKnownName::try_from(backend.destination.as_str()).map_err(|_| {
         not_a(origin, "destination", &backend.destination, "a bus name", "com.example.Window1")
     })?;

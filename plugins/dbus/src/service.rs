@@ -31,8 +31,8 @@ pub use self::signals::Signals;
 
 use self::ask::Asked;
 use self::signals::Ear;
+use crate::bus::{Bus, nobody_has};
 use nowd_plugin::bus::BusAddress;
-use crate::bus::Bus;
 
 /// After a bug has ended a task, before it is begun again.
 const PAUSE_AFTER_BUG: Duration = Duration::from_secs(1);
@@ -208,7 +208,7 @@ impl Service {
         if seen {
             return format!("{name} has left {}; start that plugin again", bus.called());
         }
-        self.target.bus.nobody(name, Some("start that plugin, or correct `plugin.name`"))
+        nobody_has(&self.target.bus, name, Some("start that plugin, or correct `plugin.name`"))
     }
 }
 

@@ -17,7 +17,6 @@ mod process;
 mod session;
 
 pub use answer::{Answer, AnswerError};
-pub use bus::{BusAddress, BusAddressError};
 pub use description::{Description, DescriptionError, fingerprint};
 pub use error::ServiceError;
 pub use hosting::Service;

@@ -36,7 +36,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use nowd_plugin::map::MapSource;
-use nowd_plugin::{BoxFuture, Call, CallError, CancellationToken, Completion, Method, Plugin};
+use nowd_plugin::{BoxFuture, Call, CallError, CancellationToken, Completion, Health, Method, Plugin};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -144,6 +144,19 @@ impl Plugin for SerialPlugin {
     fn preview(&self, call: &Call) -> Result<Vec<String>, Completion> {
         let method = self.methods.get(&call.method).ok_or_else(|| unknown_method(call))?;
         method.action.preview(call).map_err(Completion::InvalidRequest)
+    }
+
+    fn health(&self) -> Health {
+        let why: Vec<String> = self
+            .ports
+            .values()
+            .filter_map(|port| Some(format!("{port} is not there: {}", port.why_gone()?)))
+            .collect();
+        match why.len() {
+            0 => Health::Ok,
+            n if n < self.ports.len() => Health::Degraded(why.join("; ")),
+            _ => Health::Failed(why.join("; ")),
+        }
     }
 
     fn ready(&self) -> BoxFuture<'_, ()> {

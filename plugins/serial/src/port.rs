@@ -316,6 +316,11 @@ impl Port {
         self.tried.send_replace(true);
     }
 
+    /// Why it is not open, while it is not.
+    pub(crate) fn why_gone(&self) -> Option<String> {
+        lock(&self.gone).clone()
+    }
+
     /// The answer to a call while the port is not open.
     pub(crate) fn unavailable(&self) -> Option<Completion> {
         lock(&self.gone).as_deref().map(|reason| self.gone_because(reason))

@@ -73,13 +73,11 @@ impl Bus {
 fn nobody(bus: &BusAddress, destination: &str, names: &[String]) -> String {
     let known = names.iter().map(String::as_str).filter(|name| !name.starts_with(':'));
     let hint = nearest(destination, known).map(|name| format!("did you mean {:?}?", clip(name, 255)));
-    bus.nobody(destination, hint.as_deref())
+    nobody_has(bus, destination, hint.as_deref())
 }
 
-impl BusAddress {
-    /// Nobody on this bus has a name; `hint` tells what to do, if it is known.
-    pub(crate) fn nobody(&self, name: &str, hint: Option<&str>) -> String {
-        let hint = hint.unwrap_or("start that service, or correct `destination`");
-        format!("nobody on {} has the name {name}; {hint}", self.called())
-    }
+/// Nobody on this bus has a name; `hint` tells what to do, if it is known.
+pub(crate) fn nobody_has(bus: &BusAddress, name: &str, hint: Option<&str>) -> String {
+    let hint = hint.unwrap_or("start that service, or correct `destination`");
+    format!("nobody on {} has the name {name}; {hint}", bus.called())
 }

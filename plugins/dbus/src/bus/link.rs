@@ -15,7 +15,6 @@ use zbus::{Connection, MessageStream};
 
 use super::signal::owner_change;
 use super::{Allowance, Bus, Trust, Up, bus_call, socket};
-use nowd_plugin::bus::BusAddress;
 
 /// How long connecting may take in all, and closing.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);

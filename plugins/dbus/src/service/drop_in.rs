@@ -11,8 +11,8 @@ use zbus::ObjectPath;
 use zbus::names::WellKnownName;
 
 use super::ServiceTarget;
-use nowd_plugin::bus::BusAddress;
 use crate::map::not_a;
+use nowd_plugin::bus::BusAddress;
 
 /// A drop-in, checked.
 #[derive(Debug, Clone)]
@@ -48,7 +48,8 @@ impl DropIn {
         let bus = match bus {
             None => default_bus.clone(),
             Some(text) => {
-                let bus = BusAddress::from_str(text).map_err(|e| origin.at("bus").error(format!("`bus`: {e}")))?;
+                let bus =
+                    BusAddress::from_str(text).map_err(|e| origin.at("bus").error(format!("`bus`: {e}")))?;
                 if !bus.is_unix() {
                     return Err(origin.at("bus").error(
                         "plugins are reached only over a Unix socket; write \"system\", \"session\" or \"unix:path=...\"",
@@ -107,7 +108,12 @@ impl DropIn {
             methods.push(method);
         }
         let own = Lane::exclusive(format!("plugin:{}", self.target.name));
-        let own = described.values().map(|method| &method.lane).find(|lane| lane.name == own.name).cloned().unwrap_or(own);
+        let own = described
+            .values()
+            .map(|method| &method.lane)
+            .find(|lane| lane.name == own.name)
+            .cloned()
+            .unwrap_or(own);
         for (name, narrowing) in &self.methods {
             if described.contains_key(name.as_str()) {
                 continue;

@@ -92,11 +92,14 @@ impl Service {
     fn message(&self, call: &Call) -> Result<Message, Completion> {
         let request = call.params.to_string();
         let id = call.id.to_string();
-        let arguments = (id.as_str(), call.method.as_str(), request.as_str(), call.deadline.boottime_micros());
-        call_message(&self.target.name, &self.target.path, INTERFACE, "Invoke").build(&arguments).map_err(|e| {
-            let why = clip(&format!("it cannot be sent: {e}"), MAX_TEXT);
-            Completion::InvalidRequest(CallError::new("invalid_argument", why))
-        })
+        let arguments =
+            (id.as_str(), call.method.as_str(), request.as_str(), call.deadline.boottime_micros());
+        call_message(&self.target.name, &self.target.path, INTERFACE, "Invoke").build(&arguments).map_err(
+            |e| {
+                let why = clip(&format!("it cannot be sent: {e}"), MAX_TEXT);
+                Completion::InvalidRequest(CallError::new("invalid_argument", why))
+            },
+        )
     }
 
     /// Tells the plugin that nobody waits any more.
@@ -142,7 +145,9 @@ impl Service {
             let types = clip(&body.signature().to_string(), 60);
             return failed(
                 "bad_answer",
-                format!("the plugin breaks its contract: it answered with the types {types:?} instead of \"sss\""),
+                format!(
+                    "the plugin breaks its contract: it answered with the types {types:?} instead of \"sss\""
+                ),
             );
         };
         let answer = Answer { status, outcome, response_json };

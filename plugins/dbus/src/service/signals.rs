@@ -14,8 +14,8 @@ use tokio::sync::Notify;
 use zbus::message::Message;
 
 use super::{ServiceTarget, keep_running, lock};
-use nowd_plugin::bus::BusAddress;
 use crate::bus::{Allowance, Bus, Hear};
+use nowd_plugin::bus::BusAddress;
 
 /// How often `Changed` is listened to: so many at once, and after that one in this time.
 const HEARD: (u32, Duration) = (16, Duration::from_secs(1));

@@ -1,5 +1,7 @@
 //! Buses and services that go, come, hang and freeze.
 
+use nowd_plugin::Health;
+
 use super::*;
 
 #[tokio::test]
@@ -17,11 +19,14 @@ async fn a_bus_that_comes_back_is_used_again() {
         "the bus {address} is not there, so {NAME} cannot be called: there is no {socket}; start that bus, or correct `bus`"
     );
     assert_eq!(error.message, expected);
+    let health = rig.plugin.health();
+    assert!(matches!(&health, Health::Failed(why) if why.contains("start that bus")), "{health:?}");
 
     for round in 0..2 {
         bus.restart().await;
         let (service, seen) = serve(&bus).await;
         rig.up(true).await;
+        assert_eq!(rig.plugin.health(), Health::Ok);
         assert_eq!(
             rig.call("move_asked", json!({"percent": 40})).await,
             Completion::Ok(json!(40)),

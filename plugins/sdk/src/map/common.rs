@@ -69,7 +69,8 @@ impl CommonKeys {
     pub(crate) fn check_narrowing(&self) -> Result<(), KeyMistake> {
         let mistake = |key, message| Err(KeyMistake { key, message });
         if self.stop.is_some() {
-            let message = "`stop` is for the plugin to say, which knows what overtaking calls means; leave it out";
+            let message =
+                "`stop` is for the plugin to say, which knows what overtaking calls means; leave it out";
             return mistake("stop", message.into());
         }
         if self.internal == Some(false) {

@@ -1,13 +1,12 @@
 //! Which bus a plugin is served on, and how it is reached. Keeps no connection.
 
-use std::fmt;
 use std::hash::{BuildHasher, RandomState};
-use std::str::FromStr;
 use std::time::Duration;
 
-use zbus::connection::Builder;
 use zbus::message::{Flags, Message, Type};
-use zbus::{Address, Connection, MessageStream};
+use zbus::{Connection, MessageStream};
+
+use crate::bus::BusAddress;
 
 /// How long each question to the bus may take, connecting too.
 pub(super) const ASK_LIMIT: Duration = Duration::from_secs(10);
@@ -21,48 +20,6 @@ const BUS_PATH: &str = "/org/freedesktop/DBus";
 
 /// `RequestName`: fail instead of waiting for the name.
 const DO_NOT_QUEUE: u32 = 4;
-
-/// A bus.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum BusAddress {
-    /// The machine's.
-    #[default]
-    System,
-    /// The user's.
-    Session,
-    /// Any other, by its D-Bus address: `unix:path=/run/example/bus`.
-    At(String),
-}
-
-/// The text names no bus.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "{0:?} is no bus; expected \"system\", \"session\", or an address such as \"unix:path=/run/example/bus\""
-)]
-pub struct BusAddressError(String);
-
-impl FromStr for BusAddress {
-    type Err = BusAddressError;
-
-    fn from_str(text: &str) -> Result<Self, BusAddressError> {
-        match text {
-            "system" => Ok(Self::System),
-            "session" => Ok(Self::Session),
-            address if Address::from_str(address).is_ok() => Ok(Self::At(address.to_owned())),
-            other => Err(BusAddressError(other.chars().take(200).collect())),
-        }
-    }
-}
-
-impl fmt::Display for BusAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::System => f.write_str("the system bus"),
-            Self::Session => f.write_str("the session bus"),
-            Self::At(address) => write!(f, "the bus at {address}"),
-        }
-    }
-}
 
 /// Why the bus cannot be used, now.
 #[derive(Debug, thiserror::Error)]
@@ -88,13 +45,8 @@ pub(super) enum NameError {
 
 /// Connects. Nobody knows the connection before its stream is read.
 pub(super) async fn connect(bus: &BusAddress) -> Result<MessageStream, BusError> {
-    let builder = match bus {
-        BusAddress::System => Builder::system(),
-        BusAddress::Session => Builder::session(),
-        BusAddress::At(address) => Builder::address(address.as_str()),
-    };
     tokio::select! {
-        connected = builder.build() => Ok(MessageStream::from(&connected?)),
+        connected = bus.connection().build() => Ok(MessageStream::from(&connected?)),
         () = tokio::time::sleep(ASK_LIMIT) => Err(BusError::TooLong),
     }
 }
@@ -173,20 +125,6 @@ pub(super) fn wants_reply(message: &Message) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn addresses() {
-        for (text, expected) in [
-            ("system", Some(BusAddress::System)),
-            ("session", Some(BusAddress::Session)),
-            ("unix:path=/run/x", Some(BusAddress::At("unix:path=/run/x".into()))),
-            ("System", None),
-            ("", None),
-            ("/run/dbus/system_bus_socket", None),
-        ] {
-            assert_eq!(text.parse().ok(), expected, "{text}");
-        }
-    }
 
     #[test]
     fn pauses_grow_and_stay_bounded() {

@@ -25,9 +25,9 @@ use std::time::Duration;
 use serde_json::Value;
 
 use self::bench::Bench;
-pub use self::bus::BusAddress;
 pub use self::report::{Check, Finding, Level, Problem, Report, Verdict};
 use crate::BootInstant;
+use crate::bus::BusAddress;
 
 /// How long an answer that needs no work may take, unless said otherwise.
 pub const ANSWER_WITHIN: Duration = Duration::from_secs(1);

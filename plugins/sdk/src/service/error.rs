@@ -1,7 +1,7 @@
 //! Why a plugin cannot be served at all.
 
 use super::DescriptionError;
-use super::bus::{BusAddress, BusAddressError};
+use crate::bus::{BusAddress, BusAddressError};
 
 /// Starting again does not help before something is done, but for [`ServiceError::NameTaken`]. What may come back by itself is
 /// no error.
@@ -21,7 +21,8 @@ pub enum ServiceError {
     Description(#[from] DescriptionError),
     /// Somebody else has the name.
     #[error(
-        "another process on {bus} has the name {name} already; stop it (`busctl status {name}` says which it is), or take another name"
+        "another process on {} has the name {name} already; stop it (`busctl status {name}` says which it is), or take another name",
+        .bus.called()
     )]
     NameTaken {
         /// The name.
@@ -31,8 +32,9 @@ pub enum ServiceError {
     },
     /// The bus's policy forbids it.
     #[error(
-        "{bus} does not allow this user to own the name {name}; allow it in /etc/dbus-1/system.d/{name}.conf with \
-         <policy user=\"USER\"><allow own=\"{name}\"/></policy>, and let the bus read it (`systemctl reload dbus`)"
+        "{} does not allow this user to own the name {name}; allow it in /etc/dbus-1/system.d/{name}.conf with \
+         <policy user=\"USER\"><allow own=\"{name}\"/></policy>, and let the bus read it (`systemctl reload dbus`)",
+        .bus.called()
     )]
     NotAllowed {
         /// The name.

@@ -10,11 +10,12 @@ use tokio::time::sleep;
 use zbus::names::WellKnownName;
 use zbus::{Connection, ObjectPath};
 
-use super::bus::{self, BusAddress, NameError};
+use super::bus::{self, NameError};
 use super::calls::Calls;
 use super::error::ServiceError;
 use super::session::{Ending, FAREWELL, Session};
 use super::{Description, fingerprint};
+use crate::bus::BusAddress;
 use crate::{CancellationToken, Method, Plugin};
 
 /// A plugin whose background work ended by mistake gets it again after this.

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::bus::BusAddress;
 use super::error::ServiceError;
 use super::hosting::Service;
+use crate::bus::BusAddress;
 use crate::{CancellationToken, Plugin};
 
 /// The variable of the environment that names the bus.

@@ -13,7 +13,8 @@ use uuid::Uuid;
 use zbus::Connection;
 use zbus::message::Message;
 
-use super::{Answer, BusAddress, INTERFACE, Service, ServiceError};
+use super::{Answer, INTERFACE, Service, ServiceError};
+use crate::bus::BusAddress;
 use crate::{
     BoxFuture, Call, CallError, CancellationToken, Completion, Deadline, Health, Lane, Method, Outcome,
     Plugin, Policy,

@@ -1,5 +1,7 @@
 //! How a port is set up.
 
+use nowd_plugin::Health;
+
 use super::*;
 
 #[tokio::test]
@@ -13,6 +15,8 @@ async fn a_driver_without_rs485_is_told() {
     rig.wait("ring", |c| matches!(c, Completion::Unavailable(e) if e.message.contains("RS-485 transceiver")))
         .await;
     assert!(Path::new(&device.path()).exists());
+    let health = rig.plugin.health();
+    assert!(matches!(&health, Health::Failed(why) if why.contains("RS-485 transceiver")), "{health:?}");
 }
 
 #[tokio::test]
@@ -22,6 +26,7 @@ async fn any_speed_is_set() {
     let rig = Rig::start(config).await;
     assert_eq!(device.slave.baud_rate().unwrap(), 12_345);
     rig.works(&mut device).await;
+    assert_eq!(rig.plugin.health(), Health::Ok);
 }
 
 #[tokio::test]

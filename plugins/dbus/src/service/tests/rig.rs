@@ -156,7 +156,11 @@ fn reply(call: &Message, said: &Said) -> Option<Message> {
             };
             match method.as_str() {
                 "ok" => answer("ok", "executed", &request),
-                "refused" => answer("refused", "not_executed", r#"{"code": "com.example.Hand", "message": "a hand is in the way"}"#),
+                "refused" => answer(
+                    "refused",
+                    "not_executed",
+                    r#"{"code": "com.example.Hand", "message": "a hand is in the way"}"#,
+                ),
                 "contradiction" => answer("ok", "not_executed", "1"),
                 "long" => answer("ok", "executed", &format!("\"{}\"", "x".repeat(200_000))),
                 "huge" => answer("ok", "executed", &format!("\"{}\"", "x".repeat(100_000_000))),
@@ -165,10 +169,14 @@ fn reply(call: &Message, said: &Said) -> Option<Message> {
                 "nothing" => Some(back().build(&()).unwrap()),
                 "numbers" => Some(back().build(&(1_u32, 2_u32, 3_u32)).unwrap()),
                 "jam" => Some(error("com.example.Error.Jammed", "it is\njammed")),
-                "numbered_error" => Some(Message::error(&header, "com.example.Error.Jammed").build(&5_u32).unwrap()),
+                "numbered_error" => {
+                    Some(Message::error(&header, "com.example.Error.Jammed").build(&5_u32).unwrap())
+                }
                 "no_method" => Some(error("org.freedesktop.DBus.Error.UnknownMethod", "no such method")),
                 "denied" => Some(error("org.freedesktop.DBus.Error.AccessDenied", "not you")),
-                "nested" => Some(error("org.freedesktop.DBus.Error.ServiceUnknown", "another service is gone")),
+                "nested" => {
+                    Some(error("org.freedesktop.DBus.Error.ServiceUnknown", "another service is gone"))
+                }
                 "hang" => {
                     said.hanging.lock().unwrap().push(call.clone());
                     None

@@ -9,12 +9,13 @@ use uuid::Uuid;
 use zbus::ObjectPath;
 use zbus::names::WellKnownName;
 
-use super::bus::{Asked, BusAddress, Client, Heard, clip, message};
+use super::bus::{Asked, Client, Heard, clip, message};
 use super::process::{PrivateBus, Subject};
 use super::report::{Check, Level, Problem};
 use super::sample::Sample;
 use super::{Options, Program, Unreachable, process};
 use crate::BootInstant;
+use crate::bus::BusAddress;
 use crate::clock::boottime_micros;
 use crate::service::{Answer, Description, INTERFACE};
 

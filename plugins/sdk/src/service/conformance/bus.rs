@@ -2,7 +2,6 @@
 //! that is too long is dropped as it comes, and one that is late is not waited for. Starts no service.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -11,12 +10,12 @@ use futures_util::StreamExt;
 use serde::Serialize;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
-use zbus::connection::Builder;
 use zbus::message::{Flags, Message, Type};
 use zbus::zvariant::DynamicType;
 use zbus::{Connection, MessageStream};
 
 use crate::BootInstant;
+use crate::bus::BusAddress;
 use crate::service::MAX_MESSAGE_LEN;
 
 /// How long connecting may take.
@@ -27,27 +26,6 @@ const BUS_LIMIT: Duration = Duration::from_secs(5);
 
 const BUS_NAME: &str = "org.freedesktop.DBus";
 const BUS_PATH: &str = "/org/freedesktop/DBus";
-
-/// Which bus.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum BusAddress {
-    /// The system's.
-    System,
-    /// The session's.
-    Session,
-    /// One at this address, such as `unix:path=/run/gate/bus`.
-    At(String),
-}
-
-impl fmt::Display for BusAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::System => f.write_str("the system bus"),
-            Self::Session => f.write_str("the session bus"),
-            Self::At(address) => write!(f, "the bus at {}", clip(address, 200)),
-        }
-    }
-}
 
 /// What came of a question.
 #[derive(Debug, Clone)]
@@ -88,13 +66,8 @@ pub(super) struct Client {
 
 impl Client {
     pub(super) async fn connect(bus: &BusAddress) -> Result<Self, String> {
-        let builder = match bus {
-            BusAddress::System => Builder::system(),
-            BusAddress::Session => Builder::session(),
-            BusAddress::At(address) => Builder::address(address.as_str()),
-        };
         let connection = tokio::select! {
-            built = builder.build() => built.map_err(|e| clip(&e.to_string(), 200))?,
+            built = bus.connection().build() => built.map_err(|e| clip(&e.to_string(), 200))?,
             () = tokio::time::sleep(CONNECT_LIMIT) => {
                 return Err(format!("it took longer than {} s", CONNECT_LIMIT.as_secs()));
             }

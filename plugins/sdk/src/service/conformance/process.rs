@@ -14,9 +14,10 @@ use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use uuid::Uuid;
 
 use super::bench::LOOK_EVERY;
-use super::bus::{BusAddress, clip};
+use super::bus::clip;
 use super::{Options, Program, Unreachable};
 use crate::BootInstant;
+use crate::bus::BusAddress;
 
 /// How long a bus may take to start.
 const BUS_WITHIN: Duration = Duration::from_secs(5);

@@ -4,24 +4,16 @@ use std::ffi::OsString;
 use std::io;
 use std::time::Duration;
 
-use clap::{Args, Subcommand};
-use nowd_plugin::service::conformance::{self, BusAddress, Check, Level, Options, Program, Verdict};
+use clap::Args;
+use nowd_plugin::bus::BusAddress;
+use nowd_plugin::service::conformance::{self, Check, Level, Options, Program, Verdict};
 use serde_json::Value;
 
-use super::{Failure, internal, say};
+use crate::cli::{Failure, internal, say};
 use crate::exit::Exit;
 
-#[derive(Debug, Subcommand)]
-pub(super) enum Plugin {
-    /// Test whether a plugin on the bus keeps the contract io.nowd.Plugin1, in whatever language it is written
-    ///
-    /// Without --call and without a program nothing moves in a plugin that keeps the contract. One that does not may act on
-    /// calls that come too late or have wrong parameters: keep hands off the hardware.
-    Test(Box<Test>),
-}
-
 #[derive(Debug, Args)]
-pub(super) struct Test {
+pub(in crate::cli) struct Test {
     /// The plugin's name on the bus, such as com.example.Gate
     name: String,
     /// Its object [default: the name with slashes, such as /com/example/Gate]
@@ -29,7 +21,7 @@ pub(super) struct Test {
     path: Option<String>,
     /// system, session or an address such as unix:path=/run/gate/bus [default: system; with a program to start, a bus of the
     /// test's own]
-    #[arg(long, value_parser = bus)]
+    #[arg(long, value_name = "ADDRESS")]
     bus: Option<BusAddress>,
     /// A call that may really be run, some ten times, such as 'gate.open {"percent":40}'; may be repeated
     #[arg(long, value_name = "METHOD PARAMS", value_parser = call)]
@@ -51,8 +43,7 @@ pub(super) struct Test {
     program: Vec<OsString>,
 }
 
-pub(super) fn run(command: Plugin) -> Result<(), Failure> {
-    let Plugin::Test(test) = command;
+pub(super) fn run(test: Test) -> Result<(), Failure> {
     let json = test.json;
     let options = test.options();
     if !json {
@@ -77,7 +68,7 @@ pub(super) fn run(command: Plugin) -> Result<(), Failure> {
     };
     let report = report.map_err(|e| {
         let exit =
-            if matches!(e, conformance::Unreachable::Wrong(_)) { Exit::Usage } else { Exit::Unavailable };
+            if matches!(e, conformance::Unreachable::Wrong(_)) { Exit::Usage } else { Exit::Unreachable };
         Failure { message: e.to_string(), exit }
     })?;
     if json {
@@ -132,15 +123,6 @@ impl Test {
         options.program =
             if program.is_empty() { restart.map(Program::Restart) } else { Some(Program::Own(program)) };
         options
-    }
-}
-
-fn bus(text: &str) -> Result<BusAddress, String> {
-    match text {
-        "system" => Ok(BusAddress::System),
-        "session" => Ok(BusAddress::Session),
-        address if address.contains(':') => Ok(BusAddress::At(address.to_owned())),
-        _ => Err("expected system, session, or an address such as unix:path=/run/gate/bus".into()),
     }
 }
 
