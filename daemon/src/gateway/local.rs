@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nowd_core::{Instant, LOCAL_CLIENT, Receipt, ReplyBody};
-use nowd_plugin::{BootInstant, Plugin};
+use nowd_plugin::{BootInstant, Plugin, Policy};
 use nowd_protocol::{Level, METHODS_METHOD, NotAfter, OUTCOME_METHOD, Received, Request, RequestTopic, Uuid};
 use tokio::sync::oneshot;
 
@@ -81,7 +81,9 @@ impl Gateway {
         let Ok(client) = Level::new(LOCAL_CLIENT) else { return };
         self.look_for_lockout();
         let now = now();
-        let (timeout, at) = self.local_deadline(&method, not_after, now);
+        let built_in = [METHODS_METHOD, OUTCOME_METHOD].contains(&method.as_str());
+        let found = self.generations.registry().get(method.as_str()).filter(|_| !built_in);
+        let (timeout, at) = deadline(found.map(|(method, _)| &method.policy), not_after, now);
         let until = BootInstant::from_micros(at.as_micros());
         let Some(attempt) = self.waiters.add(id, Waiter { answer, until, since }) else { return };
         let request = Request {
@@ -97,26 +99,6 @@ impl Gateway {
         let since = Instant::from_micros(since.as_micros());
         let receipt = Receipt { wall: None, stalled: false, retained: false, since, local: true };
         self.received(now, Received::Request(request), receipt);
-    }
-
-    /// What is left, in milliseconds rounded up (but not beyond what the method allows, where it is less than that), and the
-    /// deadline.
-    fn local_deadline(&self, method: &Level, not_after: Option<BootInstant>, now: Instant) -> (u64, Instant) {
-        let name = method.as_str();
-        let policy = self.generations.registry().get(name).map(|(method, _)| &method.policy);
-        let built_in = [METHODS_METHOD, OUTCOME_METHOD].contains(&name);
-        let at = match (not_after, policy.filter(|_| !built_in)) {
-            (Some(at), _) => Instant::from_micros(at.as_micros()),
-            (None, Some(policy)) => now.after(policy.timeout),
-            (None, None) => now.after(BUILT_IN_TIMEOUT),
-        };
-        let left = at.since(now);
-        let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-        let mut timeout = ms(left.saturating_add(Duration::from_nanos(999_999)));
-        if let Some(policy) = policy.filter(|policy| !built_in && left <= policy.max_timeout) {
-            timeout = timeout.min(ms(policy.max_timeout));
-        }
-        (timeout.max(1), at)
     }
 
     /// Answers one who asked over the bus.
@@ -165,9 +147,52 @@ impl Gateway {
     }
 }
 
+/// What is left, in milliseconds rounded up (but not beyond what the method allows, where less than that is left), and the
+/// deadline. Of methods that are not on offer, and of the gateway's own, there is no policy.
+fn deadline(policy: Option<&Policy>, not_after: Option<BootInstant>, now: Instant) -> (u64, Instant) {
+    let own = policy.map_or(BUILT_IN_TIMEOUT, |policy| policy.timeout);
+    let at = not_after.map_or(now.after(own), |at| Instant::from_micros(at.as_micros()));
+    let left = at.since(now);
+    let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let up = ms(left.saturating_add(Duration::from_nanos(999_999)));
+    let most =
+        policy.filter(|policy| left <= policy.max_timeout).map_or(u64::MAX, |policy| ms(policy.max_timeout));
+    (up.min(most).max(1), at)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_left_is_rounded_up_and_not_beyond_what_is_allowed() {
+        let policy = Policy {
+            timeout: Duration::from_millis(1_500),
+            max_timeout: Duration::from_micros(5_000_500),
+            ..Policy::default()
+        };
+        let now = Instant::from_micros(1_000_000);
+        for (policy, left_us, timeout) in [
+            (Some(&policy), Some(1), 1),
+            (Some(&policy), Some(1_000), 1),
+            (Some(&policy), Some(1_001), 2),
+            (Some(&policy), Some(5_000_500), 5_000),
+            (Some(&policy), Some(5_000_501), 5_001),
+            (None, Some(5_000_501), 5_001),
+            (Some(&policy), Some(u64::MAX), (u64::MAX - 1_000_000).div_ceil(1_000)),
+            (Some(&policy), None, 1_500),
+            (None, None, 2_000),
+        ] {
+            let not_after = left_us.map(|left| BootInstant::from_micros(1_000_000_u64.saturating_add(left)));
+            let (found, at) = deadline(policy, not_after, now);
+            assert_eq!(found, timeout, "{left_us:?}");
+            let expected = not_after
+                .map_or(now.after(Duration::from_millis(timeout)).as_micros(), BootInstant::as_micros);
+            assert_eq!(at.as_micros(), expected, "{left_us:?}");
+        }
+        let passed = deadline(Some(&policy), Some(BootInstant::from_micros(7)), now);
+        assert_eq!(passed, (1, Instant::from_micros(7)), "the core says how late it is");
+    }
 
     fn waiter(until: u64) -> (Waiter, oneshot::Receiver<Result<String, Busy>>) {
         let (answer, answered) = oneshot::channel();

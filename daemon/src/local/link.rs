@@ -65,12 +65,6 @@ pub(super) async fn run(
         // The machine's users may be asked of the network.
         let access = tokio::task::spawn_blocking(move || Access::new(&group)).await;
         let Ok(access) = access else { return };
-        if !access.has_group() && !std::mem::replace(&mut attempts.told_group, true) {
-            info!(
-                "there is no group {:?}: root and this gateway's own user are served on the bus, and nobody else",
-                config.group
-            );
-        }
         let ended = tokio::select! {
             () = stop.cancelled() => return,
             connected = connect(&config.address) => connected,
@@ -78,6 +72,12 @@ pub(super) async fn run(
         let pause = match ended {
             Ok((connection, stream)) => {
                 attempts.succeeded(&config.address);
+                if !access.has_group() && !std::mem::replace(&mut attempts.told_group, true) {
+                    info!(
+                        "there is no group {:?}: root and this gateway's own user are served on the bus, and nobody else",
+                        config.group
+                    );
+                }
                 let since = BootInstant::now();
                 let watchers = Watchers::new(Arc::clone(&waiting.watched));
                 let served = Served::new(

@@ -246,8 +246,10 @@ impl Served {
     }
 
     async fn watch(&self, sender: String) -> Result<Answer, Refused> {
-        if !self.watchers.add(&sender) {
-            return Err(Refused::TooMuch("as many watch as may; nobody else can"));
+        match self.watchers.add(&sender) {
+            None => return Err(Refused::TooMuch("as many watch as may; nobody else can")),
+            Some(false) => return Ok(Answer::Nothing),
+            Some(true) => {}
         }
         let (rule, name) = (watch::rule(&sender), sender.as_str());
         let asked = self.bus("AddMatch", &rule).await;

@@ -34,18 +34,18 @@ impl Watchers {
         Self { all: Mutex::default(), any }
     }
 
-    /// Says whether there was room, or it watches already.
-    pub(super) fn add(&self, name: &str) -> bool {
+    /// Says whether it is new; `None` where there is no room.
+    pub(super) fn add(&self, name: &str) -> Option<bool> {
         let mut all = self.lock();
         if all.iter().any(|watcher| watcher.name == name) {
-            return true;
+            return Some(false);
         }
         if all.len() >= MOST {
-            return false;
+            return None;
         }
         all.push(Watcher { name: name.to_owned(), lost: None });
         self.any.store(true, Ordering::Relaxed);
-        true
+        Some(true)
     }
 
     /// Says whether it watched.
@@ -107,9 +107,9 @@ mod tests {
         let any = Arc::new(AtomicBool::new(true));
         let watchers = Watchers::new(Arc::clone(&any));
         assert!(!any.load(Ordering::Relaxed));
-        assert!(watchers.add(":1.1") && any.load(Ordering::Relaxed));
+        assert!(watchers.add(":1.1") == Some(true) && any.load(Ordering::Relaxed));
         assert_eq!(watchers.due(3), [(":1.1".to_owned(), 0)], "what was lost before it came");
-        assert!(watchers.add(":1.2") && watchers.add(":1.2"));
+        assert_eq!((watchers.add(":1.2"), watchers.add(":1.2")), (Some(true), Some(false)));
         assert_eq!(watchers.due(5), [(":1.1".to_owned(), 2), (":1.2".to_owned(), 0)]);
         assert!(watchers.remove(":1.1") && !watchers.remove(":1.1") && any.load(Ordering::Relaxed));
         assert!(watchers.remove(":1.2") && !any.load(Ordering::Relaxed));
@@ -118,7 +118,7 @@ mod tests {
     #[test]
     fn there_are_not_too_many() {
         let watchers = Watchers::new(Arc::default());
-        assert!((0..MOST).all(|number| watchers.add(&format!(":1.{number}"))));
-        assert!(!watchers.add(":1.99") && watchers.add(":1.0"));
+        assert!((0..MOST).all(|number| watchers.add(&format!(":1.{number}")) == Some(true)));
+        assert_eq!((watchers.add(":1.99"), watchers.add(":1.0")), (None, Some(false)));
     }
 }
