@@ -20,9 +20,9 @@ use tokio::sync::{Notify, oneshot, watch};
 use zbus::Connection;
 use zbus::message::{Flags, Message, Type};
 
-use self::learn::{Learned, objects};
 pub(crate) use self::allowance::Allowance;
 pub(crate) use self::ask::Unanswered;
+use self::learn::{Learned, objects};
 pub(crate) use self::learn::{Object, Undescribed};
 pub(crate) use self::signal::Watch;
 use self::signal::{Waiter, owner_change};

@@ -8,8 +8,8 @@ use zbus::{Connection, MessageStream};
 
 use super::link::{ConnectError, ask};
 use super::{BUS_NAME, Bus, SendError, bus_call, told, too_late};
-use crate::json::clip;
 use crate::address::BusAddress;
+use crate::json::clip;
 
 impl Bus {
     /// Why a call cannot reach `destination`, if nobody has that name. Where no owner is known of, the bus itself is asked: the

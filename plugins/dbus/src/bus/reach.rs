@@ -5,8 +5,8 @@ use std::io;
 use zbus::Address;
 use zbus::address::transport::{Transport, UnixSocket};
 
-use crate::json::clip;
 use crate::address::BusAddress;
+use crate::json::clip;
 
 impl BusAddress {
     /// The bus, with its address where its name does not say it.

@@ -145,6 +145,29 @@ impl WriteHalf for Writer {
 mod tests {
     use super::*;
 
+    #[tokio::test]
+    async fn a_long_message_is_refused_before_it_comes() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let mut reader = Bounded(ours).split().take().0;
+        let message = Message::signal("/a", "a.b", "C").build(&"x").unwrap();
+        theirs.write_all(message.data()).await.unwrap();
+        let (mut received, mut descriptors) = (Vec::new(), Vec::new());
+        let first = reader.receive_message(1, &mut received, &mut descriptors).await.unwrap();
+        assert_eq!(first.body().deserialize::<String>().unwrap(), "x");
+        // Its first 16 bytes, some of which came with the greeting, and not one more.
+        let mut start = message.data().get(..16).unwrap().to_vec();
+        start[4..8].copy_from_slice(&100_000_000_u32.to_ne_bytes());
+        received.extend(start.drain(..5));
+        theirs.write_all(&start).await.unwrap();
+        let refused = reader.receive_message(2, &mut received, &mut descriptors).await.unwrap_err();
+        let why = too_long(&refused).unwrap();
+        assert!(
+            why.starts_with("a message of 1000") && why.ends_with("and at most 524288 are taken"),
+            "{why}"
+        );
+        assert!(received.capacity() < 1024);
+    }
+
     #[test]
     fn a_message_says_at_its_start_how_long_it_is() {
         let start = |order: u8, body: [u8; 4], fields: [u8; 4]| {

@@ -70,7 +70,8 @@ impl Service {
             };
             // On a new connection, too: a bus that was started again uses the same names again.
             let same = last.as_ref() == Some(&whom);
-            let news = if failures == 0 { !same } else { last.as_ref().map(|(_, owner)| owner) != Some(&whom.1) };
+            let news =
+                if failures == 0 { !same } else { last.as_ref().map(|(_, owner)| owner) != Some(&whom.1) };
             let flagged = self.ear.take();
             if !news && !flagged {
                 let pause = LEAST_PAUSE.saturating_mul(1 << failures.min(10)).min(LONGEST_PAUSE);
@@ -160,9 +161,7 @@ impl Service {
             return none(&error_name(&reply));
         }
         match reply.body().deserialize::<(&str, &str)>() {
-            Ok((state, message)) => {
-                Some(Health::parse(&clip(state, 30), &clip(message, MAX_SENTENCE)))
-            }
+            Ok((state, message)) => Some(Health::parse(&clip(state, 30), &clip(message, MAX_SENTENCE))),
             Err(_) => none("its answer is not of two texts"),
         }
     }
@@ -208,7 +207,9 @@ impl Service {
         let read = match reading.join_next().await {
             Some(Ok(read)) => read,
             Some(Err(_)) | None => {
-                return Err(Undescribed::Wrong(format!("{name} describes itself in a way that cannot be read")));
+                return Err(Undescribed::Wrong(format!(
+                    "{name} describes itself in a way that cannot be read"
+                )));
             }
         };
         let read = read.map_err(|e| e.to_string());

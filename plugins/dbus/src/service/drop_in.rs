@@ -107,7 +107,12 @@ impl DropIn {
             methods.push(method);
         }
         let own = Lane::exclusive(format!("plugin:{}", self.target.name));
-        let own = described.values().map(|method| &method.lane).find(|lane| lane.name == own.name).cloned().unwrap_or(own);
+        let own = described
+            .values()
+            .map(|method| &method.lane)
+            .find(|lane| lane.name == own.name)
+            .cloned()
+            .unwrap_or(own);
         for (name, narrowing) in &self.methods {
             if described.contains_key(name.as_str()) {
                 continue;

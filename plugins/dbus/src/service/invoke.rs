@@ -11,7 +11,7 @@ use zbus::message::{Flags, Message, Type};
 
 use super::{Presence, Service, lock};
 use crate::bus::{BUS_NAME, SendError, call_message};
-use crate::json::clip;
+use crate::json::{clip, is_lone_structure};
 
 /// The longest text of an error that is handed on, in characters.
 const MAX_TEXT: usize = 300;
@@ -92,11 +92,14 @@ impl Service {
     fn message(&self, call: &Call) -> Result<Message, Completion> {
         let request = call.params.to_string();
         let id = call.id.to_string();
-        let arguments = (id.as_str(), call.method.as_str(), request.as_str(), call.deadline.boottime_micros());
-        call_message(&self.target.name, &self.target.path, INTERFACE, "Invoke").build(&arguments).map_err(|e| {
-            let why = clip(&format!("it cannot be sent: {e}"), MAX_TEXT);
-            Completion::InvalidRequest(CallError::new("invalid_argument", why))
-        })
+        let arguments =
+            (id.as_str(), call.method.as_str(), request.as_str(), call.deadline.boottime_micros());
+        call_message(&self.target.name, &self.target.path, INTERFACE, "Invoke").build(&arguments).map_err(
+            |e| {
+                let why = clip(&format!("it cannot be sent: {e}"), MAX_TEXT);
+                Completion::InvalidRequest(CallError::new("invalid_argument", why))
+            },
+        )
     }
 
     /// Tells the plugin that nobody waits any more.
@@ -138,11 +141,14 @@ impl Service {
             return self.error(reply);
         }
         let body = reply.body();
-        let Ok((status, outcome, response_json)) = body.deserialize::<(String, String, String)>() else {
+        let texts = body.deserialize::<(String, String, String)>().ok().filter(|_| !is_lone_structure(&body));
+        let Some((status, outcome, response_json)) = texts else {
             let types = clip(&body.signature().to_string(), 60);
             return failed(
                 "bad_answer",
-                format!("the plugin breaks its contract: it answered with the types {types:?} instead of \"sss\""),
+                format!(
+                    "the plugin breaks its contract: it answered with the types {types:?} instead of \"sss\""
+                ),
             );
         };
         let answer = Answer { status, outcome, response_json };

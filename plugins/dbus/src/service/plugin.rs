@@ -38,7 +38,8 @@ impl Plugin for ServicePlugin {
         let target = &self.service.target;
         vec![
             format!("calls       {INTERFACE}.Invoke(id, {method:?}, parameters, not_after) of {target}"),
-            "answers     what the plugin says; it looks at the deadline itself, directly before it acts".into(),
+            "answers     what the plugin says; it looks at the deadline itself, directly before it acts"
+                .into(),
         ]
     }
 

@@ -77,7 +77,10 @@ async fn nothing_is_sent_after_the_deadline() {
     let fake = Fake::start(&bus.address(), NAME, &Said::new(description())).await;
     let client = Client::start(&bus);
     client.described().await;
-    let late = Call { deadline: Deadline::new(BootInstant::now(), Duration::from_secs(1)), ..call("ok", Value::Null) };
+    let late = Call {
+        deadline: Deadline::new(BootInstant::now(), Duration::from_secs(1)),
+        ..call("ok", Value::Null)
+    };
     let completion = client.service.invoke(&late).await;
     assert!(matches!(completion, Completion::Expired(_)), "{completion:?}");
     // Whatever had been sent before this one would have been seen before it.
@@ -92,12 +95,19 @@ async fn a_plugin_that_is_not_there_is_unavailable_and_not_started() {
     within(client.service.ready()).await;
     let why = client.state("the reason", |state| state.why_absent.is_some()).await.why_absent.unwrap();
     let address = bus.address();
-    assert_eq!(why, format!("nobody on the bus {address} has the name {NAME}; start that plugin, or correct `plugin.name`"));
+    assert_eq!(
+        why,
+        format!(
+            "nobody on the bus {address} has the name {NAME}; start that plugin, or correct `plugin.name`"
+        )
+    );
     let Completion::Unavailable(error) = client.call("ok", Value::Null).await else { panic!() };
     assert_eq!(error.code, "no_owner");
     assert_eq!(
         error.message,
-        format!("the plugin {NAME} has not been there since the gateway started: nobody on the bus {address} has the name {NAME}; start that service, or correct `plugin.name`")
+        format!(
+            "the plugin {NAME} has not been there since the gateway started: nobody on the bus {address} has the name {NAME}; start that service, or correct `plugin.name`"
+        )
     );
     let near = Fake::start(&address, "com.example.Gates", &Said::new(description())).await;
     let Completion::Unavailable(error) = client.call("ok", Value::Null).await else { panic!() };
@@ -111,10 +121,17 @@ async fn a_plugin_that_is_not_there_is_unavailable_and_not_started() {
     fake.die().await;
     let state = client.state("its end", |state| !state.present).await;
     assert!(state.described.is_some(), "what it offers stays");
-    assert_eq!(state.why_absent.unwrap(), format!("{NAME} has left the bus {address}; start that plugin again"));
+    assert_eq!(
+        state.why_absent.unwrap(),
+        format!("{NAME} has left the bus {address}; start that plugin again")
+    );
     let Completion::Unavailable(error) = client.call("ok", Value::Null).await else { panic!() };
     assert_eq!(error.code, "no_owner");
-    assert!(error.message.starts_with(&format!("the plugin {NAME} has left the bus {address}, ")), "{}", error.message);
+    assert!(
+        error.message.starts_with(&format!("the plugin {NAME} has left the bus {address}, ")),
+        "{}",
+        error.message
+    );
 }
 
 #[tokio::test]

@@ -69,7 +69,8 @@ impl CommonKeys {
     pub(crate) fn check_narrowing(&self) -> Result<(), KeyMistake> {
         let mistake = |key, message| Err(KeyMistake { key, message });
         if self.stop.is_some() {
-            let message = "`stop` is for the plugin to say, which knows what overtaking calls means; leave it out";
+            let message =
+                "`stop` is for the plugin to say, which knows what overtaking calls means; leave it out";
             return mistake("stop", message.into());
         }
         if self.internal == Some(false) {
@@ -87,6 +88,17 @@ impl CommonKeys {
         // What the two have to be to each other, only where both are said: what is not is the plugin's.
         let longest = self.max_timeout.unwrap_or(Duration::MAX);
         Self { max_timeout: Some(longest), ..self.clone() }.policy().map(drop)
+    }
+
+    /// These keys where nothing else is known.
+    pub(crate) fn over_defaults(&self) -> Policy {
+        let default = Policy::default();
+        let given = |ours: Option<Duration>, default: Duration| ours.unwrap_or(default);
+        self.narrow(&Policy {
+            timeout: given(self.timeout, default.timeout),
+            max_timeout: given(self.max_timeout, default.max_timeout),
+            ..default
+        })
     }
 
     /// What is left of `policy` by these keys: the smaller times, and what only the machine's owner says.

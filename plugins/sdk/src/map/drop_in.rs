@@ -108,7 +108,8 @@ impl Narrowing {
         let note = |key: &str, message: String| self.origin.at(key).error(message).to_string();
         if policy.poll.is_some() && policy.stop {
             policy.poll = None;
-            let message = "the plugin says that this is a `stop` method, which cannot be polled; `poll` is left out";
+            let message =
+                "the plugin says that this is a `stop` method, which cannot be polled; `poll` is left out";
             notes.push(note("poll", message.into()));
         } else if let (Some(_), Some(param)) = (policy.poll, required) {
             policy.poll = None;
@@ -135,7 +136,7 @@ impl Narrowing {
     /// and names no safe action, since none of its calls can be started.
     #[must_use]
     pub fn placeholder(&self, lane: Lane) -> Method {
-        let policy = self.keys.narrow(&Policy::default());
+        let policy = self.keys.over_defaults();
         Method {
             name: self.name.clone(),
             description: self.keys.description.clone(),
@@ -161,7 +162,10 @@ impl Narrowing {
             let Some(theirs) = all.get(name) else {
                 let known: Vec<&str> = all.keys().map(String::as_str).take(8).collect();
                 let hint = hint(name, known);
-                note(format!("the plugin's {} has no parameter {name:?}, so it is left out{hint}", self.name));
+                note(format!(
+                    "the plugin's {} has no parameter {name:?}, so it is left out{hint}",
+                    self.name
+                ));
                 continue;
             };
             let mut made = None;
@@ -219,9 +223,9 @@ fn candidates(theirs: &Value, ours: &Value) -> Vec<Value> {
 
 fn refers(schema: &Value) -> bool {
     match schema {
-        Value::Object(keywords) => {
-            keywords.iter().any(|(keyword, value)| matches!(keyword.as_str(), "$ref" | "$defs") || refers(value))
-        }
+        Value::Object(keywords) => keywords
+            .iter()
+            .any(|(keyword, value)| matches!(keyword.as_str(), "$ref" | "$defs") || refers(value)),
         Value::Array(items) => items.iter().any(refers),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
     }

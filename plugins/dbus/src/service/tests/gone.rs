@@ -31,16 +31,14 @@ async fn death_in_mid_call_is_told_at_once() {
     for _ in 0..200 {
         let fake = Fake::start(&bus.address(), NAME, &said).await;
         client.state("the plugin", |state| state.present).await;
-        let (completion, died) = tokio::join!(
-            async { (client.call("hang", Value::Null).await, BootInstant::now()) },
-            async {
+        let (completion, died) =
+            tokio::join!(async { (client.call("hang", Value::Null).await, BootInstant::now()) }, async {
                 until("the call", || said.hanging() == 1).await;
                 said.hanging.lock().unwrap().clear();
                 let died = BootInstant::now();
                 fake.die().await;
                 died
-            }
-        );
+            });
         assert_eq!(code(&completion.0), ("failed", "plugin_gone"));
         took.push(completion.1.saturating_since(died));
         client.state("its end", |state| !state.present).await;

@@ -79,7 +79,7 @@ impl Fake {
     }
 
     pub(super) async fn changed(&self) {
-        let signal = Message::signal(PATH, INTERFACE, "Changed").unwrap_build();
+        let signal = Message::signal(PATH, INTERFACE, "Changed").build(&()).unwrap();
         self.connection.send(&signal).await.unwrap();
     }
 
@@ -95,16 +95,6 @@ impl Fake {
         let call = self.said.hanging.lock().unwrap().pop().unwrap();
         let reply = Message::method_return(&call.header()).build(&(status, outcome, response)).unwrap();
         self.connection.send(&reply).await.unwrap();
-    }
-}
-
-trait Build {
-    fn unwrap_build(self) -> Message;
-}
-
-impl Build for zbus::message::Builder<'_> {
-    fn unwrap_build(self) -> Message {
-        self.build(&()).unwrap()
     }
 }
 
@@ -136,7 +126,7 @@ fn reply(call: &Message, said: &Said) -> Option<Message> {
                 "silence" => None,
                 "error" => Some(error("org.freedesktop.DBus.Error.UnknownObject", "no such object")),
                 "number" => Some(back().build(&5_u32).unwrap()),
-                "100 MB" => Some(back().build(&"x".repeat(100_000_000)).unwrap()),
+                "20 MB" => Some(back().build(&"x".repeat(20_000_000)).unwrap()),
                 _ => Some(back().build(&text).unwrap()),
             }
         }
@@ -156,19 +146,27 @@ fn reply(call: &Message, said: &Said) -> Option<Message> {
             };
             match method.as_str() {
                 "ok" => answer("ok", "executed", &request),
-                "refused" => answer("refused", "not_executed", r#"{"code": "com.example.Hand", "message": "a hand is in the way"}"#),
+                "refused" => answer(
+                    "refused",
+                    "not_executed",
+                    r#"{"code": "com.example.Hand", "message": "a hand is in the way"}"#,
+                ),
                 "contradiction" => answer("ok", "not_executed", "1"),
                 "long" => answer("ok", "executed", &format!("\"{}\"", "x".repeat(200_000))),
-                "huge" => answer("ok", "executed", &format!("\"{}\"", "x".repeat(100_000_000))),
+                "huge" => answer("ok", "executed", &format!("\"{}\"", "x".repeat(20_000_000))),
                 "two" => Some(back().build(&("ok", "executed")).unwrap()),
                 "structure" => Some(back().build(&(("ok", "executed", "1"),)).unwrap()),
                 "nothing" => Some(back().build(&()).unwrap()),
                 "numbers" => Some(back().build(&(1_u32, 2_u32, 3_u32)).unwrap()),
                 "jam" => Some(error("com.example.Error.Jammed", "it is\njammed")),
-                "numbered_error" => Some(Message::error(&header, "com.example.Error.Jammed").build(&5_u32).unwrap()),
+                "numbered_error" => {
+                    Some(Message::error(&header, "com.example.Error.Jammed").build(&5_u32).unwrap())
+                }
                 "no_method" => Some(error("org.freedesktop.DBus.Error.UnknownMethod", "no such method")),
                 "denied" => Some(error("org.freedesktop.DBus.Error.AccessDenied", "not you")),
-                "nested" => Some(error("org.freedesktop.DBus.Error.ServiceUnknown", "another service is gone")),
+                "nested" => {
+                    Some(error("org.freedesktop.DBus.Error.ServiceUnknown", "another service is gone"))
+                }
                 "hang" => {
                     said.hanging.lock().unwrap().push(call.clone());
                     None
@@ -184,8 +182,8 @@ fn reply(call: &Message, said: &Said) -> Option<Message> {
 #[derive(Debug)]
 pub(super) struct Client {
     pub(super) service: Arc<Service>,
-    pub(super) signals: Arc<Signals>,
-    pub(super) stop: CancellationToken,
+    signals: Arc<Signals>,
+    stop: CancellationToken,
     tasks: JoinSet<()>,
 }
 
