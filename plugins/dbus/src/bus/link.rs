@@ -45,7 +45,11 @@ impl Bus {
                         Ok(Ended { offence: Some(offence), lived }) => {
                             // Who does that at once each time is not to keep the gateway busy.
                             failures = if lived { 0 } else { failures };
-                            tracing::warn!(bus = %self.address, "giving up a connection: {offence}");
+                            if failures == 0 {
+                                tracing::warn!(bus = %self.address, "giving up a connection: {offence}");
+                            } else {
+                                tracing::debug!(bus = %self.address, "giving up a connection: {offence}");
+                            }
                             offence
                         }
                         Ok(Ended { offence: None, .. }) => {

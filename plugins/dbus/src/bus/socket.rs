@@ -3,6 +3,7 @@
 //!
 //! What it never does: pass file descriptors, which nobody here has a use for; the bus keeps messages that have some.
 
+use std::ffi::OsString;
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::PathBuf;
@@ -39,15 +40,15 @@ pub(super) fn too_long(error: &zbus::Error) -> Option<String> {
 pub(super) async fn connect(bus: &BusAddress) -> Result<Bounded, ConnectError> {
     let address = bus.resolved().ok_or(ConnectError::NoUnixSocket)?;
     let Transport::Unix(unix) = address.transport() else { return Err(ConnectError::NoUnixSocket) };
-    let path = match unix.path() {
-        UnixSocket::File(path) => path.clone(),
-        UnixSocket::Abstract(name) => {
-            let mut path = std::ffi::OsString::from("\0");
-            path.push(name);
-            PathBuf::from(path)
-        }
+    let path = if let UnixSocket::File(path) = unix.path() {
+        path.clone()
+    } else if let UnixSocket::Abstract(name) = unix.path() {
+        let mut path = OsString::from("\0");
+        path.push(name);
+        PathBuf::from(path)
+    } else {
         // Where a bus makes its socket, not where it is.
-        _ => return Err(ConnectError::NoUnixSocket),
+        return Err(ConnectError::NoUnixSocket);
     };
     let stream = UnixStream::connect(path).await.map_err(zbus::Error::from)?;
     Ok(Bounded(stream))

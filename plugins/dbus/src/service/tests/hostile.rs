@@ -17,7 +17,7 @@ const BAD: &str = "com.example.Bad";
 #[tokio::test]
 async fn an_answer_that_is_too_long_costs_its_own_connection() {
     let bus = PrivateBus::start().await;
-    let said = Said::new(description());
+    let said = Said::new(&description());
     let fake = Fake::start(&bus.address(), NAME, &said).await;
     let client = Client::start(&bus);
     client.described().await;
@@ -37,11 +37,11 @@ async fn an_answer_that_is_too_long_costs_its_own_connection() {
 #[tokio::test]
 async fn signals_that_are_not_its_own_raise_nobodys_flag() {
     let bus = PrivateBus::start().await;
-    let said = Said::new(description());
+    let said = Said::new(&description());
     let fake = Fake::start(&bus.address(), NAME, &said).await;
     let client = Client::start(&bus);
     client.described().await;
-    let other = Fake::start(&bus.address(), BAD, &Said::new(description())).await;
+    let other = Fake::start(&bus.address(), BAD, &Said::new(&description())).await;
     // When it appeared, and when its signal was asked for; longer than until the next question, if there were a reason.
     let long = Duration::from_millis(2_500);
     tokio::time::sleep(long).await;
@@ -180,7 +180,7 @@ async fn median(client: &Client, count: usize) -> (Duration, Duration) {
 
 async fn next_to(how: How) {
     let bus = PrivateBus::start().await;
-    let (address, said) = (bus.address(), Said::new(description()));
+    let (address, said) = (bus.address(), Said::new(&description()));
     let good = {
         let (address, said) = (address.clone(), Arc::clone(&said));
         Apart::start(move || async move {
@@ -268,7 +268,7 @@ next_to! {
 #[tokio::test]
 async fn who_changes_is_heard_while_another_shouts() {
     let bus = PrivateBus::start().await;
-    let said = Said::new(description());
+    let said = Said::new(&description());
     let fake = Fake::start(&bus.address(), NAME, &said).await;
     let mut client = Client::start(&bus);
     client.described().await;
@@ -296,7 +296,7 @@ async fn who_changes_is_heard_while_another_shouts() {
 #[tokio::test]
 async fn a_call_costs_little_more_than_a_bare_one() {
     let bus = PrivateBus::start().await;
-    let (address, said) = (bus.address(), Said::new(description()));
+    let (address, said) = (bus.address(), Said::new(&description()));
     let _good = Apart::start(move || async move {
         let _fake = Fake::start(&address, NAME, &said).await;
         std::future::pending::<()>().await;

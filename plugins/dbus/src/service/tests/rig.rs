@@ -28,6 +28,7 @@ pub(super) fn description() -> Value {
 pub(super) struct Said {
     pub(super) description: Mutex<String>,
     pub(super) health: Mutex<(String, String)>,
+    pub(super) health_asked: AtomicU32,
     pub(super) described: AtomicU32,
     pub(super) calls: AtomicU32,
     pub(super) cancelled: Mutex<Vec<String>>,
@@ -36,10 +37,11 @@ pub(super) struct Said {
 }
 
 impl Said {
-    pub(super) fn new(description: impl ToString) -> Arc<Self> {
+    pub(super) fn new(description: &impl ToString) -> Arc<Self> {
         Arc::new(Self {
             description: Mutex::new(description.to_string()),
             health: Mutex::new(("ok".into(), String::new())),
+            health_asked: AtomicU32::new(0),
             described: AtomicU32::new(0),
             calls: AtomicU32::new(0),
             cancelled: Mutex::default(),
@@ -130,7 +132,11 @@ fn reply(call: &Message, said: &Said) -> Option<Message> {
                 _ => Some(back().build(&text).unwrap()),
             }
         }
-        "Health" => Some(back().build(&*said.health.lock().unwrap()).unwrap()),
+        "Health" => {
+            said.health_asked.fetch_add(1, Ordering::SeqCst);
+            let health = said.health.lock().unwrap().clone();
+            (health.0 != "silence").then(|| back().build(&health).unwrap())
+        }
         "Cancel" => {
             said.cancelled.lock().unwrap().push(body.deserialize().unwrap());
             None
