@@ -206,7 +206,7 @@ async fn next_to(how: How) {
     let hang = bad.invoke(&hanging);
     let (mut medians, mut worst) = (Vec::new(), Duration::ZERO);
     let measure = async {
-        let until = Deadline::after(Duration::from_secs(3));
+        let until = Deadline::after(Duration::from_millis(2_500));
         while until.check().is_ok() {
             let (median, longest) = median(&client, 100).await;
             medians.push(median);
