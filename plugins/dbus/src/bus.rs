@@ -17,6 +17,7 @@ use tokio::sync::{Notify, oneshot, watch};
 use zbus::Connection;
 use zbus::message::{Flags, Message, Type};
 
+pub(crate) use self::absent::START_PLUGIN;
 pub(crate) use self::allowance::Allowance;
 pub(crate) use self::ask::Unanswered;
 use self::learn::{Learned, objects};

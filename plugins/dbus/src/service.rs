@@ -32,7 +32,7 @@ pub use self::signals::Signals;
 use self::ask::Asked;
 use self::signals::Ear;
 use crate::address::BusAddress;
-use crate::bus::{Allowance, Bus};
+use crate::bus::{Allowance, Bus, START_PLUGIN};
 
 /// After a bug has ended a task, before it is begun again.
 const PAUSE_AFTER_BUG: Duration = Duration::from_secs(1);
@@ -213,7 +213,7 @@ impl Service {
         if seen {
             return format!("{name} has left {}; start that plugin again", bus.called());
         }
-        self.target.bus.nobody(name, Some("start that plugin, or correct `plugin.name`"))
+        self.target.bus.nobody(name, Some(START_PLUGIN))
     }
 }
 

@@ -169,6 +169,15 @@ mod tests {
         assert!(received.capacity() < 1024);
     }
 
+    #[tokio::test]
+    async fn abstract_sockets_are_reached() {
+        let name = format!("nowd-test-{}", std::process::id());
+        let listener = tokio::net::UnixListener::bind(format!("\0{name}")).unwrap();
+        let bus = BusAddress::At(format!("unix:abstract={name}"));
+        let (connected, accepted) = tokio::join!(connect(&bus), listener.accept());
+        assert!(connected.is_ok() && accepted.is_ok(), "{connected:?}");
+    }
+
     #[test]
     fn a_message_says_at_its_start_how_long_it_is() {
         let start = |order: u8, body: [u8; 4], fields: [u8; 4]| {

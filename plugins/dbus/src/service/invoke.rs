@@ -82,7 +82,6 @@ impl Service {
         // The news of its owner may be on the way still, or be kept from the gateway; and a name like it may be there.
         match self.bus.absent(name, &call.deadline).await.map_err(|e| self.not_sent(e))? {
             Some(why) => {
-                let why = why.replace("`destination`", "`plugin.name`");
                 no_owner(format!("the plugin {name} has not been there since the gateway started: {why}"))
             }
             None => Ok(()),

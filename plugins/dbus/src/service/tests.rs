@@ -106,7 +106,7 @@ async fn a_plugin_that_is_not_there_is_unavailable_and_not_started() {
     assert_eq!(
         error.message,
         format!(
-            "the plugin {NAME} has not been there since the gateway started: nobody on the bus {address} has the name {NAME}; start that service, or correct `plugin.name`"
+            "the plugin {NAME} has not been there since the gateway started: nobody on the bus {address} has the name {NAME}; start that plugin, or correct `plugin.name`"
         )
     );
     let near = Fake::start(&address, "com.example.Gates", &Said::new(&description())).await;

@@ -87,3 +87,13 @@ async fn a_bus_that_is_started_again_is_used_again() {
     }
     client.stop().await;
 }
+
+#[tokio::test]
+async fn a_bus_that_is_no_unix_socket_is_refused() {
+    let client = Client::of("tcp:host=127.0.0.1,port=1", NAME);
+    within(client.service.ready()).await;
+    let Completion::Unavailable(error) = client.call("ok", Value::Null).await else { panic!() };
+    assert_eq!(error.code, "bus_gone");
+    let expected = "plugins are reached only over a Unix socket, such as \"unix:path=/run/example/bus\"";
+    assert!(error.message.ends_with(expected), "{}", error.message);
+}
