@@ -8,11 +8,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
-use std::future::poll_fn;
 use std::num::NonZeroU32;
-use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::Poll;
 use std::time::Duration;
 
 use nowd_plugin::{CancellationToken, Deadline, Expired};
@@ -20,11 +17,12 @@ use tokio::sync::{Notify, oneshot, watch};
 use zbus::Connection;
 use zbus::message::{Flags, Message, Type};
 
-pub(crate) use self::absent::nobody_has;
+pub(crate) use self::absent::{START_PLUGIN, nobody_has};
 pub(crate) use self::allowance::Allowance;
 pub(crate) use self::ask::Unanswered;
 use self::learn::{Learned, objects};
 pub(crate) use self::learn::{Object, Undescribed};
+pub(crate) use self::send::SendError;
 pub(crate) use self::signal::Watch;
 use self::signal::{Waiter, owner_change};
 use crate::map::Mapped;
@@ -35,6 +33,7 @@ mod allowance;
 mod ask;
 mod learn;
 mod link;
+mod send;
 mod signal;
 mod socket;
 mod told;
@@ -45,9 +44,6 @@ const BUS_PATH: &str = "/org/freedesktop/DBus";
 
 /// The longest body that is read as a reply or as a signal, in bytes: what the gateway can hand on.
 pub(crate) const MAX_BODY_LEN: usize = 128 * 1024;
-
-/// How many calls may wait for replies at once; lanes keep it far below.
-const MAX_PENDING: usize = 1024;
 
 /// How long the bus may take no data before its connection is given up, where no call's deadline says so.
 const ASK_LIMIT: Duration = Duration::from_secs(10);
@@ -113,20 +109,6 @@ struct Up {
     owners: HashMap<String, String>,
     learned: BTreeMap<Object, Learned>,
     unlearned: BTreeSet<Object>,
-}
-
-/// Why a message was not sent. Nobody has seen it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum SendError {
-    /// There is no connection.
-    #[error("the bus is not there")]
-    Gone,
-    /// The deadline passed first.
-    #[error(transparent)]
-    Expired(#[from] Expired),
-    /// Too many calls wait for replies.
-    #[error("{MAX_PENDING} calls wait for replies already")]
-    TooMany,
 }
 
 impl Bus {
@@ -234,56 +216,6 @@ impl Bus {
         why.unwrap_or_else(|| "connecting has not ended yet".into())
     }
 
-    /// Writes a method call, unless `deadline` has passed when it is its turn. What comes back is the reply to wait
-    /// for; it is an error when the bus goes away first.
-    ///
-    /// Dropped in the middle of writing, it gives the connection up: the bus never sees half a message.
-    pub(crate) async fn send(
-        &self,
-        message: &Message,
-        deadline: &Deadline,
-    ) -> Result<oneshot::Receiver<Message>, SendError> {
-        let _writing = tokio::select! {
-            biased;
-            guard = self.writing.lock() => guard,
-            () = deadline.passed() => return Err(too_late(deadline).into()),
-        };
-        let serial = message.primary_header().serial_num();
-        let (id, connection, reply) = self.register(serial)?;
-        if let Err(expired) = deadline.check() {
-            self.forget(serial);
-            return Err(expired.into());
-        }
-        // Writing may have to wait until the bus reads: each further attempt has its own check before it.
-        let mut half_written = HalfWritten { bus: self, id: Some(id) };
-        let mut writing = pin!(connection.send(message));
-        let attempts = poll_fn(|cx| match deadline.check() {
-            Ok(()) => writing.as_mut().poll(cx).map(Some),
-            Err(_) => Poll::Ready(None),
-        });
-        let sent = tokio::select! {
-            biased;
-            sent = attempts => sent,
-            () = deadline.passed() => None,
-        };
-        half_written.id = None;
-        match sent {
-            Some(Ok(())) => Ok(reply),
-            Some(Err(e)) => {
-                // An error means that the message was not written to its end, so the bus never sees it.
-                tracing::warn!(bus = %self.address, error = %e, "writing to the bus failed");
-                self.abandon(id);
-                Err(SendError::Gone)
-            }
-            None => {
-                // A message that is written in part must not be completed late: the bus drops it with the connection.
-                tracing::warn!(bus = %self.address, "the bus took no data until a deadline; connecting anew");
-                self.abandon(id);
-                Err(too_late(deadline).into())
-            }
-        }
-    }
-
     /// Whether the connection of this unique name lives. When this comes back, all that the bus had to say before
     /// has arrived as well.
     pub(crate) async fn lives(&self, unique_name: &str) -> bool {
@@ -331,30 +263,6 @@ impl Bus {
         false
     }
 
-    fn register(
-        &self,
-        serial: NonZeroU32,
-    ) -> Result<(u64, Connection, oneshot::Receiver<Message>), SendError> {
-        let mut state = self.lock();
-        let up = state.up.as_mut().ok_or(SendError::Gone)?;
-        if up.pending.len() >= MAX_PENDING {
-            // A question that was given up is still noted here until its answer comes.
-            up.pending.retain(|_, taker| !taker.is_closed());
-        }
-        if up.pending.len() >= MAX_PENDING {
-            return Err(SendError::TooMany);
-        }
-        let (sender, reply) = oneshot::channel();
-        up.pending.insert(serial, sender);
-        Ok((up.id, up.connection.clone(), reply))
-    }
-
-    fn forget(&self, serial: NonZeroU32) {
-        if let Some(up) = &mut self.lock().up {
-            up.pending.remove(&serial);
-        }
-    }
-
     /// Drops the connection, if there is one: all who wait on it hear so.
     pub(crate) fn disconnect(&self) {
         self.lock().up = None;
@@ -368,6 +276,7 @@ impl Bus {
             && let Some(up) = state.up.take()
         {
             up.dead.cancel();
+            state.down = Some("it took no data; the gateway connects anew".into());
         }
         drop(state);
         self.changed();
@@ -376,20 +285,6 @@ impl Bus {
     /// The state. It is only ever changed in whole steps, so a panic elsewhere leaves it good.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A message that is being written; a future that is dropped meanwhile may leave half of one.
-struct HalfWritten<'a> {
-    bus: &'a Bus,
-    id: Option<u64>,
-}
-
-impl Drop for HalfWritten<'_> {
-    fn drop(&mut self) {
-        if let Some(id) = self.id {
-            self.bus.abandon(id);
-        }
     }
 }
 

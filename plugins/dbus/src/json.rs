@@ -113,7 +113,7 @@ fn to_json(value: &Variant<'_>) -> Value {
 
 /// Whether a body is one structure, rather than the structure's fields side by side. Parsed signatures do not keep
 /// these apart, so the message's own text is looked at.
-fn is_lone_structure(body: &Body) -> bool {
+pub(crate) fn is_lone_structure(body: &Body) -> bool {
     let Signature::Structure(fields) = body.signature() else { return false };
     match signature_text(body.message()) {
         Some(text) => is_one_pair(text),

@@ -1,4 +1,5 @@
-//! Method maps onto existing D-Bus services: a plugin without code.
+//! Method maps onto existing D-Bus services: a plugin without code. And, in [`service`], the gateway's client of plugins
+//! in processes of their own.
 //!
 //! [`DbusPlugin::load`] reads maps with a `[dbus]` table and does no I/O; [`Plugin::run`] keeps a connection to each
 //! bus that they name; [`Plugin::invoke`] makes one D-Bus call. How JSON and D-Bus types correspond stands in

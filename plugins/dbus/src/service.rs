@@ -31,11 +31,14 @@ pub use self::signals::Signals;
 
 use self::ask::Asked;
 use self::signals::Ear;
-use crate::bus::{Bus, nobody_has};
+use crate::bus::{Allowance, Bus, START_PLUGIN, nobody_has};
 use nowd_plugin::bus::BusAddress;
 
 /// After a bug has ended a task, before it is begun again.
 const PAUSE_AFTER_BUG: Duration = Duration::from_secs(1);
+
+/// How many sentences about a plugin stand in the log: so many at once, and after that one in this time.
+const LOGGED: (u32, Duration) = (16, Duration::from_secs(10));
 
 /// Where a plugin is found.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -81,6 +84,8 @@ pub struct Service {
     /// Whether it has been asked what it is, or there was nobody to ask.
     settled: watch::Sender<bool>,
     asked: Mutex<Asked>,
+    /// How much of it stands in the log.
+    logged: Mutex<Allowance>,
 }
 
 /// When the plugin was there.
@@ -106,6 +111,7 @@ impl Service {
             presence: Mutex::default(),
             settled: watch::Sender::default(),
             asked: Mutex::default(),
+            logged: Mutex::new(Allowance::new(LOGGED.0, LOGGED.1)),
         })
     }
 
@@ -191,12 +197,17 @@ impl Service {
             state.why_absent.clone_from(&why);
             true
         });
-        if came {
+        if came && self.may_log() {
             tracing::info!("the plugin {} is there", self.target);
         }
-        if went {
+        if went && self.may_log() {
             tracing::warn!("the plugin {} is gone: {}", self.target, why.unwrap_or_default());
         }
+    }
+
+    /// Whether the log is to have one more sentence about this plugin: one that comes and goes all the time is not to fill it.
+    fn may_log(&self) -> bool {
+        lock(&self.logged).take()
     }
 
     /// Why nobody is there, as a sentence that stays right.
@@ -208,7 +219,7 @@ impl Service {
         if seen {
             return format!("{name} has left {}; start that plugin again", bus.called());
         }
-        nobody_has(&self.target.bus, name, Some("start that plugin, or correct `plugin.name`"))
+        nobody_has(&self.target.bus, name, Some(START_PLUGIN))
     }
 }
 

@@ -7,9 +7,12 @@ use nowd_plugin::words::nearest;
 use zbus::{Connection, MessageStream};
 
 use super::link::{ConnectError, ask};
-use super::{BUS_NAME, Bus, SendError, bus_call, told, too_late};
+use super::{BUS_NAME, Bus, SendError, Trust, bus_call, told, too_late};
 use crate::json::clip;
 use nowd_plugin::bus::BusAddress;
+
+/// What to do where a plugin is not there.
+pub(crate) const START_PLUGIN: &str = "start that plugin, or correct `plugin.name`";
 
 impl Bus {
     /// Why a call cannot reach `destination`, if nobody has that name. Where no owner is known of, the bus itself is asked: the
@@ -32,7 +35,7 @@ impl Bus {
         // Where the bus does not say, the call itself finds out.
         let names: Vec<String> = reply.body().deserialize().unwrap_or_default();
         let says = !names.is_empty() && !names.iter().any(|name| name == destination);
-        Ok(says.then(|| nobody(&self.address, destination, &names)))
+        Ok(says.then(|| self.nobody(destination, &names)))
     }
 
     /// Tells which destinations nobody owns, once.
@@ -60,20 +63,24 @@ impl Bus {
             *destination != BUS_NAME && !owners.contains_key(*destination) && !names.contains(destination)
         };
         for destination in self.losses.keys().filter(absent) {
-            let sentence = nobody(&self.address, destination, &names);
+            let sentence = self.nobody(destination, &names);
             for sentence in told::news(&self.address, destination.clone(), &[sentence]) {
                 tracing::warn!("{sentence}");
             }
         }
         Ok(())
     }
-}
 
-/// In words that lead to the fix.
-fn nobody(bus: &BusAddress, destination: &str, names: &[String]) -> String {
-    let known = names.iter().map(String::as_str).filter(|name| !name.starts_with(':'));
-    let hint = nearest(destination, known).map(|name| format!("did you mean {:?}?", clip(name, 255)));
-    nobody_has(bus, destination, hint.as_deref())
+    /// In words that lead to the fix.
+    fn nobody(&self, name: &str, names: &[String]) -> String {
+        let known = names.iter().map(String::as_str).filter(|name| !name.starts_with(':'));
+        let near = nearest(name, known).map(|name| format!("did you mean {:?}?", clip(name, 255)));
+        let hint = match &self.trust {
+            Trust::Services => near.as_deref(),
+            Trust::Plugins(_) => near.as_deref().or(Some(START_PLUGIN)),
+        };
+        nobody_has(&self.address, name, hint)
+    }
 }
 
 /// Nobody on this bus has a name; `hint` tells what to do, if it is known.

@@ -23,6 +23,20 @@ impl Allowance {
         self.spend_at(count, BootInstant::now())
     }
 
+    /// Takes one if that is within bounds; else nothing is taken.
+    pub(crate) fn take(&mut self) -> bool {
+        self.take_at(BootInstant::now())
+    }
+
+    fn take_at(&mut self, now: BootInstant) -> bool {
+        let before = self.settled;
+        let taken = self.spend_at(1, now).is_zero();
+        if !taken {
+            self.settled = before;
+        }
+        taken
+    }
+
     fn spend_at(&mut self, count: u32, now: BootInstant) -> Duration {
         self.settled = self.settled.max(now).saturating_add(self.each.saturating_mul(count));
         self.settled.saturating_since(now).saturating_sub(self.each.saturating_mul(self.at_once))
@@ -32,6 +46,15 @@ impl Allowance {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_not_taken_is_not_counted() {
+        let mut allowance = Allowance::new(2, Duration::from_millis(10));
+        let mut take = |now| allowance.take_at(BootInstant::from_micros(now));
+        assert!(take(1_000) && take(1_000));
+        assert!((0..1_000).all(|_| !take(1_000)));
+        assert!(!take(10_999) && take(11_000) && !take(11_000));
+    }
 
     #[test]
     fn some_at_once_and_then_one_by_one() {

@@ -6,6 +6,10 @@ use zbus::message::{Flags, Message, Type};
 
 use super::{ASK_LIMIT, Bus, SendError, bus_call};
 
+/// How many questions of one connection may be without an answer: a bus bounds the calls that wait (often 128), and most
+/// of these are for calls that matter.
+const MAX_UNANSWERED: usize = 32;
+
 /// Why a question has no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Unanswered {
@@ -23,12 +27,21 @@ pub(crate) enum Unanswered {
 impl Bus {
     /// Asks, and waits for the answer until `deadline`. May be an error.
     pub(crate) async fn ask(&self, message: &Message, deadline: &Deadline) -> Result<Message, Unanswered> {
+        if self.unanswered() >= MAX_UNANSWERED {
+            return Err(Unanswered::Late);
+        }
         let reply: oneshot::Receiver<Message> = self.send(message, deadline).await?;
         tokio::select! {
             biased;
             reply = reply => reply.map_err(|_| Unanswered::Gone),
             () = deadline.passed() => Err(Unanswered::Late),
         }
+    }
+
+    /// How many wait for answers that nobody takes any more.
+    fn unanswered(&self) -> usize {
+        let state = self.lock();
+        state.up.iter().flat_map(|up| up.pending.values()).filter(|taker| taker.is_closed()).count()
     }
 
     /// Tells something that has no answer. In vain where the bus is not there, or takes no data.

@@ -28,6 +28,9 @@ const YOUNG: Duration = Duration::from_secs(10);
 /// How many messages of a plugin wait to be looked at: few, since each may be as long as is allowed.
 const MAX_QUEUED: NonZeroUsize = NonZeroUsize::MIN.saturating_add(7);
 
+/// How long a plugin may send more than that before its connection is given up.
+const FLOOD: Duration = Duration::from_secs(2);
+
 /// How many messages of a plugin that nobody has asked for are looked at, at once and after that one in this time.
 const PATIENCE: (u32, Duration) = (512, Duration::from_micros(500));
 
@@ -44,7 +47,11 @@ impl Bus {
                         Ok(Ended { offence: Some(offence), lived }) => {
                             // Who does that at once each time is not to keep the gateway busy.
                             failures = if lived { 0 } else { failures };
-                            tracing::warn!(bus = %self.address, "giving up a connection: {offence}");
+                            if failures == 0 {
+                                tracing::warn!(bus = %self.address, "giving up a connection: {offence}");
+                            } else {
+                                tracing::debug!(bus = %self.address, "giving up a connection: {offence}");
+                            }
                             offence
                         }
                         Ok(Ended { offence: None, .. }) => {
@@ -85,6 +92,7 @@ impl Bus {
         self.tried.send_replace(true);
         let young = Deadline::after(YOUNG);
         let mut offence = None;
+        let mut flood: Option<Deadline> = None;
         let mut patience = Allowance::new(PATIENCE.0, PATIENCE.1);
         let given_up = {
             // Not polled any more, it could hold up those who write: it ends with the reading.
@@ -108,7 +116,16 @@ impl Bus {
                     },
                     () = dead.cancelled() => break true,
                 };
-                if !held.is_zero() {
+                if held.is_zero() {
+                    flood = None;
+                } else if flood.get_or_insert_with(|| Deadline::after(FLOOD)).check().is_err() {
+                    // What waits in the bus meanwhile has a bound, beyond which the bus drops answers as well.
+                    offence = Some(format!(
+                        "for {} s more messages came than are taken, that nobody has asked for",
+                        FLOOD.as_secs()
+                    ));
+                    break false;
+                } else {
                     // Whoever floods this connection waits, and with him only those who call him.
                     tokio::select! {
                         () = tokio::time::sleep(held) => {}

@@ -3,6 +3,7 @@
 //!
 //! What it never does: pass file descriptors, which nobody here has a use for; the bus keeps messages that have some.
 
+use std::ffi::OsString;
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::PathBuf;
@@ -39,15 +40,15 @@ pub(super) fn too_long(error: &zbus::Error) -> Option<String> {
 pub(super) async fn connect(bus: &BusAddress) -> Result<Bounded, ConnectError> {
     let address = bus.resolved().ok_or(ConnectError::NoUnixSocket)?;
     let Transport::Unix(unix) = address.transport() else { return Err(ConnectError::NoUnixSocket) };
-    let path = match unix.path() {
-        UnixSocket::File(path) => path.clone(),
-        UnixSocket::Abstract(name) => {
-            let mut path = std::ffi::OsString::from("\0");
-            path.push(name);
-            PathBuf::from(path)
-        }
+    let path = if let UnixSocket::File(path) = unix.path() {
+        path.clone()
+    } else if let UnixSocket::Abstract(name) = unix.path() {
+        let mut path = OsString::from("\0");
+        path.push(name);
+        PathBuf::from(path)
+    } else {
         // Where a bus makes its socket, not where it is.
-        _ => return Err(ConnectError::NoUnixSocket),
+        return Err(ConnectError::NoUnixSocket);
     };
     let stream = UnixStream::connect(path).await.map_err(zbus::Error::from)?;
     Ok(Bounded(stream))
@@ -144,6 +145,38 @@ impl WriteHalf for Writer {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_long_message_is_refused_before_it_comes() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let mut reader = Bounded(ours).split().take().0;
+        let message = Message::signal("/a", "a.b", "C").build(&"x").unwrap();
+        theirs.write_all(message.data()).await.unwrap();
+        let (mut received, mut descriptors) = (Vec::new(), Vec::new());
+        let first = reader.receive_message(1, &mut received, &mut descriptors).await.unwrap();
+        assert_eq!(first.body().deserialize::<String>().unwrap(), "x");
+        // Its first 16 bytes, some of which came with the greeting, and not one more.
+        let mut start = message.data().get(..16).unwrap().to_vec();
+        start[4..8].copy_from_slice(&100_000_000_u32.to_ne_bytes());
+        received.extend(start.drain(..5));
+        theirs.write_all(&start).await.unwrap();
+        let refused = reader.receive_message(2, &mut received, &mut descriptors).await.unwrap_err();
+        let why = too_long(&refused).unwrap();
+        assert!(
+            why.starts_with("a message of 1000") && why.ends_with("and at most 524288 are taken"),
+            "{why}"
+        );
+        assert!(received.capacity() < 1024);
+    }
+
+    #[tokio::test]
+    async fn abstract_sockets_are_reached() {
+        let name = format!("nowd-test-{}", std::process::id());
+        let listener = tokio::net::UnixListener::bind(format!("\0{name}")).unwrap();
+        let bus = BusAddress::At(format!("unix:abstract={name}"));
+        let (connected, accepted) = tokio::join!(connect(&bus), listener.accept());
+        assert!(connected.is_ok() && accepted.is_ok(), "{connected:?}");
+    }
 
     #[test]
     fn a_message_says_at_its_start_how_long_it_is() {

@@ -74,7 +74,9 @@ impl Service {
                 if failures == 0 { !same } else { last.as_ref().map(|(_, owner)| owner) != Some(&whom.1) };
             let flagged = self.ear.take();
             if !news && !flagged {
-                let pause = LEAST_PAUSE.saturating_mul(1 << failures.min(10)).min(LONGEST_PAUSE);
+                // The least pause is behind us.
+                let pause = LEAST_PAUSE.saturating_mul(1 << failures.saturating_sub(1).min(10));
+                let pause = pause.min(LONGEST_PAUSE).saturating_sub(LEAST_PAUSE);
                 tokio::select! {
                     () = self.ear.wake.notified() => continue,
                     () = tokio::time::sleep(pause), if failures > 0 => {}
@@ -143,7 +145,9 @@ impl Service {
             if state.mistake.as_ref() == Some(&why) {
                 return false;
             }
-            tracing::warn!("{why}");
+            if self.may_log() {
+                tracing::warn!("{why}");
+            }
             state.mistake = Some(why);
             true
         });
@@ -204,13 +208,9 @@ impl Service {
         // It is the plugin's data: reading it may take long, and must hold up nobody.
         let mut reading = JoinSet::new();
         reading.spawn_blocking(move || Description::parse(&said, &plugin));
-        let read = match reading.join_next().await {
-            Some(Ok(read)) => read,
-            Some(Err(_)) | None => {
-                return Err(Undescribed::Wrong(format!(
-                    "{name} describes itself in a way that cannot be read"
-                )));
-            }
+        let Some(Ok(read)) = reading.join_next().await else {
+            let why = format!("{name} describes itself in a way that cannot be read");
+            return Err(Undescribed::Wrong(why));
         };
         let read = read.map_err(|e| e.to_string());
         let mut asked = lock(&self.asked);

@@ -11,7 +11,7 @@ use zbus::message::{Flags, Message, Type};
 
 use super::{Presence, Service, lock};
 use crate::bus::{BUS_NAME, SendError, call_message};
-use crate::json::clip;
+use crate::json::{clip, is_lone_structure};
 
 /// The longest text of an error that is handed on, in characters.
 const MAX_TEXT: usize = 300;
@@ -82,7 +82,6 @@ impl Service {
         // The news of its owner may be on the way still, or be kept from the gateway; and a name like it may be there.
         match self.bus.absent(name, &call.deadline).await.map_err(|e| self.not_sent(e))? {
             Some(why) => {
-                let why = why.replace("`destination`", "`plugin.name`");
                 no_owner(format!("the plugin {name} has not been there since the gateway started: {why}"))
             }
             None => Ok(()),
@@ -141,7 +140,8 @@ impl Service {
             return self.error(reply);
         }
         let body = reply.body();
-        let Ok((status, outcome, response_json)) = body.deserialize::<(String, String, String)>() else {
+        let texts = body.deserialize::<(String, String, String)>().ok().filter(|_| !is_lone_structure(&body));
+        let Some((status, outcome, response_json)) = texts else {
             let types = clip(&body.signature().to_string(), 60);
             return failed(
                 "bad_answer",

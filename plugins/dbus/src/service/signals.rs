@@ -90,7 +90,7 @@ impl Ear {
         if heard.muted_until.is_some() {
             return false;
         }
-        let too_often = !heard.allowance.spend(1).is_zero();
+        let too_often = !heard.allowance.take();
         if too_often {
             heard.muted_until = Some(BootInstant::now().saturating_add(MUTED));
         }
@@ -236,7 +236,9 @@ impl Signals {
             }
             subscribed.insert(rule.clone());
             // What was said before was not heard.
-            ears.iter().for_each(|ear| ear.raise());
+            for ear in ears {
+                ear.raise();
+            }
         }
     }
 }

@@ -30,7 +30,7 @@ fn code(completion: &Completion) -> (&'static str, &str) {
 #[tokio::test]
 async fn a_call_comes_back_with_what_the_plugin_says() {
     let bus = PrivateBus::start().await;
-    let fake = Fake::start(&bus.address(), NAME, &Said::new(description())).await;
+    let fake = Fake::start(&bus.address(), NAME, &Said::new(&description())).await;
     let client = Client::start(&bus);
     within(client.service.ready()).await;
     let state = client.described().await;
@@ -74,7 +74,7 @@ fn boottime() -> u64 {
 #[tokio::test]
 async fn nothing_is_sent_after_the_deadline() {
     let bus = PrivateBus::start().await;
-    let fake = Fake::start(&bus.address(), NAME, &Said::new(description())).await;
+    let fake = Fake::start(&bus.address(), NAME, &Said::new(&description())).await;
     let client = Client::start(&bus);
     client.described().await;
     let late = Call {
@@ -106,16 +106,16 @@ async fn a_plugin_that_is_not_there_is_unavailable_and_not_started() {
     assert_eq!(
         error.message,
         format!(
-            "the plugin {NAME} has not been there since the gateway started: nobody on the bus {address} has the name {NAME}; start that service, or correct `plugin.name`"
+            "the plugin {NAME} has not been there since the gateway started: nobody on the bus {address} has the name {NAME}; start that plugin, or correct `plugin.name`"
         )
     );
-    let near = Fake::start(&address, "com.example.Gates", &Said::new(description())).await;
+    let near = Fake::start(&address, "com.example.Gates", &Said::new(&description())).await;
     let Completion::Unavailable(error) = client.call("ok", Value::Null).await else { panic!() };
     assert!(error.message.ends_with("did you mean \"com.example.Gates\"?"), "{}", error.message);
     near.die().await;
 
     // At once, whether or not the news of its owner has come.
-    let fake = Fake::start(&address, NAME, &Said::new(description())).await;
+    let fake = Fake::start(&address, NAME, &Said::new(&description())).await;
     assert_eq!(client.call("ok", json!(1)).await, Completion::Ok(json!(1)));
     client.described().await;
     fake.die().await;
@@ -137,7 +137,7 @@ async fn a_plugin_that_is_not_there_is_unavailable_and_not_started() {
 #[tokio::test]
 async fn whoever_is_cancelled_is_told_once_and_waited_for() {
     let bus = PrivateBus::start().await;
-    let fake = Fake::start(&bus.address(), NAME, &Said::new(description())).await;
+    let fake = Fake::start(&bus.address(), NAME, &Said::new(&description())).await;
     let client = Client::start(&bus);
     client.described().await;
     let hang = call("hang", Value::Null);
@@ -165,7 +165,7 @@ async fn whoever_is_cancelled_is_told_once_and_waited_for() {
 #[tokio::test]
 async fn methods_in_the_registry() {
     let bus = PrivateBus::start().await;
-    let fake = Fake::start(&bus.address(), NAME, &Said::new(description())).await;
+    let fake = Fake::start(&bus.address(), NAME, &Said::new(&description())).await;
     let client = Client::start(&bus);
     let methods = client.described().await.described.unwrap().methods.clone();
     let plugin = ServicePlugin { service: std::sync::Arc::clone(&client.service), methods };

@@ -90,6 +90,17 @@ impl CommonKeys {
         Self { max_timeout: Some(longest), ..self.clone() }.policy().map(drop)
     }
 
+    /// These keys where nothing else is known.
+    pub(crate) fn over_defaults(&self) -> Policy {
+        let default = Policy::default();
+        let given = |ours: Option<Duration>, default: Duration| ours.unwrap_or(default);
+        self.narrow(&Policy {
+            timeout: given(self.timeout, default.timeout),
+            max_timeout: given(self.max_timeout, default.max_timeout),
+            ..default
+        })
+    }
+
     /// What is left of `policy` by these keys: the smaller times, and what only the machine's owner says.
     pub(crate) fn narrow(&self, policy: &Policy) -> Policy {
         let least = |ours: Option<Duration>, theirs: Duration| ours.unwrap_or(theirs).min(theirs);

@@ -136,7 +136,7 @@ impl Narrowing {
     /// and names no safe action, since none of its calls can be started.
     #[must_use]
     pub fn placeholder(&self, lane: Lane) -> Method {
-        let policy = self.keys.narrow(&Policy::default());
+        let policy = self.keys.over_defaults();
         Method {
             name: self.name.clone(),
             description: self.keys.description.clone(),

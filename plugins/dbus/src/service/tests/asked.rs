@@ -10,14 +10,14 @@ fn with(method: &str) -> Value {
     json!({"methods": {method: {}}})
 }
 
-fn say(said: &Said, description: impl ToString) {
+fn say(said: &Said, description: &impl ToString) {
     *said.description.lock().unwrap() = description.to_string();
 }
 
 #[tokio::test]
 async fn a_change_is_asked_for_and_the_same_again_is_no_news() {
     let bus = PrivateBus::start().await;
-    let said = Said::new(description());
+    let said = Said::new(&description());
     let fake = Fake::start(&bus.address(), NAME, &said).await;
     let client = Client::start(&bus);
     let first = client.described().await.described.unwrap();
@@ -34,7 +34,7 @@ async fn a_change_is_asked_for_and_the_same_again_is_no_news() {
     assert!(Arc::ptr_eq(&first, &state.described.unwrap()), "it said the same");
 
     // Heard by now. However often it is said, it is asked at most once a second.
-    say(&said, with("lamp"));
+    say(&said, &with("lamp"));
     *said.health.lock().unwrap() = ("degraded".into(), "a lamp is broken".into());
     asked = said.described();
     let began = BootInstant::now();
@@ -51,12 +51,12 @@ async fn a_change_is_asked_for_and_the_same_again_is_no_news() {
     assert!(u64::from(said.described() - asked) <= passed + 2, "asked too often");
 
     // With a mistake, what was described stays.
-    say(&said, json!({"methods": {}}));
+    say(&said, &json!({"methods": {}}));
     fake.changed().await;
     let state = client.state("the mistake", |state| state.mistake.is_some()).await;
     assert_eq!(state.mistake.unwrap(), format!("{NAME} describes itself wrongly: it has no methods"));
     assert_eq!(state.described.unwrap().methods[0].name, "lamp");
-    say(&said, with("lamp"));
+    say(&said, &with("lamp"));
     client.state("the end of the mistake", |state| state.mistake.is_none()).await;
     client.stop().await;
 }
@@ -64,7 +64,7 @@ async fn a_change_is_asked_for_and_the_same_again_is_no_news() {
 #[tokio::test]
 async fn health_is_asked_when_it_is_wanted() {
     let bus = PrivateBus::start().await;
-    let said = Said::new(description());
+    let said = Said::new(&description());
     let client = Client::start(&bus);
     within(client.service.ready()).await;
     let ask = async || within(client.service.ask_health(Deadline::after(Duration::from_secs(20)))).await;
@@ -75,6 +75,25 @@ async fn health_is_asked_when_it_is_wanted() {
     *said.health.lock().unwrap() = ("failed".into(), format!("no\npower{}", "!".repeat(1_000)));
     let Health::Failed(why) = ask().await else { panic!() };
     assert!(why.starts_with("no power!!") && why.len() < 400, "{why}");
+    drop(fake);
+}
+
+#[tokio::test]
+async fn questions_without_answers_do_not_pile_up() {
+    let bus = PrivateBus::start().await;
+    let said = Said::new(&description());
+    *said.health.lock().unwrap() = ("silence".into(), String::new());
+    let fake = Fake::start(&bus.address(), NAME, &said).await;
+    let client = Client::start(&bus);
+    client.described().await;
+    for _ in 0..200 {
+        let health = client.service.ask_health(Deadline::after(Duration::from_millis(2))).await;
+        assert!(matches!(health, Health::Degraded(_)), "{health:?}");
+    }
+    // The bus lets a connection wait for so many answers, and calls are to have one.
+    assert_eq!(client.call("ok", json!(1)).await, Completion::Ok(json!(1)));
+    let asked = said.health_asked.load(std::sync::atomic::Ordering::SeqCst);
+    assert!(asked <= 33, "asked {asked} times");
     drop(fake);
 }
 

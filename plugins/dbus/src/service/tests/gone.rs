@@ -7,7 +7,7 @@ use super::*;
 #[tokio::test]
 async fn who_answers_and_then_dies_has_answered() {
     let bus = PrivateBus::start().await;
-    let said = Said::new(description());
+    let said = Said::new(&description());
     let client = Client::start(&bus);
     for round in 0..20 {
         let fake = Fake::start(&bus.address(), NAME, &said).await;
@@ -25,7 +25,7 @@ async fn who_answers_and_then_dies_has_answered() {
 #[tokio::test]
 async fn death_in_mid_call_is_told_at_once() {
     let bus = PrivateBus::start().await;
-    let said = Said::new(description());
+    let said = Said::new(&description());
     let client = Client::start(&bus);
     let mut took = Vec::new();
     for _ in 0..200 {
@@ -51,7 +51,7 @@ async fn death_in_mid_call_is_told_at_once() {
 #[tokio::test]
 async fn who_gives_up_the_name_and_lives_on_is_gone() {
     let bus = PrivateBus::start().await;
-    let fake = Fake::start(&bus.address(), NAME, &Said::new(description())).await;
+    let fake = Fake::start(&bus.address(), NAME, &Said::new(&description())).await;
     let client = Client::start(&bus);
     client.described().await;
     let (completion, ()) = tokio::join!(client.call("hang", Value::Null), async {
@@ -69,7 +69,7 @@ async fn a_bus_that_is_started_again_is_used_again() {
     let why = client.state("the reason", |state| state.why_absent.is_some()).await.why_absent.unwrap();
     assert!(why.ends_with("start that bus, or correct `bus`"), "{why}");
     assert_eq!(code(&client.call("ok", Value::Null).await), ("unavailable", "bus_gone"));
-    let said = Said::new(description());
+    let said = Said::new(&description());
     for round in 1..=2 {
         bus.restart().await;
         let fake = Fake::start(&bus.address(), NAME, &said).await;
@@ -86,4 +86,14 @@ async fn a_bus_that_is_started_again_is_used_again() {
         drop(fake);
     }
     client.stop().await;
+}
+
+#[tokio::test]
+async fn a_bus_that_is_no_unix_socket_is_refused() {
+    let client = Client::of("tcp:host=127.0.0.1,port=1", NAME);
+    within(client.service.ready()).await;
+    let Completion::Unavailable(error) = client.call("ok", Value::Null).await else { panic!() };
+    assert_eq!(error.code, "bus_gone");
+    let expected = "plugins are reached only over a Unix socket, such as \"unix:path=/run/example/bus\"";
+    assert!(error.message.ends_with(expected), "{}", error.message);
 }

@@ -28,6 +28,7 @@ pub(super) fn description() -> Value {
 pub(super) struct Said {
     pub(super) description: Mutex<String>,
     pub(super) health: Mutex<(String, String)>,
+    pub(super) health_asked: AtomicU32,
     pub(super) described: AtomicU32,
     pub(super) calls: AtomicU32,
     pub(super) cancelled: Mutex<Vec<String>>,
@@ -36,10 +37,11 @@ pub(super) struct Said {
 }
 
 impl Said {
-    pub(super) fn new(description: impl ToString) -> Arc<Self> {
+    pub(super) fn new(description: &impl ToString) -> Arc<Self> {
         Arc::new(Self {
             description: Mutex::new(description.to_string()),
             health: Mutex::new(("ok".into(), String::new())),
+            health_asked: AtomicU32::new(0),
             described: AtomicU32::new(0),
             calls: AtomicU32::new(0),
             cancelled: Mutex::default(),
@@ -79,7 +81,7 @@ impl Fake {
     }
 
     pub(super) async fn changed(&self) {
-        let signal = Message::signal(PATH, INTERFACE, "Changed").unwrap_build();
+        let signal = Message::signal(PATH, INTERFACE, "Changed").build(&()).unwrap();
         self.connection.send(&signal).await.unwrap();
     }
 
@@ -95,16 +97,6 @@ impl Fake {
         let call = self.said.hanging.lock().unwrap().pop().unwrap();
         let reply = Message::method_return(&call.header()).build(&(status, outcome, response)).unwrap();
         self.connection.send(&reply).await.unwrap();
-    }
-}
-
-trait Build {
-    fn unwrap_build(self) -> Message;
-}
-
-impl Build for zbus::message::Builder<'_> {
-    fn unwrap_build(self) -> Message {
-        self.build(&()).unwrap()
     }
 }
 
@@ -136,11 +128,15 @@ fn reply(call: &Message, said: &Said) -> Option<Message> {
                 "silence" => None,
                 "error" => Some(error("org.freedesktop.DBus.Error.UnknownObject", "no such object")),
                 "number" => Some(back().build(&5_u32).unwrap()),
-                "100 MB" => Some(back().build(&"x".repeat(100_000_000)).unwrap()),
+                "20 MB" => Some(back().build(&"x".repeat(20_000_000)).unwrap()),
                 _ => Some(back().build(&text).unwrap()),
             }
         }
-        "Health" => Some(back().build(&*said.health.lock().unwrap()).unwrap()),
+        "Health" => {
+            said.health_asked.fetch_add(1, Ordering::SeqCst);
+            let health = said.health.lock().unwrap().clone();
+            (health.0 != "silence").then(|| back().build(&health).unwrap())
+        }
         "Cancel" => {
             said.cancelled.lock().unwrap().push(body.deserialize().unwrap());
             None
@@ -163,7 +159,7 @@ fn reply(call: &Message, said: &Said) -> Option<Message> {
                 ),
                 "contradiction" => answer("ok", "not_executed", "1"),
                 "long" => answer("ok", "executed", &format!("\"{}\"", "x".repeat(200_000))),
-                "huge" => answer("ok", "executed", &format!("\"{}\"", "x".repeat(100_000_000))),
+                "huge" => answer("ok", "executed", &format!("\"{}\"", "x".repeat(20_000_000))),
                 "two" => Some(back().build(&("ok", "executed")).unwrap()),
                 "structure" => Some(back().build(&(("ok", "executed", "1"),)).unwrap()),
                 "nothing" => Some(back().build(&()).unwrap()),
@@ -192,8 +188,8 @@ fn reply(call: &Message, said: &Said) -> Option<Message> {
 #[derive(Debug)]
 pub(super) struct Client {
     pub(super) service: Arc<Service>,
-    pub(super) signals: Arc<Signals>,
-    pub(super) stop: CancellationToken,
+    signals: Arc<Signals>,
+    stop: CancellationToken,
     tasks: JoinSet<()>,
 }
 
