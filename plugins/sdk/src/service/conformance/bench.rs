@@ -54,6 +54,8 @@ pub(super) struct Bench<'o> {
     /// Deadlines ahead, and how many of them were taken for passed.
     pub(super) ahead: usize,
     pub(super) early: Vec<Problem>,
+    /// How long the first of the calls that may be run took at most, when it ran alone and was confirmed.
+    pub(super) took_alone: Option<Duration>,
     /// How a method that does not exist is answered, and each that is described, with the method's name left out.
     pub(super) unknown: Vec<String>,
     pub(super) errors: BTreeMap<String, Vec<String>>,
@@ -134,6 +136,7 @@ impl<'o> Bench<'o> {
             bad_answers: Vec::new(),
             ahead: 0,
             early: Vec::new(),
+            took_alone: None,
             unknown: Vec::new(),
             errors: BTreeMap::new(),
         })
@@ -149,7 +152,6 @@ impl<'o> Bench<'o> {
     pub(super) fn lacks(&self, check: Check) -> Option<String> {
         let options = self.options;
         match check.level() {
-            Level::Harmless => {}
             Level::Real if options.calls.is_empty() => {
                 return Some("add --call 'METHOD {\"param\":1}' with a call that may really be run".into());
             }
@@ -165,7 +167,7 @@ impl<'o> Bench<'o> {
                         .into(),
                 );
             }
-            Level::Real | Level::Life => {}
+            Level::Harmless | Level::Real | Level::Life => {}
         }
         let described = matches!(check, Check::NotAfter | Check::WrongParams | Check::HasMethods);
         if described && self.described.is_none() {
@@ -338,7 +340,7 @@ pub(super) async fn arrival(client: &Client, name: &str, before: &str, within: D
     }
 }
 
-/// CLOCK_BOOTTIME, in microseconds.
+/// `CLOCK_BOOTTIME`, in microseconds.
 pub(super) fn now() -> u64 {
     boottime_micros(BootInstant::now())
 }
@@ -398,9 +400,8 @@ impl Said {
                 let telling = text.contains(method) || text.contains("method");
                 telling.then(|| text.replace(method, "*"))
             }
-            Ok(_) => None,
             Err(Trouble::Error { name, message }) => Some(format!("{name} {}", message.replace(method, "*"))),
-            Err(_) => None,
+            Ok(_) | Err(_) => None,
         }
     }
 }

@@ -120,7 +120,7 @@ pub(super) async fn describe(bench: &mut Bench<'_>) -> Seen {
             "describe the same until something changes",
         )),
         Err(came) => {
-            seen.add(Problem::breach("Describe(), a second time", came, contract, "answer every time"))
+            seen.add(Problem::breach("Describe(), a second time", came, contract, "answer every time"));
         }
     }
     bench.samples =
