@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use nowd_plugin::service::conformance::{self, BusAddress, Check, Level, Options, Program, Verdict};
 use serde_json::Value;
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Failure, internal, say};
 use crate::exit::Exit;
@@ -66,13 +67,16 @@ pub(super) fn run(command: Plugin) -> Result<(), Failure> {
                 say(&mut io::stdout(), &finding.to_string());
             }
         });
-        tokio::select! {
+        let mut terminate = signal(SignalKind::terminate()).map_err(|e| internal(&e))?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(|e| internal(&e))?;
+        // What was started ends with the test, and what was frozen goes on.
+        Ok::<_, Failure>(tokio::select! {
             report = testing => Some(report),
-            // What was started ends with the test.
-            _ = tokio::signal::ctrl_c() => None,
-        }
+            _ = terminate.recv() => None,
+            _ = interrupt.recv() => None,
+        })
     });
-    let Some(report) = report else {
+    let Some(report) = report? else {
         return Err(Failure { message: "stopped before the end".into(), exit: Exit::Failed });
     };
     let report = report.map_err(|e| {
@@ -161,4 +165,24 @@ fn check(text: &str) -> Result<String, String> {
         return Ok(text.to_owned());
     }
     Err(format!("there is no check of this name; there are {}", names.join(", ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn calls_and_buses_are_read() {
+        assert_eq!(call("gate.open {\"percent\": 40}"), Ok(("gate.open".into(), json!({"percent": 40}))));
+        assert_eq!(call(" gate.halt "), Ok(("gate.halt".into(), json!({}))));
+        assert!(call("gate.open percent=40").unwrap_err().starts_with("the parameters are not JSON"));
+        assert!(call(" ").is_err());
+        assert_eq!(bus("session"), Ok(BusAddress::Session));
+        assert_eq!(bus("unix:path=/x"), Ok(BusAddress::At("unix:path=/x".into())));
+        assert!(bus("sytem").is_err());
+        assert_eq!(check("not-after"), Ok("not-after".into()));
+        assert!(check("not_after").unwrap_err().contains("not-after"));
+    }
 }

@@ -9,6 +9,7 @@
 
 mod bench;
 mod bus;
+mod exchange;
 mod flood;
 mod garbage;
 mod harmless;

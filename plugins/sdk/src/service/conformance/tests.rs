@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use self::rig::{Gate, NAME, OF_OWN, Wrong};
+use super::bus::Client;
 use super::*;
 
 #[allow(clippy::wildcard_enum_match_arm, reason = "each is wrong in one place, and right in all others")]
@@ -200,6 +201,27 @@ async fn a_process_is_frozen_killed_terminated_and_left_without_a_bus() {
     expect(&freeze, &["frozen"], &[], &REAL);
     expect(&stays, &["bus-gone"], &[], &REAL);
     expect(&terminate, &["terminated"], &[], &REAL);
+}
+
+#[tokio::test]
+async fn a_process_of_somebody_elses_is_started_again_by_a_command() {
+    let bus = Bus::start();
+    let Program::Own(command) = own("nothing") else { unreachable!() };
+    let command = command.iter().map(|word| format!("'{}'", word.display())).collect::<Vec<_>>().join(" ");
+    let address = bus.address();
+    // It ends with its bus.
+    let start = format!("DBUS_SYSTEM_BUS_ADDRESS='{address}' {command} >/dev/null 2>&1 &");
+    let first = std::process::Command::new("sh").arg("-c").arg(&start).status().unwrap();
+    assert!(first.success());
+    let client = Client::connect(&BusAddress::At(address.clone())).await.unwrap();
+    bench::arrival(&client, NAME, "", PATIENT).await.unwrap();
+    let mut options = Options::new(NAME);
+    options.answer_within = PATIENT;
+    options.bus = Some(BusAddress::At(address));
+    options.program = Some(Program::Restart(start.into()));
+    let report = within(LONG, "the end of the test", run(&options, |_| ())).await.unwrap();
+    expect(&report, &[], &[], &skipped(&[&REAL, &["bus-gone"]]));
+    assert!(bench::arrival(&client, NAME, "", Duration::ZERO).await.is_some(), "it is left running");
 }
 
 #[tokio::test]
