@@ -8,6 +8,7 @@ use clap::Args;
 use nowd_plugin::bus::BusAddress;
 use nowd_plugin::service::conformance::{self, Check, Level, Options, Program, Verdict};
 use serde_json::Value;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::{Failure, internal, say};
 use crate::exit::Exit;
@@ -57,13 +58,16 @@ pub(super) fn run(test: Test) -> Result<(), Failure> {
                 say(&mut io::stdout(), &finding.to_string());
             }
         });
-        tokio::select! {
+        let mut terminate = signal(SignalKind::terminate()).map_err(|e| internal(&e))?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(|e| internal(&e))?;
+        // What was started ends with the test, and what was frozen goes on.
+        Ok::<_, Failure>(tokio::select! {
             report = testing => Some(report),
-            // What was started ends with the test.
-            _ = tokio::signal::ctrl_c() => None,
-        }
+            _ = terminate.recv() => None,
+            _ = interrupt.recv() => None,
+        })
     });
-    let Some(report) = report else {
+    let Some(report) = report? else {
         return Err(Failure { message: "stopped before the end".into(), exit: Exit::Failed });
     };
     let report = report.map_err(|e| {
@@ -143,4 +147,21 @@ fn check(text: &str) -> Result<String, String> {
         return Ok(text.to_owned());
     }
     Err(format!("there is no check of this name; there are {}", names.join(", ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn calls_and_buses_are_read() {
+        assert_eq!(call("gate.open {\"percent\": 40}"), Ok(("gate.open".into(), json!({"percent": 40}))));
+        assert_eq!(call(" gate.halt "), Ok(("gate.halt".into(), json!({}))));
+        assert!(call("gate.open percent=40").unwrap_err().starts_with("the parameters are not JSON"));
+        assert!(call(" ").is_err());
+        assert_eq!(check("not-after"), Ok("not-after".into()));
+        assert!(check("not_after").unwrap_err().contains("not-after"));
+    }
 }

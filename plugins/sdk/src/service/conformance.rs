@@ -9,12 +9,14 @@
 
 mod bench;
 mod bus;
+mod exchange;
 mod flood;
 mod garbage;
 mod harmless;
 mod life;
 mod process;
 mod questions;
+mod queued;
 mod real;
 mod report;
 mod sample;
@@ -158,6 +160,7 @@ async fn make(check: Check, bench: &mut Bench<'_>) -> report::Seen {
         Check::Concurrent => flood::concurrent(bench).await,
         Check::Call => real::call(bench).await,
         Check::Late => real::late(bench).await,
+        Check::Queued => queued::queued(bench).await,
         Check::ConcurrentCalls => real::concurrent_calls(bench).await,
         Check::Meanwhile => real::meanwhile(bench).await,
         Check::Cancel => real::cancel(bench).await,

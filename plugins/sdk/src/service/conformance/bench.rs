@@ -1,15 +1,14 @@
 //! What all checks share: the plugin on its bus, what it has said of itself, and what has been learnt of it so far.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::time::Duration;
 
 use serde_json::Value;
-use uuid::Uuid;
 use zbus::ObjectPath;
 use zbus::names::WellKnownName;
 
 use super::bus::{Asked, Client, Heard, clip, message};
+use super::exchange::{Question, Said, Trouble, now};
 use super::process::{PrivateBus, Subject};
 use super::report::{Check, Level, Problem};
 use super::sample::Sample;
@@ -17,7 +16,7 @@ use super::{Options, Program, Unreachable, process};
 use crate::BootInstant;
 use crate::bus::BusAddress;
 use crate::clock::boottime_micros;
-use crate::service::{Answer, Description, INTERFACE};
+use crate::service::{Description, INTERFACE};
 
 /// How long a program of the test's own may take until it is on the bus.
 pub(super) const COMES_WITHIN: Duration = Duration::from_secs(10);
@@ -55,43 +54,11 @@ pub(super) struct Bench<'o> {
     /// Deadlines ahead, and how many of them were taken for passed.
     pub(super) ahead: usize,
     pub(super) early: Vec<Problem>,
+    /// How long the first of the calls that may be run took at most, when it ran alone and was confirmed.
+    pub(super) took_alone: Option<Duration>,
     /// How a method that does not exist is answered, and each that is described, with the method's name left out.
     pub(super) unknown: Vec<String>,
     pub(super) errors: BTreeMap<String, Vec<String>>,
-}
-
-/// An `Invoke`.
-#[derive(Debug, Clone)]
-pub(super) struct Question {
-    pub(super) id: String,
-    pub(super) method: String,
-    pub(super) request: String,
-    pub(super) not_after: u64,
-    /// When it was in words: "a second ago".
-    pub(super) when: String,
-}
-
-/// What came back for it.
-#[derive(Debug, Clone)]
-pub(super) struct Said {
-    pub(super) took: Duration,
-    pub(super) at: BootInstant,
-    pub(super) answer: Result<Answer, Trouble>,
-}
-
-/// Why there is no answer.
-#[derive(Debug, Clone)]
-pub(super) enum Trouble {
-    Error {
-        name: String,
-        message: String,
-    },
-    Form(String),
-    TooLong(usize),
-    Silence(Duration),
-    Broken,
-    /// The test could not send it.
-    Unsent(String),
 }
 
 impl<'o> Bench<'o> {
@@ -135,6 +102,7 @@ impl<'o> Bench<'o> {
             bad_answers: Vec::new(),
             ahead: 0,
             early: Vec::new(),
+            took_alone: None,
             unknown: Vec::new(),
             errors: BTreeMap::new(),
         })
@@ -150,7 +118,6 @@ impl<'o> Bench<'o> {
     pub(super) fn lacks(&self, check: Check) -> Option<String> {
         let options = self.options;
         match check.level() {
-            Level::Harmless => {}
             Level::Real if options.calls.is_empty() => {
                 return Some("add --call 'METHOD {\"param\":1}' with a call that may really be run".into());
             }
@@ -166,7 +133,7 @@ impl<'o> Bench<'o> {
                         .into(),
                 );
             }
-            Level::Real | Level::Life => {}
+            Level::Harmless | Level::Real | Level::Life => {}
         }
         let described = matches!(check, Check::NotAfter | Check::WrongParams | Check::HasMethods);
         if described && self.described.is_none() {
@@ -336,97 +303,5 @@ pub(super) async fn arrival(client: &Client, name: &str, before: &str, within: D
             return None;
         }
         tokio::time::sleep(LOOK_EVERY).await;
-    }
-}
-
-/// CLOCK_BOOTTIME, in microseconds.
-pub(super) fn now() -> u64 {
-    boottime_micros(BootInstant::now())
-}
-
-impl Question {
-    pub(super) fn new(method: &str, request: &str, not_after: u64, when: &str) -> Self {
-        Self {
-            id: Uuid::new_v4().to_string(),
-            method: method.into(),
-            request: request.into(),
-            not_after,
-            when: when.into(),
-        }
-    }
-
-    /// A call that may run, for `budget` from now.
-    pub(super) fn ahead(method: &str, request: &str, budget: Duration) -> Self {
-        let micros = u64::try_from(budget.as_micros()).unwrap_or(u64::MAX);
-        let when = format!("{budget:?} ahead");
-        Self::new(method, request, now().saturating_add(micros), &when)
-    }
-}
-
-impl fmt::Display for Question {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { id, method, request, not_after, when } = self;
-        let (id, method, request) = (clip(id, 40), clip(method, 64), clip(request, 120));
-        write!(f, "Invoke({id:?}, {method:?}, {request:?}, {not_after}), whose deadline was {when}")
-    }
-}
-
-impl Said {
-    fn of(Asked { heard, took, at }: Asked) -> Self {
-        let answer = match heard {
-            Heard::Return(reply) => match reply.body().deserialize::<(String, String, String)>() {
-                Ok((status, outcome, response_json)) => Ok(Answer { status, outcome, response_json }),
-                Err(_) => Err(Trouble::Form(clip(&reply.body().signature().to_string(), 100))),
-            },
-            Heard::Error { name, message } => Err(Trouble::Error { name, message }),
-            Heard::TooLong(len) => Err(Trouble::TooLong(len)),
-            Heard::Silence(limit) => Err(Trouble::Silence(limit)),
-            Heard::Broken => Err(Trouble::Broken),
-        };
-        Self { took, at, answer }
-    }
-
-    pub(super) fn is_silence(&self) -> bool {
-        matches!(self.answer, Err(Trouble::Silence(_)))
-    }
-
-    /// What it says, without a word of its own for `method`: to be compared with others.
-    pub(super) fn error_text(&self, method: &str) -> Option<String> {
-        match &self.answer {
-            Ok(answer) if answer.outcome == "not_executed" && answer.status != "expired" => {
-                let text = format!("{} {}", answer.status, answer.response_json);
-                // One that does not mention methods may mean anything.
-                let telling = text.contains(method) || text.contains("method");
-                telling.then(|| text.replace(method, "*"))
-            }
-            Ok(_) => None,
-            Err(Trouble::Error { name, message }) => Some(format!("{name} {}", message.replace(method, "*"))),
-            Err(_) => None,
-        }
-    }
-}
-
-impl fmt::Display for Said {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.answer {
-            Ok(Answer { status, outcome, response_json }) => {
-                let (status, outcome) = (clip(status, 40), clip(outcome, 40));
-                write!(f, "{status}, {outcome}, {} after {:.1?}", clip(response_json, 160), self.took)
-            }
-            Err(trouble) => trouble.fmt(f),
-        }
-    }
-}
-
-impl fmt::Display for Trouble {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Error { name, message } => write!(f, "the D-Bus error {name}: {message}"),
-            Self::Form(signature) => write!(f, "an answer of the form {signature:?}"),
-            Self::TooLong(len) => write!(f, "a message of {len} bytes, more than a gateway takes"),
-            Self::Silence(limit) => write!(f, "no answer within {limit:?}"),
-            Self::Broken => f.write_str("the connection to the bus broke"),
-            Self::Unsent(e) => write!(f, "nothing: it could not be sent ({e})"),
-        }
     }
 }

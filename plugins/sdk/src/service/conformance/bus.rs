@@ -49,6 +49,17 @@ pub(super) struct Asked {
     pub(super) at: BootInstant,
 }
 
+impl Asked {
+    /// That nothing came, in words. An error is an answer too.
+    pub(super) fn silent(&self) -> Option<String> {
+        match &self.heard {
+            Heard::Silence(limit) => Some(format!("no answer within {limit:?}")),
+            Heard::Broken => Some("the connection to the bus broke".into()),
+            Heard::Return(_) | Heard::Error { .. } | Heard::TooLong(_) => None,
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 struct State {
     pending: HashMap<NonZeroU32, oneshot::Sender<(Heard, BootInstant)>>,

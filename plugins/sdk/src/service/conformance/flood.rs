@@ -6,8 +6,9 @@ use futures_util::StreamExt;
 use futures_util::future::join_all;
 use futures_util::stream;
 
-use super::bench::{Bench, Question, Said};
+use super::bench::Bench;
 use super::bus::Client;
+use super::exchange::{Question, Said};
 use super::questions::{Meaning, meaning};
 use super::report::{Problem, Seen};
 use crate::BootInstant;

@@ -1,7 +1,8 @@
 //! Nonsense, all of it too late or of no method: it must be answered, and the plugin must be there afterwards.
 
-use super::bench::{Bench, Honours, Question, Trouble, now};
+use super::bench::{Bench, Honours};
 use super::bus::Heard;
+use super::exchange::{Question, Trouble, now};
 use super::questions::{Meaning, NO_METHOD, meaning, mend_trouble};
 use super::report::{Problem, Seen};
 use crate::service::INTERFACE;

@@ -1,13 +1,15 @@
 //! The plugin's process: frozen, killed, terminated, left without a bus. Only where the author has said so.
 
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::ExitStatusExt;
 use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::Value;
 
-use super::bench::{Bench, LOOK_EVERY, Question, arrival};
+use super::bench::{Bench, LOOK_EVERY, arrival};
 use super::bus::Client;
+use super::exchange::Question;
 use super::harmless::{said, same_json};
 use super::process::{stands_still, until};
 use super::questions::{Meaning, meaning, mend_trouble};
@@ -39,10 +41,14 @@ fn known(bench: &Bench<'_>) -> Option<(Sample, Value)> {
 /// Sends a signal to the plugin's process.
 async fn signal(bench: &mut Bench<'_>, signal: Signal) -> Result<(), String> {
     let process = bench.process_id().await;
-    match &mut bench.subject {
-        Some(subject) => subject.signal(process, signal),
-        None => Err("it has no process of the test's own".into()),
+    let user = bench.client.user_id(&bench.options.name).await;
+    let Some(subject) = &mut bench.subject else { return Err("its process is left alone".into()) };
+    // The bus may count processes otherwise, in a container: then the number is somebody else's here.
+    let owner = process.and_then(|id| std::fs::metadata(format!("/proc/{id}")).ok()).map(|found| found.uid());
+    if !subject.is_own() && (owner.is_none() || owner != user) {
+        return Err("the process that the bus names is not that of the plugin's user on this machine".into());
     }
+    subject.signal(process, signal)
 }
 
 /// Stops the process, until it stands still.

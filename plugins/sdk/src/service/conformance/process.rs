@@ -64,7 +64,7 @@ impl PrivateBus {
             "<!DOCTYPE busconfig PUBLIC \"-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN\" \
              \"http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd\">\n\
              <busconfig><type>session</type><listen>{}</listen><auth>EXTERNAL</auth>\n\
-             <policy context=\"default\"><allow send_destination=\"*\"/><allow own=\"*\"/></policy></busconfig>\n",
+             <policy context=\"default\"><allow send_destination=\"*\"/><allow receive_sender=\"*\"/><allow own=\"*\"/></policy></busconfig>\n",
             bus.address()
         );
         std::fs::write(bus.config(), config)?;

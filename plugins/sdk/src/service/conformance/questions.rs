@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use super::bench::{Bench, Honours, Question, Said, Trouble, now};
+use super::bench::{Bench, Honours};
+use super::exchange::{Question, Said, Trouble, now};
 use super::report::{Problem, Seen};
 use crate::Outcome;
 use crate::service::Answer;
@@ -104,7 +105,7 @@ pub(super) async fn not_after(bench: &mut Bench<'_>) -> Seen {
                         question.to_string(),
                         said.to_string(),
                         contract,
-                        "compare CLOCK_BOOTTIME, not the wall clock or CLOCK_MONOTONIC, with not_after_us directly before acting: at or after it, answer expired, not_executed",
+                        "compare CLOCK_BOOTTIME, not the wall clock or CLOCK_MONOTONIC, with not_after_us directly before acting: at or after it, answer expired, not_executed, also where a method only reads",
                     ));
                     bench.honours = Honours::Broken;
                     return seen;

@@ -23,6 +23,7 @@ pub enum Check {
     Concurrent,
     Call,
     Late,
+    Queued,
     ConcurrentCalls,
     Meanwhile,
     Cancel,
@@ -114,6 +115,7 @@ impl Check {
         Self::Concurrent,
         Self::Call,
         Self::Late,
+        Self::Queued,
         Self::ConcurrentCalls,
         Self::Meanwhile,
         Self::Cancel,
@@ -152,6 +154,9 @@ impl Check {
             Self::Concurrent => ("concurrent", Harmless, "64 calls from 4 connections are all answered"),
             Self::Call => ("call", Real, "allowed calls are answered in time, three times alike"),
             Self::Late => ("late", Real, "calls with 1 to 20 ms left are answered, whether they run or not"),
+            Self::Queued => {
+                ("queued", Real, "a call whose deadline passes while it waits in the plugin is not acted on")
+            }
             Self::ConcurrentCalls => {
                 ("concurrent-calls", Real, "the same call four times at once: all are answered")
             }
@@ -266,18 +271,18 @@ impl Report {
 #[derive(Debug, Default)]
 pub(super) struct Seen {
     verdict: Verdict,
-    seen: String,
+    sentence: String,
     problems: Vec<Problem>,
     more: usize,
 }
 
 impl Seen {
     pub(super) fn ok(seen: impl Into<String>) -> Self {
-        Self { seen: seen.into(), ..Self::default() }
+        Self { sentence: seen.into(), ..Self::default() }
     }
 
     pub(super) fn skip(reason: impl Into<String>) -> Self {
-        Self { verdict: Verdict::Skip, seen: reason.into(), ..Self::default() }
+        Self { verdict: Verdict::Skip, sentence: reason.into(), ..Self::default() }
     }
 
     /// A check that failed at once.
@@ -299,7 +304,7 @@ impl Seen {
 
     /// What was seen, in one sentence; the first breach says it where there is none.
     pub(super) fn says(mut self, seen: impl Into<String>) -> Self {
-        self.seen = seen.into();
+        self.sentence = seen.into();
         self
     }
 
@@ -314,13 +319,13 @@ impl Seen {
     pub(super) fn finding(mut self, check: Check) -> Finding {
         // A breach goes first.
         self.problems.sort_by_key(|problem| !problem.breach);
-        if self.seen.is_empty() {
-            self.seen = self.problems.first().map_or_else(String::new, |problem| problem.came.clone());
+        if self.sentence.is_empty() {
+            self.sentence = self.problems.first().map_or_else(String::new, |problem| problem.came.clone());
         }
         if self.more > 0 {
-            self.seen = format!("{} (and {} more like those below)", self.seen, self.more);
+            self.sentence = format!("{} (and {} more like those below)", self.sentence, self.more);
         }
-        Finding { check, verdict: self.verdict, seen: self.seen, problems: self.problems }
+        Finding { check, verdict: self.verdict, seen: self.sentence, problems: self.problems }
     }
 }
 

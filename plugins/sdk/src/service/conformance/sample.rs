@@ -142,7 +142,9 @@ fn numbers(keywords: &Map<String, Value>) -> Vec<Value> {
     let mut all = Vec::new();
     for (key, by) in [("minimum", 0), ("exclusiveMinimum", 1), ("maximum", 0), ("exclusiveMaximum", -1)] {
         if let Some(bound) = whole(key) {
-            all.push(json!(bound.saturating_add(by)));
+            let at = bound.saturating_add(by);
+            // The next ones, for lists whose items differ.
+            all.extend([json!(at), json!(at.saturating_add(1)), json!(at.saturating_add(2))]);
             if let Some(step) = whole("multipleOf").filter(|step| *step > 0) {
                 // The multiples on both sides of the bound.
                 let below = bound.saturating_sub(bound.rem_euclid(step));
@@ -158,7 +160,7 @@ fn numbers(keywords: &Map<String, Value>) -> Vec<Value> {
     ) {
         all.push(json!(f64::midpoint(least, most)));
     }
-    all.extend([json!(0), json!(1)]);
+    all.extend([json!(0), json!(1), json!(2), json!(3)]);
     all.extend(keywords.get("multipleOf").cloned());
     all
 }
@@ -243,8 +245,8 @@ fn beyond(schema: &Value) -> Vec<Value> {
 mod tests {
     use super::*;
 
-    fn made(schema: Value) -> Option<Value> {
-        fitting(&schema, 0)
+    fn made(schema: &Value) -> Option<Value> {
+        fitting(schema, 0)
     }
 
     #[test]
@@ -266,9 +268,9 @@ mod tests {
             json!(true),
             json!({}),
         ] {
-            assert!(made(schema.clone()).is_some(), "{schema}");
+            assert!(made(&schema).is_some(), "{schema}");
         }
-        assert_eq!(made(json!({"type": "string", "pattern": "^gate-[0-9]{7}$"})), None);
+        assert_eq!(made(&json!({"type": "string", "pattern": "^gate-[0-9]{7}$"})), None);
     }
 
     #[test]

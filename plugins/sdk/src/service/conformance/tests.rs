@@ -9,8 +9,10 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use self::rig::{Gate, NAME, OF_OWN, Wrong};
+use super::bus::Client;
 use super::*;
 
+#[allow(clippy::wildcard_enum_match_arm, reason = "each is wrong in one place, and right in all others")]
 mod rig;
 
 /// A busy machine is no mistake of a plugin's; a plugin that never answers must not take long to show it.
@@ -45,7 +47,7 @@ fn of(report: &Report, verdict: Verdict) -> Vec<&'static str> {
 }
 
 fn text(report: &Report) -> String {
-    report.findings.iter().map(|finding| format!("{finding}\n")).collect()
+    report.findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
 #[track_caller]
@@ -56,9 +58,8 @@ fn expect(report: &Report, fail: &[&str], warn: &[&str], skip: &[&str]) {
     assert_eq!(of(report, Verdict::Skip), skip, "{text}");
 }
 
-const REAL: [&str; 5] = ["call", "late", "concurrent-calls", "meanwhile", "cancel"];
+const REAL: [&str; 6] = ["call", "late", "queued", "concurrent-calls", "meanwhile", "cancel"];
 const LIFE: [&str; 4] = ["frozen", "killed", "terminated", "bus-gone"];
-const MOVES: [&str; 5] = ["wrong-params", "has-methods", "garbage", "flood", "concurrent"];
 
 fn skipped(groups: &[&[&'static str]]) -> Vec<&'static str> {
     let named = |check: &&Check| groups.iter().any(|group| group.contains(&check.name()));
@@ -126,4 +127,124 @@ async fn each_mistake_is_told_and_nothing_else() {
         let fail: Vec<&str> = fail.iter().filter(|name| !skip.contains(name)).copied().collect();
         expect(&report, &fail, warn, &skipped(&[&REAL, &LIFE, skip]));
     }
+}
+
+#[tokio::test]
+async fn a_plugin_that_never_answers_is_told_soon() {
+    let brief = |options: &mut Options| options.answer_within = BRIEF;
+    let (report, _) = test(Wrong::Mute, brief).await;
+    let skip = &["not-after", "wrong-params", "has-methods", "clock", "flood", "concurrent", "answers"];
+    let fail = &["describe", "health", "unknown-method", "cancel-unknown", "garbage"];
+    expect(&report, fail, &["interface"], &skipped(&[&REAL, &LIFE, skip]));
+}
+
+#[tokio::test]
+async fn real_calls_show_what_the_others_cannot() {
+    for (wrong, fail, skip) in [
+        // Nothing harmless shows it where the method is looked up before the deadline.
+        (Wrong::WallClock, &["call"][..], &["queued"][..]),
+        (Wrong::DeadlineTooEarly, &["queued"], &[]),
+        (Wrong::NoCancel, &["interface", "cancel-unknown", "cancel"], &[]),
+    ] {
+        println!("{wrong:?}");
+        let (report, _) = test(wrong, real).await;
+        expect(&report, fail, &[], &skipped(&[&LIFE, skip]));
+    }
+}
+
+#[tokio::test]
+async fn a_plugin_that_is_busy_with_a_call_hears_nothing() {
+    let (report, _) = test(Wrong::BusyWithCalls, |options| {
+        real(options);
+        // Longer than a busy machine takes for the rest, shorter than the call.
+        options.answer_within = Duration::from_secs(2);
+        options.skip = ["call", "late", "queued", "concurrent-calls"].map(String::from).into();
+    })
+    .await;
+    let failed = of(&report, Verdict::Fail);
+    assert_eq!(failed, ["meanwhile", "cancel"], "{}", text(&report));
+}
+
+/// Not a test of its own: the plugin in a process of its own, for those below.
+#[tokio::test]
+async fn plugin_of_its_own() {
+    let Ok(name) = std::env::var("NOWD_TEST_PLUGIN") else { return };
+    let (_, wrong) = OF_OWN.into_iter().find(|(known, _)| *known == name).unwrap();
+    let address = std::env::var("DBUS_SYSTEM_BUS_ADDRESS").unwrap();
+    Gate::new(wrong).serve(&address, None).await;
+}
+
+fn own(name: &str) -> Program {
+    let program = std::env::current_exe().unwrap();
+    let set = format!("NOWD_TEST_PLUGIN={name}");
+    let test = "service::conformance::tests::plugin_of_its_own";
+    let command = ["env", &set, program.to_str().unwrap(), "--exact", test, "--nocapture"];
+    Program::Own(command.iter().map(OsString::from).collect())
+}
+
+async fn test_own(name: &str) -> Report {
+    let mut options = Options::new(NAME);
+    options.answer_within = PATIENT;
+    options.program = Some(own(name));
+    within(LONG, "the end of the test", run(&options, |_| ())).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_process_is_frozen_killed_terminated_and_left_without_a_bus() {
+    let (nothing, freeze, stays, terminate) = tokio::join!(
+        test_own("nothing"),
+        test_own("forgets-freeze"),
+        test_own("stays-without-bus"),
+        test_own("ignores-terminate")
+    );
+    expect(&nothing, &[], &[], &REAL);
+    expect(&freeze, &["frozen"], &[], &REAL);
+    expect(&stays, &["bus-gone"], &[], &REAL);
+    expect(&terminate, &["terminated"], &[], &REAL);
+}
+
+#[tokio::test]
+async fn a_process_of_somebody_elses_is_started_again_by_a_command() {
+    let bus = Bus::start();
+    let Program::Own(command) = own("nothing") else { unreachable!() };
+    let command = command.iter().map(|word| format!("'{}'", word.display())).collect::<Vec<_>>().join(" ");
+    let address = bus.address();
+    // It ends with its bus.
+    let start = format!("DBUS_SYSTEM_BUS_ADDRESS='{address}' {command} >/dev/null 2>&1 &");
+    let first = std::process::Command::new("sh").arg("-c").arg(&start).status().unwrap();
+    assert!(first.success());
+    let client = Client::connect(&BusAddress::At(address.clone())).await.unwrap();
+    bench::arrival(&client, NAME, "", PATIENT).await.unwrap();
+    let mut options = Options::new(NAME);
+    options.answer_within = PATIENT;
+    options.bus = Some(BusAddress::At(address));
+    options.program = Some(Program::Restart(start.into()));
+    let report = within(LONG, "the end of the test", run(&options, |_| ())).await.unwrap();
+    expect(&report, &[], &[], &skipped(&[&REAL, &["bus-gone"]]));
+    assert!(bench::arrival(&client, NAME, "", Duration::ZERO).await.is_some(), "it is left running");
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_told_with_what_to_do() {
+    let bus = Bus::start();
+    let mut options = Options::new(NAME);
+    options.bus = Some(BusAddress::At(bus.address()));
+    let said = |e: Unreachable| e.to_string();
+    let told = run(&options, |_| ()).await.map_err(said).unwrap_err();
+    assert!(told.starts_with("nobody owns the name com.example.Gate on the bus at unix:path="), "{told}");
+    options.program = Some(Program::Own(["sh", "-c", "echo no device; exit 3"].map(OsString::from).into()));
+    let told = run(&options, |_| ()).await.map_err(said).unwrap_err();
+    assert!(told.contains("its program has ended (exit status: 3)") && told.contains("no device"), "{told}");
+    options.program = Some(Program::Own(vec!["/nowhere/gate".into()]));
+    let told = run(&options, |_| ()).await.map_err(said).unwrap_err();
+    assert!(told.starts_with("\"/nowhere/gate\" cannot be started"), "{told}");
+    options.name = "gate".into();
+    assert!(matches!(run(&options, |_| ()).await, Err(Unreachable::Wrong(_))));
+}
+
+#[test]
+fn names_are_stable_and_told_apart() {
+    let names: std::collections::BTreeSet<&str> = Check::ALL.iter().map(|check| check.name()).collect();
+    assert_eq!(names.len(), Check::ALL.len());
+    assert_eq!(default_path("com.example.my-Gate"), "/com/example/my_Gate");
 }

@@ -2,16 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use futures_util::StreamExt;
 use serde_json::{Value, json};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Mutex, Notify};
 use tokio::task::JoinSet;
 use zbus::message::{Flags, Message, Type};
 use zbus::{Connection, MessageStream};
 
+use super::super::exchange;
 use crate::service::{INTERFACE, XML};
 
 pub(super) const NAME: &str = "com.example.Gate";
@@ -36,15 +38,18 @@ pub(super) enum Wrong {
     ParamsUnchecked,
     DeadlineTooEarly,
     StaysWithoutBus,
+    ForgetsFreeze,
+    IgnoresTerminate,
     ChangesItsMind,
     UnknownHealth,
 }
 
 /// Names for the command line of a plugin in a process of its own.
-pub(super) const OF_OWN: [(&str, Wrong); 3] = [
+pub(super) const OF_OWN: [(&str, Wrong); 4] = [
     ("nothing", Wrong::Nothing),
-    ("deadline-too-early", Wrong::DeadlineTooEarly),
+    ("forgets-freeze", Wrong::ForgetsFreeze),
     ("stays-without-bus", Wrong::StaysWithoutBus),
+    ("ignores-terminate", Wrong::IgnoresTerminate),
 ];
 
 #[derive(Debug)]
@@ -52,6 +57,8 @@ pub(super) struct Gate {
     wrong: Wrong,
     pub(super) moved: AtomicU32,
     described: AtomicU32,
+    /// In microseconds.
+    forgotten: AtomicU64,
     /// Held by a call that runs.
     device: Mutex<()>,
     running: std::sync::Mutex<BTreeMap<String, Arc<Notify>>>,
@@ -63,6 +70,7 @@ impl Gate {
             wrong,
             moved: AtomicU32::new(0),
             described: AtomicU32::new(0),
+            forgotten: AtomicU64::new(0),
             device: Mutex::default(),
             running: std::sync::Mutex::default(),
         })
@@ -77,6 +85,17 @@ impl Gate {
             ready.notify_one();
         }
         let mut tasks = JoinSet::new();
+        if self.wrong == Wrong::ForgetsFreeze {
+            let gate = Arc::clone(&self);
+            let mut goes_on = signal(SignalKind::from_raw(rustix::process::Signal::CONT.as_raw())).unwrap();
+            tasks.spawn(async move {
+                while goes_on.recv().await.is_some() {
+                    gate.forgotten.fetch_add(60_000_000, Ordering::SeqCst);
+                }
+            });
+        }
+        let _ignored =
+            (self.wrong == Wrong::IgnoresTerminate).then(|| signal(SignalKind::terminate()).unwrap());
         while let Some(Ok(message)) = stream.next().await {
             if message.message_type() != Type::MethodCall {
                 continue;
@@ -182,6 +201,10 @@ impl Gate {
             "gate.halt" => false,
             _ => return wrong(format!("there is no method {method:?}")),
         };
+        if self.wrong == Wrong::ForgetsFreeze {
+            // Time for the signal to be noticed.
+            tokio::time::sleep(Duration::from_millis(30)).await;
+        }
         let early = self.is_late(not_after);
         if early && self.wrong == Wrong::ContradictsItself {
             return ("ok", "not_executed", Value::Null);
@@ -196,23 +219,22 @@ impl Gate {
         if !fits && self.wrong != Wrong::ParamsUnchecked {
             return wrong("the parameters are not right".into());
         }
-        if self.wrong == Wrong::DeadlineTooEarly && !early {
-            // The time passes between the look and the act.
-            tokio::time::sleep(Duration::from_millis(50)).await;
-            self.moved.fetch_add(1, Ordering::SeqCst);
-            return ("ok", "executed", json!(percent));
-        }
         if early {
             return expired;
         }
         let stop = Arc::new(Notify::new());
         self.running.lock().unwrap().insert(id.to_owned(), Arc::clone(&stop));
         let device = self.device.lock().await;
-        let answer = if self.is_late(not_after) {
+        let answer = if self.wrong != Wrong::DeadlineTooEarly && self.is_late(not_after) {
             expired
         } else {
             self.moved.fetch_add(1, Ordering::SeqCst);
-            let busy = if self.wrong == Wrong::BusyWithCalls { 2_000 } else { 20 };
+            let busy = match self.wrong {
+                Wrong::BusyWithCalls => 3_000,
+                // Long beside what a busy machine adds.
+                Wrong::DeadlineTooEarly => 500,
+                _ => 20,
+            };
             tokio::select! {
                 () = stop.notified() => ("failed", "unknown", json!({"code": "stopped", "message": "it was cancelled"})),
                 () = tokio::time::sleep(Duration::from_millis(busy)) => ("ok", "executed", json!(percent)),
@@ -231,7 +253,8 @@ impl Gate {
                 let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
                 since.as_micros() >= u128::from(not_after)
             }
-            _ => super::super::bench::now() >= not_after,
+            // It stood still, and does not know of that time.
+            _ => exchange::now() >= not_after.saturating_add(self.forgotten.load(Ordering::SeqCst)),
         }
     }
 }
