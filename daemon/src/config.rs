@@ -13,7 +13,10 @@ use nowd_plugin_serial::PortConfig;
 use nowd_protocol::Level;
 use serde::{Deserialize, Deserializer};
 
+mod bus;
 mod layers;
+
+pub use bus::BusConfig;
 
 pub(crate) use layers::read_map;
 pub use layers::{ConfigFiles, ConfigSource};
@@ -39,6 +42,8 @@ pub struct Config {
     pub access: AccessConfig,
     /// Callers that speak only the public sample's form.
     pub compat: CompatConfig,
+    /// The gateway on the bus of its own machine.
+    pub bus: BusConfig,
     /// Serial ports, by the names that maps use.
     pub ports: BTreeMap<String, PortConfig>,
     /// Logs.
@@ -151,6 +156,7 @@ impl Default for Config {
             isolate: Vec::new(),
             access: AccessConfig::default(),
             compat: CompatConfig::default(),
+            bus: BusConfig::default(),
             ports: BTreeMap::new(),
             log: LogConfig::default(),
         }

@@ -124,11 +124,13 @@ impl Generations {
         self.old.push(std::mem::replace(&mut self.current, next));
     }
 
-    /// Stops the plugins of sets that are not used any more.
-    pub(super) fn retire(&mut self, is_used: impl Fn(u64) -> bool) {
+    /// Stops the plugins of sets that are not used any more. Says whether there were any.
+    pub(super) fn retire(&mut self, is_used: impl Fn(u64) -> bool) -> bool {
+        let before = self.old.len();
         self.old.retain(|generation| is_used(generation.number));
         // Each has said itself how it ended.
         while self.background.try_join_next().is_some() {}
+        self.old.len() < before
     }
 
     /// Stops everything and waits for its end.
