@@ -1,14 +1,17 @@
 //! The whole of nowd on one machine, with nothing to install: broker, D-Bus, serial device, gateways, HTTP side.
 //!
 //! Everything listens on loopback or in a directory of its own that goes with it. It makes a few calls, shows what
-//! happened and where the time went, and stays up until Ctrl-C.
+//! happened and where the time went, and stays up until Ctrl-C or SIGTERM.
 
+use std::future::Future;
 use std::io::IsTerminal as _;
+use std::pin::pin;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use nowd_plugin::CancellationToken;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tracing_subscriber::filter::LevelFilter;
 
@@ -50,6 +53,8 @@ fn start() -> anyhow::Result<()> {
 }
 
 async fn run(once: bool) -> anyhow::Result<()> {
+    // Before there is anything that would be left behind.
+    let mut asked = pin!(asked_to_end()?);
     let folder = tempfile::Builder::new().prefix("nowd-demo-").tempdir().context("no temporary directory")?;
     let stop = CancellationToken::new();
     let mut tasks = JoinSet::new();
@@ -67,11 +72,14 @@ async fn run(once: bool) -> anyhow::Result<()> {
     let http = cloud::start(broker, HTTP_PORT, &mut tasks, stop.clone()).await?;
 
     show::intro(broker, http, &bus, folder.path());
-    let shown = tokio::task::spawn_blocking(move || show::calls(http)).await?;
+    let shown = tokio::select! {
+        shown = tokio::task::spawn_blocking(move || show::calls(http)) => shown?,
+        () = &mut asked => Err(anyhow::anyhow!("it was told to end before all calls were made")),
+    };
     if shown.is_ok() && !once {
         show::goodbye(http, folder.path());
         tokio::select! {
-            signal = tokio::signal::ctrl_c() => signal?,
+            () = &mut asked => {}
             Some(ended) = tasks.join_next() => ended?.context("a part of the demo ended by itself")?,
         }
     }
@@ -85,4 +93,16 @@ async fn run(once: bool) -> anyhow::Result<()> {
         () = tokio::time::sleep(Duration::from_secs(2)) => {}
     }
     shown
+}
+
+/// Ends at Ctrl-C or SIGTERM, from now on.
+fn asked_to_end() -> anyhow::Result<impl Future<Output = ()>> {
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
 }

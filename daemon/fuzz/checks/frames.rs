@@ -1,13 +1,13 @@
-//! Frames cut out of what a serial device sends, by every framing and with checksums. Included where `crate::reader` and
-//! `crate::wire` are the serial plugin's.
+//! Frames cut out of what a serial device sends, by every framing and with checksums. Included where `crate::framing` is
+//! the serial plugin's.
 
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use crate::framing::LONGEST_FRAME;
-use crate::reader::Reader;
-use crate::wire::Wire;
+use crate::framing::kinds::LONGEST_FRAME;
+use crate::framing::reader::Reader;
+use crate::framing::wire::Wire;
 
 fn wire(which: u8) -> Arc<Wire> {
     let (framing, checksum) = match which % 16 {

@@ -1,4 +1,4 @@
-//! Hex frames with typed fields: the text of a map, and bytes that a device sends. Included where `crate::hex` and the
+//! Hex frames with typed fields: the text of a map, and bytes that a device sends. Included where `crate::content` and the
 //! modules it needs are the serial plugin's.
 
 use std::time::Duration;
@@ -7,8 +7,8 @@ use nowd_plugin::{BootInstant, Call, Deadline};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::hex::{HexPattern, HexTemplate};
-use crate::value::Values;
+use crate::content::hex::{HexPattern, HexTemplate};
+use crate::content::value::Values;
 
 /// The first line is the text of a frame, the second JSON for `values`, the rest a frame of the device.
 pub(crate) fn check(data: &[u8]) {

@@ -1,5 +1,5 @@
 //! What a serial device sends: frames cut out of bytes, and what each means; and what a call's parameters are written as.
-//! Included where `crate::reader`, `crate::map` and the modules they need are the serial plugin's.
+//! Included where `crate::map`, `crate::content` and `crate::framing` are the serial plugin's.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,9 +9,9 @@ use nowd_plugin::{BootInstant, Call, Deadline};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::framing::LONGEST_FRAME;
-use crate::map::{Frame, Keys, SerialMap, SerialTable, Verdict};
-use crate::reader::{LONGEST_LINE, Reader};
+use crate::framing::kinds::LONGEST_FRAME;
+use crate::framing::reader::{LONGEST_LINE, Reader};
+use crate::map::method::{Frame, Keys, SerialMap, SerialTable, Verdict};
 
 /// What ends a line; one of them is not found by looking at single bytes.
 const TERMINATORS: [&str; 4] = ["\r\n", "\n", "aab", ";"];

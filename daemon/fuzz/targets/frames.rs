@@ -3,18 +3,24 @@
 #![no_main]
 #![allow(dead_code, reason = "most of what these modules hold serves the crate that they are part of")]
 
-#[path = "../../../plugins/serial/src/catalogue.rs"]
-mod catalogue;
-#[path = "../../../plugins/serial/src/checksum.rs"]
-mod checksum;
-#[path = "../../../plugins/serial/src/framing.rs"]
-mod framing;
+// Beside this file; without it the paths would go through a folder of that name.
+#[path = "."]
+mod framing {
+    #[path = "../../../plugins/serial/src/framing/catalogue.rs"]
+    mod catalogue;
+    #[path = "../../../plugins/serial/src/framing/checksum.rs"]
+    pub(crate) mod checksum;
+    #[path = "../../../plugins/serial/src/framing/kinds.rs"]
+    pub(crate) mod kinds;
+    #[path = "../../../plugins/serial/src/framing/missed.rs"]
+    pub(crate) mod missed;
+    #[path = "../../../plugins/serial/src/framing/reader.rs"]
+    pub(crate) mod reader;
+    #[path = "../../../plugins/serial/src/framing/wire.rs"]
+    pub(crate) mod wire;
+}
 #[path = "../../../plugins/serial/src/keys.rs"]
 mod keys;
-#[path = "../../../plugins/serial/src/reader.rs"]
-mod reader;
-#[path = "../../../plugins/serial/src/wire.rs"]
-mod wire;
 #[path = "../checks/frames.rs"]
 mod check;
 

@@ -3,22 +3,29 @@
 #![no_main]
 #![allow(dead_code, reason = "most of what these modules hold serves the crate that they are part of")]
 
-#[path = "../../../plugins/serial/src/catalogue.rs"]
-mod catalogue;
-#[path = "../../../plugins/serial/src/checksum.rs"]
-mod checksum;
-#[path = "../../../plugins/serial/src/field.rs"]
-mod field;
-#[path = "../../../plugins/serial/src/framing.rs"]
-mod framing;
-#[path = "../../../plugins/serial/src/hex.rs"]
-mod hex;
+// Beside this file; without it the paths would go through a folder of that name.
+#[path = "."]
+mod content {
+    #[path = "../../../plugins/serial/src/content/field.rs"]
+    pub(crate) mod field;
+    #[path = "../../../plugins/serial/src/content/hex.rs"]
+    pub(crate) mod hex;
+    #[path = "../../../plugins/serial/src/content/value.rs"]
+    pub(crate) mod value;
+}
+#[path = "."]
+mod framing {
+    #[path = "../../../plugins/serial/src/framing/catalogue.rs"]
+    mod catalogue;
+    #[path = "../../../plugins/serial/src/framing/checksum.rs"]
+    pub(crate) mod checksum;
+    #[path = "../../../plugins/serial/src/framing/kinds.rs"]
+    pub(crate) mod kinds;
+    #[path = "../../../plugins/serial/src/framing/wire.rs"]
+    pub(crate) mod wire;
+}
 #[path = "../../../plugins/serial/src/keys.rs"]
 mod keys;
-#[path = "../../../plugins/serial/src/value.rs"]
-mod value;
-#[path = "../../../plugins/serial/src/wire.rs"]
-mod wire;
 #[path = "../checks/hex.rs"]
 mod check;
 

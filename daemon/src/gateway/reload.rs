@@ -206,7 +206,12 @@ impl Gateway {
                 Err(e) => self.rejected(&e.to_string(), excerpt(&e)),
             },
             Step::Ready(prepared) => self.take_over(*prepared),
-            Step::Lost => self.rejected("reading them has failed, which is a bug", None),
+            Step::Lost => {
+                // The plugins of a set that was lost are stopped with it; its services are not its own.
+                self.services.look_for_unused();
+                self.retire();
+                self.rejected("reading them has failed, which is a bug", None);
+            }
         }
     }
 
@@ -283,3 +288,6 @@ fn needs_start(old: &Config, new: &Config) -> Vec<&'static str> {
     ];
     keys.into_iter().filter_map(|(key, same)| (!same).then_some(key)).collect()
 }
+
+#[cfg(test)]
+mod tests;

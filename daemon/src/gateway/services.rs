@@ -85,6 +85,11 @@ impl Services {
         }
     }
 
+    /// Those of a set that never came on offer are stopped at the next [`Gateway::retire`].
+    pub(super) fn look_for_unused(&mut self) {
+        self.stale = true;
+    }
+
     /// Stops those that are not `used` any more.
     fn retire(&mut self, used: &BTreeSet<&ServiceTarget>) {
         self.running.retain(|target, _| used.contains(target));

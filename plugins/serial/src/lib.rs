@@ -4,32 +4,20 @@
 //! write; what was not sent when it passes is thrown away; and a call holds the port until the line is silent
 //! again, so that a late answer is not taken for the next call's.
 //!
+//! A call goes from its map (`map`, or `modbus`) to the owner of the port (`port`), and from there to the line. `content` is what
+//! stands inside a frame, `framing` what makes a frame of it; `load` puts all of it together, and `keys` reads the values
+//! of a map.
+//!
 //! It never writes again by itself, never keeps a call for a port that is not there, and never writes a parameter
 //! that could end the frame.
 
-mod catalogue;
-mod checksum;
-mod config;
-mod echo;
-mod exchange;
-mod explain;
-mod field;
-mod frame;
+mod content;
 mod framing;
-mod hears;
-mod hex;
 mod keys;
-mod line;
 mod load;
 mod map;
 mod modbus;
-mod notes;
-mod pattern;
 mod port;
-mod reader;
-mod transaction;
-mod value;
-mod wire;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
@@ -40,14 +28,14 @@ use nowd_plugin::{BoxFuture, Call, CallError, CancellationToken, Completion, Hea
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-pub use config::{Flow, Format, FormatError, Parity, PortConfig, Rs485};
-pub use framing::LONGEST_FRAME;
-use hears::Hearing;
+pub use framing::kinds::LONGEST_FRAME;
+pub use framing::reader::LONGEST_LINE;
 pub use load::LoadError;
 use load::{Loaded, SerialMethod, Task};
-pub use map::MOST_STEPS;
+use map::hears::Hearing;
+pub use map::method::MOST_STEPS;
+pub use port::config::{Flow, Format, FormatError, Parity, PortConfig, Rs485};
 use port::{Port, Runner};
-pub use reader::LONGEST_LINE;
 
 /// How long a port rests whose task ended by mistake.
 const RESTART_PAUSE: Duration = Duration::from_secs(1);
@@ -96,7 +84,7 @@ impl SerialPlugin {
     /// What is no mistake in the declared ports, and worth telling all the same: one sentence each.
     #[must_use]
     pub fn notes(&self) -> Vec<String> {
-        notes::notes(&self.declared, &|name| self.ports.contains_key(name))
+        port::notes::notes(&self.declared, &|name| self.ports.contains_key(name))
     }
 }
 

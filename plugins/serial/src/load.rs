@@ -11,14 +11,14 @@ use nowd_plugin::words::hint;
 use nowd_plugin::{Call, CallError, Lane, Method};
 use serde::de::DeserializeOwned;
 
-use crate::config::PortConfig;
-use crate::exchange::Exchange;
-use crate::frame::FrameError;
-use crate::hears::{Heard, Hearing};
-use crate::map::{Keys, SerialMap, SerialTable};
+use crate::content::template::FrameError;
+use crate::map::exchange::Exchange;
+use crate::map::hears::{Heard, Hearing};
+use crate::map::method::{Keys, SerialMap, SerialTable};
 use crate::modbus::{ModbusMap, ModbusTable};
 use crate::port::Port;
-use crate::transaction::Work;
+use crate::port::config::PortConfig;
+use crate::port::transaction::Work;
 
 /// How many calls of `hears` methods of one port are answered at once.
 const HEARING_AT_ONCE: u16 = 16;

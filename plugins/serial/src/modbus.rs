@@ -23,8 +23,8 @@ use nowd_plugin::map::{MapError, MapMethod, MapOrigin};
 use nowd_plugin::{Call, CallError};
 use serde::Deserialize;
 
-use crate::config::PortConfig;
 use crate::load::{Action, Backend};
+use crate::port::config::PortConfig;
 pub(crate) use exchange::Exchange;
 use exchange::Todo;
 use plan::{MethodTable, Plan, Results, Step};

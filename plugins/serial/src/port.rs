@@ -2,6 +2,9 @@
 //!
 //! A call for a port that is not there is answered at once; none is kept until it comes back. A port outlives a reload of
 //! the maps: the plugin before and the one after run it one after the other, and it stays open in between.
+//!
+//! Its room holds how a port is declared (`config`, `notes`), who runs it (`runners`), the open line (`line`), what comes back
+//! of what was sent (`echo`), and what is handed over for a call (`transaction`). Nothing here knows what bytes mean.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,14 +16,19 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
+use self::config::PortConfig;
+use self::line::Line;
 pub(crate) use self::runners::Runner;
 use self::runners::Runners;
-use crate::config::PortConfig;
-use crate::hears::{Ears, Hearing};
-use crate::line::Line;
-use crate::transaction::{Transaction, Work};
+use self::transaction::{Transaction, Work};
+use crate::map::hears::{Ears, Hearing};
 
+pub(crate) mod config;
+pub(crate) mod echo;
+pub(crate) mod line;
+pub(crate) mod notes;
 mod runners;
+pub(crate) mod transaction;
 
 /// How long to wait before the port is opened again: at first, and at most.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);

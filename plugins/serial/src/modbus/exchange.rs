@@ -13,8 +13,8 @@ use super::ModbusMap;
 use super::exception::{self, After};
 use super::plan::Step;
 use super::wire::{Answer, Ear, Heard};
-use crate::line::Interrupt;
-use crate::transaction::Session;
+use crate::port::line::Interrupt;
+use crate::port::transaction::Session;
 
 /// How long devices are given to do what all of them were told, before the next frame.
 const TURNAROUND: Duration = Duration::from_millis(100);

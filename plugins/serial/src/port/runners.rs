@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use nowd_plugin::CancellationToken;
 
 use super::{Port, lock};
-use crate::hears::Hearing;
+use crate::map::hears::Hearing;
 
 /// All that run a port now.
 #[derive(Debug, Default)]

@@ -220,7 +220,7 @@ async fn frames_that_are_heard_do_not_keep_the_line() {
 /// What the bytes of a device are to those who listen, in pieces as they come.
 #[test]
 fn talk_is_known_by_whole_frames() {
-    use crate::hears::{Ears, Talk};
+    use crate::map::hears::{Ears, Talk};
     let map =
         |framing: &str| format!("[serial]\nport = \"gps\"\nframing = {framing}\n[methods.t]\nhears = '^T'\n");
     for (framing, pieces) in [

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use nowd_plugin::Call;
 
-use crate::field::hex;
-use crate::frame::FrameError;
-use crate::map::{Frame, SerialMap, Step};
-use crate::pattern::Pattern;
+use super::method::{Frame, SerialMap, Step};
+use crate::content::field::hex;
+use crate::content::pattern::Pattern;
+use crate::content::template::FrameError;
 
 impl SerialMap {
     /// What is sent and what answers mean, with placeholders left in.

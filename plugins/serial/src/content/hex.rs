@@ -4,9 +4,9 @@ use nowd_plugin::Call;
 use nowd_plugin::template::param;
 use serde_json::{Map, Value};
 
-use crate::field::{Field, hex};
-use crate::framing::LONGEST_FRAME;
-use crate::value::Values;
+use super::field::{Field, hex};
+use super::value::Values;
+use crate::framing::kinds::LONGEST_FRAME;
 
 /// A part of a frame.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -15,9 +15,9 @@ use tokio::time::sleep;
 use tokio_serial::{ClearBuffer, DataBits, FlowControl, SerialPort, SerialStream, StopBits};
 
 use self::open::{switch_transceiver, with_hint};
-use crate::config::{Flow, Parity, PortConfig};
-use crate::echo::Echo;
-use crate::hears::{Ears, Talk};
+use super::config::{Flow, Parity, PortConfig};
+use super::echo::Echo;
+use crate::map::hears::{Ears, Talk};
 
 mod open;
 

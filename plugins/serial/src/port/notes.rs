@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::config::PortConfig;
+use super::config::PortConfig;
 
 /// Where the kernel's device manager keeps names that stay the same.
 const STABLE: &str = "/dev/serial/by-id";

@@ -4,8 +4,8 @@
 
 use serde_json::Value;
 
-use crate::checksum::Checksum;
-use crate::framing::{Between, Framing, LONGEST_FRAME, SLIP};
+use super::checksum::Checksum;
+use super::kinds::{Between, Framing, LONGEST_FRAME, SLIP};
 use crate::keys::Mistake;
 
 /// Framing and checksum of a map.

@@ -6,12 +6,12 @@ use nowd_plugin::params::Derived;
 use nowd_plugin::template::{Template, param};
 use serde_json::Value;
 
-use crate::checksum::Checksum;
-use crate::framing::{Between, Framing, literal_escape};
-use crate::hex::HexTemplate;
+use super::hex::HexTemplate;
+use super::value::Values;
+use crate::framing::checksum::Checksum;
+use crate::framing::kinds::{Between, Framing, literal_escape};
+use crate::framing::wire::{Wire, WrapError};
 use crate::keys::{Mistake, Table};
-use crate::value::Values;
-use crate::wire::{Wire, WrapError};
 
 /// What may stand where a frame is expected, in words.
 const EXPECTED: &str = "a text such as \"SET $ch ON\", or { hex = \"A0 $ch:u8\" },";
@@ -224,7 +224,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::framing::LONGEST_FRAME;
+    use crate::framing::kinds::LONGEST_FRAME;
 
     fn parse(send: &Value, framing: &Value) -> Result<(FrameTemplate, Wire), String> {
         let wire = Wire::parse(framing, None).unwrap();

@@ -3,7 +3,7 @@
 use nowd_plugin::words::nearest;
 use serde_json::Value;
 
-use crate::catalogue::Sum;
+use super::catalogue::Sum;
 use crate::keys::{Mistake, Table};
 
 /// The longest mark before a checksum, in bytes, and the most leading bytes that it may leave out.

@@ -6,15 +6,10 @@
 
 use std::sync::Arc;
 
-use crate::checksum::Checksum;
-use crate::framing::{Between, Framing, LONGEST_FRAME, LengthField};
-use crate::wire::Wire;
-
-// By its path, so that fuzz targets, which have this file by its path too, find it.
-#[path = "missed.rs"]
-pub(crate) mod missed;
-
-use self::missed::{Missed, Shown};
+use super::checksum::Checksum;
+use super::kinds::{Between, Framing, LONGEST_FRAME, LengthField};
+use super::missed::{Missed, Shown};
+use super::wire::Wire;
 
 /// The longest line, in bytes without its terminator; a longer one is dropped whole.
 pub const LONGEST_LINE: usize = LONGEST_FRAME;

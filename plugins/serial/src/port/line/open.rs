@@ -4,7 +4,7 @@ use std::io;
 
 use serial2::rs4xx::{Rs485Config, TransceiverMode};
 
-use crate::config::{PortConfig, Rs485};
+use crate::port::config::{PortConfig, Rs485};
 
 /// Lets the kernel switch the transceiver; the setting stays with the device, which is to be opened before this is closed.
 pub(super) fn switch_transceiver(config: &PortConfig, rs485: Rs485) -> io::Result<serial2::SerialPort> {

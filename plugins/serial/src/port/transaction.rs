@@ -5,10 +5,10 @@ use std::io;
 use nowd_plugin::{Call, CallError, CancellationToken, Completion, Outcome};
 use tokio::sync::oneshot;
 
-use crate::exchange::Exchange;
-use crate::line::{GiveUp, Interrupt, Line};
+use super::Port;
+use super::line::{GiveUp, Interrupt, Line};
+use crate::map::exchange::Exchange;
 use crate::modbus;
-use crate::port::Port;
 
 /// A call on its way to the port's task.
 #[derive(Debug)]

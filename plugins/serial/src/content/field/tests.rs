@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::value::Values;
+use crate::content::value::Values;
 
 fn convert(value: &Value) -> Convert {
     Values::parse(Some(&json!({"x": value}))).unwrap().of("x")

@@ -6,15 +6,15 @@ use std::sync::Arc;
 use nowd_plugin::{Call, CallError, Completion, Outcome};
 use serde_json::{Map, Value};
 
-use crate::echo::Echo;
-use crate::line::Interrupt;
-use crate::map::{Frame, SerialMap, Verdict, printable};
-use crate::pattern::Pattern;
+use super::method::{Frame, SerialMap, Verdict, printable};
+use crate::content::pattern::Pattern;
+use crate::framing::missed::{Last, Missed, Shown};
+use crate::framing::reader::Reader;
+use crate::framing::wire::Wire;
 use crate::port::Port;
-use crate::reader::Reader;
-use crate::reader::missed::{Last, Missed, Shown};
-use crate::transaction::Session;
-use crate::wire::Wire;
+use crate::port::echo::Echo;
+use crate::port::line::Interrupt;
+use crate::port::transaction::Session;
 
 /// What to do about a line that may repeat what is sent.
 const REPEATS: &str = "set `echo = true` if the line repeats what is sent, or `echo = false` if the device answers with the same";
@@ -287,7 +287,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::value::Values;
+    use crate::content::value::Values;
 
     fn told(framing: &Value, checksum: Option<&Value>, reply: &Value, came: &[u8]) -> String {
         let wire = Arc::new(Wire::parse(framing, checksum).unwrap());

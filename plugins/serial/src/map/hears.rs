@@ -7,14 +7,14 @@ use nowd_plugin::map::{MapError, MapMethod};
 use nowd_plugin::{BootInstant, Call, CallError, Completion};
 use serde_json::{Value, json};
 
+use super::method::{Keys, printable};
+use crate::content::pattern::Pattern;
+use crate::content::value::Values;
+use crate::framing::missed::Shown;
+use crate::framing::reader::Reader;
+use crate::framing::wire::Wire;
 use crate::keys::Mistake;
-use crate::map::{Keys, printable};
-use crate::pattern::Pattern;
 use crate::port::Port;
-use crate::reader::Reader;
-use crate::reader::missed::Shown;
-use crate::value::Values;
-use crate::wire::Wire;
 
 /// A method with `hears`, and what was heard for it.
 #[derive(Debug)]

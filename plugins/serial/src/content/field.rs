@@ -4,9 +4,9 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Number, Value, json};
 
-use crate::framing::LONGEST_FRAME;
+use super::value::{Convert, ValueKind};
+use crate::framing::kinds::LONGEST_FRAME;
 use crate::keys::{kind, suggest};
-use crate::value::{Convert, ValueKind};
 
 /// The most bytes of a BCD field: what a whole number of JSON can hold.
 const LONGEST_BCD: usize = 9;

@@ -3,14 +3,14 @@
 use regex::{Regex, RegexBuilder};
 use serde_json::{Map, Value};
 
-use crate::checksum::Checksum;
-use crate::field::hex;
-use crate::framing::{Between, Framing};
-use crate::hex::HexPattern;
+use super::field::hex;
+use super::hex::HexPattern;
+use super::value::Values;
+use crate::framing::checksum::Checksum;
+use crate::framing::kinds::{Between, Framing};
+use crate::framing::missed::Shown;
+use crate::framing::wire::Wire;
 use crate::keys::{Mistake, Table, one_line};
-use crate::reader::missed::Shown;
-use crate::value::Values;
-use crate::wire::Wire;
 
 /// The largest compiled pattern, in bytes.
 const LARGEST: usize = 1024 * 1024;
