@@ -4,10 +4,22 @@
 //! both ends need: names, bounds, how a [`Completion`](crate::Completion) is said, and how methods are described.
 
 mod answer;
+mod bus;
+mod calls;
 mod description;
+mod error;
+mod hosting;
+mod interface;
+mod out;
+mod process;
+mod session;
 
 pub use answer::{Answer, AnswerError};
+pub use bus::{BusAddress, BusAddressError};
 pub use description::{Description, DescriptionError, fingerprint};
+pub use error::ServiceError;
+pub use hosting::Service;
+pub use process::main;
 
 /// The interface's name.
 pub const INTERFACE: &str = "io.nowd.Plugin1";
@@ -26,3 +38,6 @@ pub const MAX_RESPONSE_LEN: usize = 128 * 1024;
 
 /// The most methods of one plugin.
 pub const MAX_METHODS: usize = 256;
+
+#[cfg(test)]
+mod tests;

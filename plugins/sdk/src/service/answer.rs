@@ -121,7 +121,6 @@ impl Answer {
     fn unhappy(&self, status: &str, outcome: Outcome) -> Completion {
         let error = self.error();
         match (status, outcome) {
-            ("refused", _) => Completion::Refused(error),
             // By how much it came too late is in the plugin's own words; the gateway only knows that it did.
             ("expired", _) => Completion::Expired(Expired { late_by: Duration::ZERO }),
             ("invalid_request", _) => Completion::InvalidRequest(error),
@@ -129,7 +128,7 @@ impl Answer {
             ("timeout", _) => Completion::Timeout(error),
             ("internal", _) => Completion::Internal(error),
             ("failed", outcome) => Completion::Failed { outcome, error },
-            (_, Outcome::NotExecuted) => Completion::Refused(error),
+            ("refused", _) | (_, Outcome::NotExecuted) => Completion::Refused(error),
             (_, outcome) => Completion::Failed { outcome, error },
         }
     }

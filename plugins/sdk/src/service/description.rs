@@ -321,8 +321,7 @@ mod tests {
             gate["methods"]["gate.open"][key] = value;
             gate
         };
-        let many =
-            |n: usize| json!({"methods": Map::from_iter((0..n).map(|i| (format!("m{i}"), json!({}))))});
+        let many = |n: usize| json!({"methods": (0..n).map(|i| (format!("m{i}"), json!({}))).collect::<Map<_, _>>()});
         let pattern = json!({"type": "string", "pattern": "a"});
         for (said, expected) in [
             (json!([]), "not JSON of the right form"),
