@@ -158,7 +158,7 @@ async fn connect(bus: &Bus) -> Connection {
     zbus::connection::Builder::address(address.as_str()).build().await.unwrap()
 }
 
-/// `budget` from now, in microseconds of CLOCK_BOOTTIME.
+/// `budget` from now, in microseconds of `CLOCK_BOOTTIME`.
 fn in_time(budget: Duration) -> u64 {
     boottime_micros(BootInstant::now().saturating_add(budget))
 }
