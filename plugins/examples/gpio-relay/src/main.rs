@@ -17,8 +17,8 @@ const NAME: &str = "com.example.Relay";
 const PATH: &str = "/com/example/Relay";
 const DEFAULT_CONFIG: &str = "/etc/nowd/gpio-relay.toml";
 
-/// The exit code of a configuration that nobody but its author can mend.
-const MISCONFIGURED: u8 = 2;
+/// The exit code of a configuration that only its author can mend, as `nowd` has it.
+const MISCONFIGURED: u8 = 78;
 
 fn main() -> ExitCode {
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).init();
