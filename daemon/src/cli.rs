@@ -26,6 +26,7 @@ mod call;
 mod check;
 mod lock;
 mod methods;
+mod plugin_test;
 mod schema;
 
 /// Where the configuration is unless said otherwise.
@@ -37,8 +38,8 @@ const DEFAULT_CONFIG: &str = "/etc/nowd/nowd.toml";
     name = "nowd",
     version,
     after_help = "Each key of nowd.toml can also be given as an environment variable, such as NOWD__LINK__ENDPOINT.\n\n\
-                  Exit codes: 0 done, 64 wrong command line, 70 a bug, 74 a file of the state cannot be read or written,\n\
-                  75 locked while calls may still run, 78 wrong configuration."
+                  Exit codes: 0 done, 1 a plugin failed its test, 64 wrong command line, 69 no plugin to test, 70 a bug,\n\
+                  74 a file of the state cannot be read or written, 75 locked while calls may still run, 78 wrong configuration."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -102,6 +103,9 @@ enum Command {
     },
     /// Let calls start again
     Unlock(Source),
+    /// Plugins in processes of their own
+    #[command(subcommand)]
+    Plugin(plugin_test::Plugin),
 }
 
 #[derive(Debug, Clone, Args)]
@@ -141,6 +145,7 @@ pub fn run(extra: Vec<Arc<dyn Plugin>>) -> ExitCode {
         Command::Methods { source, json } => methods::list(&source.or_here(), extra, json),
         Command::Lock { source, reason, wait } => lock::lock(&source, &reason, wait),
         Command::Unlock(source) => lock::unlock(&source),
+        Command::Plugin(command) => plugin_test::run(command),
     };
     match result {
         Ok(()) => Exit::Ok.into(),

@@ -13,7 +13,10 @@ use nowd_plugin_serial::PortConfig;
 use nowd_protocol::Level;
 use serde::{Deserialize, Deserializer};
 
+mod bus;
 mod layers;
+
+pub use bus::BusConfig;
 
 pub(crate) use layers::read_map;
 pub use layers::{ConfigFiles, ConfigSource};
@@ -32,10 +35,15 @@ pub struct Config {
     pub journal: JournalConfig,
     /// The connection to the broker.
     pub link: LinkConfig,
+    /// Shipped plugins that run in processes of their own: `dbus`, `serial`, `simulator`.
+    #[serde(deserialize_with = "one_or_many")]
+    pub isolate: Vec<String>,
     /// Who may call.
     pub access: AccessConfig,
     /// Callers that speak only the public sample's form.
     pub compat: CompatConfig,
+    /// The gateway on the bus of its own machine.
+    pub bus: BusConfig,
     /// Serial ports, by the names that maps use.
     pub ports: BTreeMap<String, PortConfig>,
     /// Logs.
@@ -145,8 +153,10 @@ impl Default for Config {
             state_dir: "/var/lib/nowd".into(),
             journal: JournalConfig::default(),
             link: LinkConfig::default(),
+            isolate: Vec::new(),
             access: AccessConfig::default(),
             compat: CompatConfig::default(),
+            bus: BusConfig::default(),
             ports: BTreeMap::new(),
             log: LogConfig::default(),
         }

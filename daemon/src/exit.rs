@@ -7,8 +7,12 @@ use std::process::ExitCode;
 pub enum Exit {
     /// 0: it did what was asked; a gateway that was told to stop has said that it is offline.
     Ok,
+    /// 1: a plugin does not keep its contract.
+    Failed,
     /// 64 (`EX_USAGE`): the command line is wrong.
     Usage,
+    /// 69 (`EX_UNAVAILABLE`): the plugin to be tested is not on the bus, or the bus is not there.
+    Unavailable,
     /// 70 (`EX_SOFTWARE`): a bug.
     Internal,
     /// 74 (`EX_IOERR`): a file of the gateway's state cannot be read or written, or another process holds it.
@@ -26,7 +30,9 @@ impl Exit {
     pub const fn code(self) -> u8 {
         match self {
             Self::Ok => 0,
+            Self::Failed => 1,
             Self::Usage => 64,
+            Self::Unavailable => 69,
             Self::Internal => 70,
             Self::Io => 74,
             Self::StillRunning => 75,

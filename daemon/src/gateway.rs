@@ -15,6 +15,7 @@ use crate::config::Config;
 use crate::journal::{Journal, JournalError};
 use crate::lockout::{Change, Lockout};
 use crate::record::{Line, Records};
+use crate::services::Pool;
 use crate::setup::Setup;
 use crate::uplink::{Facts, Uplink, UplinkEvent};
 
@@ -23,11 +24,13 @@ mod generations;
 mod reload;
 mod reply;
 mod requests;
+mod services;
 mod stall;
 
 use completion::ended;
 use generations::{Generations, hash};
 use reload::Reloads;
+use services::Services;
 use stall::Stall;
 
 /// How long calls that run may go on after the process was asked to stop.
@@ -48,7 +51,10 @@ pub struct Gateway {
     /// The plugins compiled in.
     extra: Vec<Arc<dyn Plugin>>,
     reloads: Reloads,
-    /// As it was at the start.
+    /// The plugins in processes of their own.
+    pool: Arc<Pool>,
+    services: Services,
+    /// As it was at the start, but for what is read again with the maps.
     config: Config,
     uplink: Uplink,
     clock: WallClock,
@@ -79,7 +85,7 @@ impl std::fmt::Debug for Gateway {
 impl Gateway {
     /// A gateway that has not started yet. To be called inside a tokio runtime.
     pub fn new(setup: Setup) -> Result<Self, StartError> {
-        let Setup { settings, plugins, extra, link, clock, config } = setup;
+        let Setup { settings, plugins, extra, pool, link, clock, config } = setup;
         let state_dir = config.state_dir.clone();
         // First, since it makes the folder for both.
         let lockout = Lockout::new(state_dir.clone());
@@ -99,6 +105,8 @@ impl Gateway {
             generations: Generations::new(plugins),
             extra,
             reloads: Reloads::none(),
+            pool,
+            services: Services::default(),
             uplink: Uplink::new(link, facts, config.link.probe),
             config,
             clock,
@@ -114,16 +122,17 @@ impl Gateway {
     pub async fn run(mut self, stop: CancellationToken) {
         self.generations.start(&self.extra);
         self.look_for_lockout();
+        self.meet_services().await;
         self.serve(&stop).await;
         info!(running = self.core.unanswered(), "stopping");
         self.drain().await;
-        let Self { uplink, records, journal, generations, .. } = self;
+        let Self { uplink, records, journal, generations, services, .. } = self;
         tokio::select! {
             () = uplink.close() => {}
             () = tokio::time::sleep(GOODBYE_WITHIN) => warn!("the broker did not hear the goodbye in time"),
         }
         tokio::select! {
-            () = generations.end() => {}
+            () = async { generations.end().await; services.end().await; } => {}
             () = tokio::time::sleep(LET_GO_WITHIN) => warn!("a plugin did not let go of its hardware in time"),
         }
         drop(journal);
@@ -176,7 +185,8 @@ impl Gateway {
                 self.decide(Event::Ended { key, ended });
             }
             (key, kept) = journaled(self.journal.as_mut()) => self.decide(Event::Journaled { key, kept }),
-            step = self.reloads.next(&self.extra, &self.clock, self.generations.serial()) => self.reloaded(step),
+            step = self.reloads.next(&self.extra, &self.clock, &self.pool, self.generations.serial()) => self.reloaded(step),
+            compiled = self.services.next(&self.generations.current().plugins) => self.described(compiled),
             () = sleep(wake), if wake.is_some() => self.decide(Event::Time),
             () = self.stall.beat() => {
                 self.check_stall();
@@ -246,7 +256,7 @@ impl Gateway {
         for key in refused {
             self.act(now, Event::Journaled { key, kept: false });
         }
-        self.generations.retire(|number| self.core.uses(number));
+        self.retire();
     }
 }
 

@@ -14,6 +14,7 @@ mod lockout;
 mod log;
 mod offer;
 mod record;
+mod services;
 mod setup;
 mod uplink;
 

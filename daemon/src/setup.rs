@@ -6,12 +6,14 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nowd_core::{Compat, Lane, Limits, Method, Offer, Pattern, Settings};
+use nowd_core::{Limits, Settings};
 use nowd_link::{DatePolicy, Tls, TlsError, TlsFiles};
 use nowd_plugin::Plugin;
 use nowd_plugin::host::{Registry, RegistryError};
 use nowd_plugin::map::{MapError, MapSource, backend_of};
+use nowd_plugin::words::hint;
 use nowd_plugin_dbus::DbusPlugin;
+use nowd_plugin_dbus::service::{DropIn, Service};
 use nowd_plugin_serial::SerialPlugin;
 use nowd_plugin_simulator::SimulatorPlugin;
 use nowd_protocol::{Level, RequestTopic};
@@ -19,7 +21,8 @@ use uuid::Uuid;
 
 use crate::clock::WallClock;
 use crate::config::{Config, ConfigError, ConfigFiles, LinkConfig};
-use crate::offer::entry;
+use crate::offer::offer;
+use crate::services::{Described, Descriptions, Isolated, Pool, SHIPPED, offered, shipped};
 
 /// What maps can be for.
 const BACKENDS: &[&str] = &["dbus", "serial", "modbus", "simulator"];
@@ -36,6 +39,8 @@ pub struct Setup {
     pub(crate) plugins: Plugins,
     /// The plugins compiled in.
     pub(crate) extra: Vec<Arc<dyn Plugin>>,
+    /// The plugins in processes of their own.
+    pub(crate) pool: Arc<Pool>,
     /// How to reach the broker.
     pub(crate) link: nowd_link::Options,
     /// The wall clock.
@@ -53,6 +58,17 @@ pub(crate) struct Plugins {
     pub(crate) serial: Option<Arc<SerialPlugin>>,
     /// The methods of these and of those compiled in.
     pub(crate) registry: Registry,
+    /// The plugins that describe themselves, in the order of their drop-ins.
+    pub(crate) described: Vec<Described>,
+    /// The processes in which shipped plugins run.
+    pub(crate) isolated: Vec<Arc<Service>>,
+}
+
+impl Plugins {
+    /// All plugins in processes of their own.
+    pub(crate) fn services(&self) -> impl Iterator<Item = &Arc<Service>> {
+        self.described.iter().map(|described| &described.service).chain(&self.isolated)
+    }
 }
 
 /// Why a gateway cannot be set up.
@@ -80,7 +96,8 @@ pub(crate) fn plugins(
     files: &ConfigFiles,
     extra: Vec<Arc<dyn Plugin>>,
 ) -> Result<(Vec<Arc<dyn Plugin>>, Registry), SetupError> {
-    let Plugins { of_maps, registry, .. } = load(files, &extra, None)?;
+    let Plugins { of_maps, registry, described, .. } = load(files, &extra, &Pool::default(), None)?;
+    let (registry, _) = offered(&registry, &described, &Descriptions::new());
     Ok(([extra, of_maps].concat(), registry))
 }
 
@@ -89,8 +106,15 @@ pub(crate) fn plugins(
 fn load(
     files: &ConfigFiles,
     extra: &[Arc<dyn Plugin>],
+    pool: &Pool,
     previous: Option<&SerialPlugin>,
 ) -> Result<Plugins, SetupError> {
+    let config = &files.config;
+    if let Some(other) = config.isolate.iter().find(|name| !SHIPPED.contains(&name.as_str())) {
+        let message = format!("{other:?} is no shipped plugin{}", hint(other, SHIPPED.iter().copied()));
+        return Err(ConfigError::Value { key: "isolate", message }.into());
+    }
+    let is_isolated = |name: &str| config.isolate.iter().any(|isolated| isolated == name);
     let mut maps: BTreeMap<&str, Vec<MapSource>> = BTreeMap::new();
     for map in &files.maps {
         // Modbus is spoken on the ports of the serial plugin.
@@ -103,7 +127,7 @@ fn load(
     let mut of_maps: Vec<Arc<dyn Plugin>> = Vec::new();
     let of = |backend| maps.get(backend).map(Vec::as_slice).unwrap_or_default();
     // Ports are checked even if no map uses one: a mistake in them is a mistake.
-    let serial = SerialPlugin::load(&files.config.ports, of("serial"), previous)?;
+    let serial = SerialPlugin::load(&config.ports, of("serial"), previous)?;
     let serial = (!of("serial").is_empty()).then_some(serial);
     if let Some(serial) = &serial {
         of_maps.push(Arc::<SerialPlugin>::clone(serial));
@@ -114,8 +138,33 @@ fn load(
     if !of("simulator").is_empty() {
         of_maps.push(SimulatorPlugin::load(of("simulator"))?);
     }
+    let mut isolated = Vec::new();
+    for plugin in of_maps.iter_mut().filter(|plugin| is_isolated(plugin.name())) {
+        let service = pool.service(&shipped(plugin.name(), config.bus.address.clone()));
+        *plugin = Arc::new(Isolated::new(Arc::clone(plugin), Arc::clone(&service)));
+        isolated.push(service);
+    }
     let registry = Registry::new(&[extra, of_maps.as_slice()].concat())?;
-    Ok(Plugins { of_maps, serial, registry })
+    let described = described(files, pool)?;
+    // It holds no port here.
+    let serial = serial.filter(|_| !is_isolated("serial"));
+    Ok(Plugins { of_maps, serial, registry, described, isolated })
+}
+
+/// The drop-ins, and the services that they name.
+fn described(files: &ConfigFiles, pool: &Pool) -> Result<Vec<Described>, SetupError> {
+    let mut all: Vec<Described> = Vec::new();
+    for source in &files.drop_ins {
+        let drop_in = DropIn::load(source, &files.config.bus.address)?;
+        if let Some(other) = all.iter().find(|other| other.drop_in.name() == drop_in.name()) {
+            let (name, first) = (drop_in.name(), other.drop_in.origin());
+            let message = format!("the plugin {name:?} has a drop-in already, {first}; put both into one");
+            return Err(drop_in.origin().at("name").error(message).into());
+        }
+        let service = pool.service(drop_in.target());
+        all.push(Described { drop_in, service });
+    }
+    Ok(all)
 }
 
 impl Setup {
@@ -125,18 +174,20 @@ impl Setup {
         extra: Vec<Arc<dyn Plugin>>,
         clock: WallClock,
     ) -> Result<Self, SetupError> {
-        Self::again(files, extra, clock, None)
+        Self::again(files, extra, clock, &Arc::default(), None)
     }
 
-    /// The same beside a gateway that runs: ports whose settings have not changed are handed on from its `previous` plugin.
+    /// The same beside a gateway that runs: services that it knows are found in its `pool`, and ports whose settings have not
+    /// changed are handed on from its `previous` plugin.
     pub(crate) fn again(
         files: &ConfigFiles,
         extra: Vec<Arc<dyn Plugin>>,
         clock: WallClock,
+        pool: &Arc<Pool>,
         previous: Option<&SerialPlugin>,
     ) -> Result<Self, SetupError> {
         let config = &files.config;
-        let plugins = load(files, &extra, previous)?;
+        let plugins = load(files, &extra, pool, previous)?;
         let target = target(config)?;
         let link = link(&config.link, &target, &clock)?;
         check_compat(config)?;
@@ -145,7 +196,8 @@ impl Setup {
             let message = "must be an absolute path, such as /var/lib/nowd".into();
             return Err(ConfigError::Value { key: "state_dir", message }.into());
         }
-        Ok(Self { settings, plugins, extra, link, clock, config: config.clone() })
+        let pool = Arc::clone(pool);
+        Ok(Self { settings, plugins, extra, pool, link, clock, config: config.clone() })
     }
 
     /// The gateway's name.
@@ -271,41 +323,10 @@ const fn missing(key: &'static str, hint: &'static str) -> ConfigError {
 }
 
 fn settings(config: &Config, target: Level, registry: &Registry) -> Settings {
-    let patterns = |texts: &[String]| texts.iter().map(|text| Pattern::new(text.as_str())).collect();
-    let methods = registry.methods().map(|method| {
-        let policy = &method.policy;
-        let core = Method {
-            entry: entry(method).bounded().into(),
-            lane: method.lane.name.clone(),
-            timeout: policy.timeout,
-            max_timeout: policy.max_timeout,
-            min_budget: policy.min_budget,
-            stuck_after: policy.stuck_after,
-            allow: policy.allow.as_deref().map(patterns),
-            stop: policy.stop,
-            internal: policy.internal,
-            idempotent: policy.idempotent,
-            on_timeout: policy.on_timeout.clone(),
-            on_stop: policy.on_stop.clone(),
-            poll: policy.poll,
-        };
-        (method.name.clone(), core)
-    });
-    let lanes = registry.methods().map(|method| {
-        let lane = &method.lane;
-        (lane.name.clone(), Lane { concurrency: lane.concurrency, depth: lane.depth })
-    });
-    let offer = Offer {
-        generation: 0,
-        methods: methods.collect(),
-        lanes: lanes.collect(),
-        access_default: patterns(&config.access.default),
-        compat: Compat { prefixes: config.compat.clients.clone(), budget: config.compat.budget },
-    };
     Settings {
         target,
         incarnation: Uuid::new_v4(),
-        offer: Arc::new(offer),
+        offer: Arc::new(offer(0, config, registry)),
         limits: Limits::default(),
         journal: config.journal.enabled,
         new_id: Uuid::new_v4,

@@ -17,11 +17,13 @@ use crate::time::Instant;
 mod all;
 mod ask_again;
 mod built_in;
+mod changes;
 mod on_offer;
 mod polls;
 mod receive;
 mod running;
 
+use changes::Changes;
 use polls::Poll;
 
 /// Decides. `P` is what the shell makes of a request's parameters; the core only carries it.
@@ -41,8 +43,8 @@ pub struct Core<P> {
     lockout: Option<String>,
     /// Until when bytes that were refused and not remembered could have been admitted, had other methods been on offer.
     refused_until: Instant,
-    /// When other methods came on offer, and `refused_until` of then.
-    changed: Option<(Instant, Instant)>,
+    /// What was changed while the gateway ran.
+    changes: Changes,
 }
 
 impl<P: Clone + Default> Core<P> {
@@ -69,7 +71,7 @@ impl<P: Clone + Default> Core<P> {
             stopping: false,
             lockout: None,
             refused_until: Instant::from_micros(0),
-            changed: None,
+            changes: Changes::default(),
         }
     }
 

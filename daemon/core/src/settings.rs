@@ -46,6 +46,16 @@ impl Offer {
     pub(crate) fn method(&self, name: &str) -> Option<&Method> {
         self.methods.get(name).or_else(|| self.methods.get("*"))
     }
+
+    /// Whether a call of this name is judged and run here as it is there.
+    pub(crate) fn agrees(&self, other: &Self, name: &str) -> bool {
+        self.compat == other.compat
+            && match (self.method(name), other.method(name)) {
+                (Some(one), Some(other)) => one.identity.is_some() && one.identity == other.identity,
+                (None, None) => true,
+                (Some(_), None) | (None, Some(_)) => false,
+            }
+    }
 }
 
 /// Each call holds its offer, so the whole of it would stand there once for each.
@@ -60,6 +70,9 @@ impl std::fmt::Debug for Offer {
 pub struct Method {
     /// What those who may call it are told of it: a [`nowd_protocol::MethodEntry`], written down and bounded.
     pub entry: Arc<RawValue>,
+    /// Where two offers have a method of this name and the same identity, it is the same in all that the shell knows of it: its
+    /// parameters, its rules, its lane, who may call it, and what runs it. `None` is like no other.
+    pub identity: Option<Uuid>,
     /// The lane its calls stand in.
     pub lane: String,
     /// The budget where a caller names none: that of a safe action.
@@ -96,7 +109,7 @@ pub struct Lane {
 }
 
 /// Callers that speak only the public sample's form.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Compat {
     /// What their return addresses start with. None: there are no such callers.
     pub prefixes: Vec<String>,

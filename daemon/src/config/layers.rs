@@ -17,7 +17,7 @@ const LARGEST_FILE: u64 = 1024 * 1024;
 /// Where configuration comes from.
 #[derive(Debug, Clone)]
 pub struct ConfigSource {
-    /// The main file; its neighbours `nowd.toml.d/` and `methods.d/` belong to it.
+    /// The main file; its neighbours `nowd.toml.d/`, `methods.d/` and `plugins.d/` belong to it.
     pub file: PathBuf,
     /// Whether the main file was named by the user, and must then be there.
     pub required: bool,
@@ -27,13 +27,15 @@ pub struct ConfigSource {
     pub set: Vec<(String, String)>,
 }
 
-/// The configuration and the map files beside it.
+/// The configuration, and the maps and drop-ins beside it.
 #[derive(Debug, Clone)]
 pub struct ConfigFiles {
     /// The merged configuration.
     pub config: Config,
-    /// The maps, in the order of their names.
+    /// The maps of `methods.d/`, in the order of their names.
     pub maps: Vec<MapSource>,
+    /// The drop-ins of `plugins.d/`, in the order of their names.
+    pub drop_ins: Vec<MapSource>,
 }
 
 impl ConfigSource {
@@ -49,7 +51,7 @@ impl ConfigSource {
         builder = self.add_command_line(builder)?;
         let config = finish(builder)
             .map_err(|e| ConfigError::Layer { origin: "configuration".into(), message: words(&e) })?;
-        Ok(ConfigFiles { config, maps: self.maps()? })
+        Ok(ConfigFiles { config, maps: self.beside("methods.d")?, drop_ins: self.beside("plugins.d")? })
     }
 
     fn files(&self) -> Result<Vec<PathBuf>, ConfigError> {
@@ -63,8 +65,9 @@ impl ConfigSource {
         Ok(files)
     }
 
-    fn maps(&self) -> Result<Vec<MapSource>, ConfigError> {
-        let directory = self.file.parent().unwrap_or(Path::new(".")).join("methods.d");
+    /// The files of a folder beside the main file.
+    fn beside(&self, folder: &str) -> Result<Vec<MapSource>, ConfigError> {
+        let directory = self.file.parent().unwrap_or(Path::new(".")).join(folder);
         toml_files(&directory)?.iter().map(|file| read_map(file)).collect()
     }
 

@@ -11,10 +11,11 @@ use nowd_plugin::host::Registry;
 use nowd_plugin::{CancellationToken, Plugin};
 use nowd_plugin_serial::SerialPlugin;
 use tokio::task::JoinSet;
+use tokio_util::sync::DropGuard;
 use tracing::error;
 use uuid::Uuid;
 
-use crate::offer::entry;
+use crate::offer::{entry, told};
 use crate::setup::Plugins;
 
 /// A plugin whose background work ended by mistake gets it again after this.
@@ -25,8 +26,12 @@ const RESTART_PAUSE: Duration = Duration::from_secs(1);
 pub(super) struct Generation {
     /// As the core knows it.
     pub(super) number: u64,
-    pub(super) plugins: Plugins,
-    stop: CancellationToken,
+    /// The plugins that maps and drop-ins ask for: several sets may share them.
+    pub(super) plugins: Arc<Plugins>,
+    /// The methods: those of the plugins, and what plugins in processes of their own describe now.
+    pub(super) registry: Registry,
+    /// Ends the background work of the plugins with the last set that has them.
+    work: Arc<DropGuard>,
 }
 
 /// All sets that are at work.
@@ -34,6 +39,8 @@ pub(super) struct Generation {
 pub(super) struct Generations {
     current: Generation,
     old: Vec<Generation>,
+    /// What stops the work of the first set, until that is started.
+    first: Option<CancellationToken>,
     /// The background work of all plugins.
     background: JoinSet<()>,
     /// Ends all of it.
@@ -52,8 +59,11 @@ impl Generations {
     /// The first set. Nothing is started yet.
     pub(super) fn new(plugins: Plugins) -> Self {
         let stop = CancellationToken::new();
-        let current = Generation { number: 0, plugins, stop: stop.child_token() };
-        Self { current, old: Vec::new(), background: JoinSet::new(), stop }
+        let work = stop.child_token();
+        let registry = plugins.registry.clone();
+        let guard = Arc::new(work.clone().drop_guard());
+        let current = Generation { number: 0, plugins: Arc::new(plugins), registry, work: guard };
+        Self { current, old: Vec::new(), first: Some(work), background: JoinSet::new(), stop }
     }
 
     /// Starts the plugins of the first set and those compiled in.
@@ -61,34 +71,52 @@ impl Generations {
         for plugin in extra {
             self.background.spawn(keep_running(Arc::clone(plugin), self.stop.clone()));
         }
-        for plugin in &self.current.plugins.of_maps {
-            self.background.spawn(keep_running(Arc::clone(plugin), self.current.stop.clone()));
+        if let Some(work) = self.first.take() {
+            for plugin in &self.current.plugins.of_maps {
+                self.background.spawn(keep_running(Arc::clone(plugin), work.clone()));
+            }
         }
     }
 
+    /// The set on offer.
+    pub(super) const fn current(&self) -> &Generation {
+        &self.current
+    }
+
     /// The methods on offer.
-    pub(super) fn registry(&self) -> &Registry {
-        &self.current.plugins.registry
+    pub(super) const fn registry(&self) -> &Registry {
+        &self.current.registry
     }
 
     /// Who holds the serial ports.
-    pub(super) const fn serial(&self) -> Option<&Arc<SerialPlugin>> {
+    pub(super) fn serial(&self) -> Option<&Arc<SerialPlugin>> {
         self.current.plugins.serial.as_ref()
     }
 
     /// The methods of this set, if it is still at work.
     pub(super) fn registry_of(&self, number: u64) -> Option<&Registry> {
-        let mut all = std::iter::once(&self.current).chain(&self.old);
-        all.find(|generation| generation.number == number).map(|generation| &generation.plugins.registry)
+        self.all().find(|generation| generation.number == number).map(|generation| &generation.registry)
+    }
+
+    /// All sets that are at work.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Generation> {
+        std::iter::once(&self.current).chain(&self.old)
     }
 
     /// Starts the plugins of another set, beside the one on offer.
     pub(super) fn prepare(&mut self, number: u64, plugins: Plugins) -> Generation {
-        let stop = self.stop.child_token();
+        let work = self.stop.child_token();
         for plugin in &plugins.of_maps {
-            self.background.spawn(keep_running(Arc::clone(plugin), stop.clone()));
+            self.background.spawn(keep_running(Arc::clone(plugin), work.clone()));
         }
-        Generation { number, plugins, stop }
+        let registry = plugins.registry.clone();
+        Generation { number, plugins: Arc::new(plugins), registry, work: Arc::new(work.drop_guard()) }
+    }
+
+    /// Other methods of the plugins on offer.
+    pub(super) fn with_methods(&self, number: u64, registry: Registry) -> Generation {
+        let Generation { plugins, work, .. } = &self.current;
+        Generation { number, plugins: Arc::clone(plugins), registry, work: Arc::clone(work) }
     }
 
     /// Puts a set that was prepared on offer.
@@ -96,17 +124,13 @@ impl Generations {
         self.old.push(std::mem::replace(&mut self.current, next));
     }
 
-    /// Stops the plugins of sets that are not used any more.
-    pub(super) fn retire(&mut self, is_used: impl Fn(u64) -> bool) {
-        self.old.retain(|generation| {
-            let used = is_used(generation.number);
-            if !used {
-                generation.stop.cancel();
-            }
-            used
-        });
+    /// Stops the plugins of sets that are not used any more. Says whether there were any.
+    pub(super) fn retire(&mut self, is_used: impl Fn(u64) -> bool) -> bool {
+        let before = self.old.len();
+        self.old.retain(|generation| is_used(generation.number));
         // Each has said itself how it ended.
         while self.background.try_join_next().is_some() {}
+        self.old.len() < before
     }
 
     /// Stops everything and waits for its end.
@@ -118,7 +142,7 @@ impl Generations {
 
 /// How `new` differs from `old`.
 pub(super) fn difference(old: &Registry, new: &Registry) -> Difference {
-    let (old, new) = (told(old), told(new));
+    let (old, new) = (all_told(old), all_told(new));
     Difference {
         added: new.keys().filter(|name| !old.contains_key(*name)).count(),
         removed: old.keys().filter(|name| !new.contains_key(*name)).count(),
@@ -126,14 +150,8 @@ pub(super) fn difference(old: &Registry, new: &Registry) -> Difference {
     }
 }
 
-/// Everything that can be told of each method, but for where it stands.
-fn told(registry: &Registry) -> BTreeMap<&str, String> {
-    let methods = registry.all().map(|(method, plugin)| {
-        let entry = entry(method).bounded();
-        let (lane, policy, lines) = (&method.lane, &method.policy, plugin.explain(&method.name));
-        (method.name.as_str(), format!("{entry} {lane:?} {policy:?} {lines:?}"))
-    });
-    methods.collect()
+fn all_told(registry: &Registry) -> BTreeMap<&str, String> {
+    registry.all().map(|(method, plugin)| (method.name.as_str(), told(method, plugin))).collect()
 }
 
 /// A hash over what callers are told of the methods on offer: whoever has asked knows by it when to ask again.

@@ -16,8 +16,11 @@ use tracing::{error, info, warn};
 
 use super::Gateway;
 use super::generations::{Difference, Generation, difference, hash};
+use super::services::Compiled;
 use crate::clock::WallClock;
 use crate::config::{Config, ConfigSource};
+use crate::offer::offer;
+use crate::services::Pool;
 use crate::setup::{Setup, SetupError};
 
 /// How long plugins may take to become ready before the methods on offer are changed all the same.
@@ -55,7 +58,8 @@ pub(super) enum Step {
 #[derive(Debug)]
 pub(super) struct Prepared {
     generation: Generation,
-    offer: nowd_core::Offer,
+    compiled: Option<Compiled>,
+    config: Config,
     changed: Vec<&'static str>,
 }
 
@@ -69,6 +73,18 @@ impl Reloads {
         Self { asked: Some(Asked { source, by }), ..Self::none() }
     }
 
+    /// Whether something is under way.
+    pub(super) fn is_busy(&self) -> bool {
+        !self.work.is_empty()
+    }
+
+    /// A number that no other set of methods has.
+    pub(super) fn number(&mut self) -> u64 {
+        let number = self.next;
+        self.next = number.saturating_add(1);
+        number
+    }
+
     /// Nothing is read any more, and what is under way is forgotten.
     pub(super) fn end(&mut self) {
         self.asked = None;
@@ -80,6 +96,7 @@ impl Reloads {
         &mut self,
         extra: &[Arc<dyn Plugin>],
         clock: &WallClock,
+        pool: &Arc<Pool>,
         ports: Option<&Arc<SerialPlugin>>,
     ) -> Step {
         loop {
@@ -90,9 +107,10 @@ impl Reloads {
             // Whoever asks while one is under way is heard after it.
             by.notified().await;
             let (source, extra, clock) = (source.clone(), extra.to_vec(), clock.clone());
-            let ports = ports.cloned();
-            self.work
-                .spawn_blocking(move || Step::Read(Box::new(read(&source, extra, clock, ports.as_deref()))));
+            let (pool, ports) = (Arc::clone(pool), ports.cloned());
+            self.work.spawn_blocking(move || {
+                Step::Read(Box::new(read(&source, extra, clock, &pool, ports.as_deref())))
+            });
         }
     }
 }
@@ -102,20 +120,37 @@ fn read(
     source: &ConfigSource,
     extra: Vec<Arc<dyn Plugin>>,
     clock: WallClock,
+    pool: &Arc<Pool>,
     ports: Option<&SerialPlugin>,
 ) -> Result<Setup, SetupError> {
     let files = source.load()?;
     crate::log::check(&files.config.log)?;
-    Setup::again(&files, extra, clock, ports)
+    Setup::again(&files, extra, clock, pool, ports)
 }
 
-async fn ready(prepared: Prepared) -> Step {
-    let plugins = &prepared.generation.plugins.of_maps;
+/// Ends when the plugins of the new set are ready, or will not be soon, and what those in processes of their own say has been
+/// compiled.
+async fn ready(mut prepared: Prepared) -> Step {
+    let plugins = Arc::clone(&prepared.generation.plugins);
     tokio::select! {
-        () = async { for plugin in plugins { plugin.ready().await } } => {}
+        () = async {
+            for plugin in &plugins.of_maps {
+                plugin.ready().await;
+            }
+            for service in plugins.services() {
+                service.ready().await;
+            }
+        } => {}
         () = tokio::time::sleep(READY_WITHIN) => {}
     }
-    Step::Ready(Box::new(prepared))
+    let compiled = tokio::task::spawn_blocking(move || Compiled::of_now(plugins)).await;
+    match compiled {
+        Ok(compiled) => {
+            prepared.compiled = Some(compiled);
+            Step::Ready(Box::new(prepared))
+        }
+        Err(_) => Step::Lost,
+    }
 }
 
 impl Gateway {
@@ -146,25 +181,29 @@ impl Gateway {
 
     fn prepare(&mut self, setup: Setup) {
         let changed = needs_start(&self.config, &setup.config);
-        let number = self.reloads.next;
-        self.reloads.next = number.saturating_add(1);
-        let offer = nowd_core::Offer { generation: number, ..Arc::unwrap_or_clone(setup.settings.offer) };
+        let number = self.reloads.number();
         let generation = self.generations.prepare(number, setup.plugins);
-        self.reloads.work.spawn(ready(Prepared { generation, offer, changed }));
+        self.services.keep(&generation.plugins);
+        let config = setup.config;
+        self.reloads.work.spawn(ready(Prepared { generation, compiled: None, config, changed }));
     }
 
     fn take_over(&mut self, prepared: Prepared) {
-        let Prepared { generation, offer, changed } = prepared;
+        let Prepared { mut generation, compiled, config, changed } = prepared;
+        if let Some(compiled) = compiled {
+            generation.registry = self.services.take(compiled);
+        }
         let Difference { added, removed, changed: altered } =
-            difference(self.generations.registry(), &generation.plugins.registry);
-        let methods = generation.plugins.registry.methods().count();
-        if self.stall.change(!offer.compat.prefixes.is_empty()) && !self.uplink.probe() {
+            difference(self.generations.registry(), &generation.registry);
+        let methods = generation.registry.methods().count();
+        if self.stall.change(!config.compat.clients.is_empty()) && !self.uplink.probe() {
             self.stall.over();
         }
-        // Before the core knows of it: it may start reads of polled methods at once.
-        self.generations.put_on_offer(generation);
-        self.decide(Event::Offer(Arc::new(offer)));
-        self.uplink.set_methods(hash(self.generations.registry()));
+        self.config.access = config.access;
+        self.config.compat = config.compat;
+        self.config.ports = config.ports;
+        self.config.isolate = config.isolate;
+        self.put_on_offer(generation);
         info!(
             added,
             removed,
@@ -178,6 +217,17 @@ impl Gateway {
     }
 }
 
+impl Gateway {
+    /// Callers and the core are told of other methods.
+    pub(super) fn put_on_offer(&mut self, generation: Generation) {
+        let offer = offer(generation.number, &self.config, &generation.registry);
+        // Before the core knows of it: it may start reads of polled methods at once.
+        self.generations.put_on_offer(generation);
+        self.decide(Event::Offer(Arc::new(offer)));
+        self.uplink.set_methods(hash(self.generations.registry()));
+    }
+}
+
 /// The keys that a running gateway does not change, and that are not as they were at its start.
 fn needs_start(old: &Config, new: &Config) -> Vec<&'static str> {
     let keys = [
@@ -186,6 +236,7 @@ fn needs_start(old: &Config, new: &Config) -> Vec<&'static str> {
         ("state_dir", old.state_dir == new.state_dir),
         ("journal", old.journal == new.journal),
         ("link", old.link == new.link),
+        ("bus", old.bus == new.bus),
         ("log", old.log == new.log),
     ];
     keys.into_iter().filter_map(|(key, same)| (!same).then_some(key)).collect()

@@ -16,6 +16,7 @@ mod life;
 mod lockout;
 mod methods;
 mod mistakes;
+mod plugins;
 mod polling;
 mod presence;
 mod probe;

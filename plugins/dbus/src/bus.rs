@@ -7,6 +7,7 @@
 //! What it never does: keep a message for a bus that is not there, or send one twice.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
 use std::future::poll_fn;
 use std::num::NonZeroU32;
 use std::pin::pin;
@@ -20,16 +21,22 @@ use zbus::Connection;
 use zbus::message::{Flags, Message, Type};
 
 use self::learn::{Learned, objects};
+pub(crate) use self::allowance::Allowance;
+pub(crate) use self::ask::Unanswered;
 pub(crate) use self::learn::{Object, Undescribed};
 pub(crate) use self::signal::Watch;
 use self::signal::{Waiter, owner_change};
-use crate::map::{BusAddress, Mapped};
+use crate::address::BusAddress;
+use crate::map::Mapped;
 
 mod absent;
+mod allowance;
+mod ask;
 mod learn;
 mod link;
 mod reach;
 mod signal;
+mod socket;
 mod told;
 
 /// The bus's own name.
@@ -57,11 +64,28 @@ pub(crate) struct Bus {
     objects: BTreeMap<Object, Vec<Arc<Mapped>>>,
     /// There are objects to be asked.
     news: Notify,
+    /// Whether those at the other end are trusted: the services of maps are, and plugins are not.
+    trust: Trust,
+    /// Raised when the connection comes or goes, and when a name that is followed gets another owner.
+    changes: watch::Sender<u64>,
     /// Whether connecting has been tried.
     tried: watch::Sender<bool>,
     state: Mutex<State>,
     /// Held while a message is written, so that the deadline is checked when it is one's turn.
     writing: tokio::sync::Mutex<()>,
+}
+
+/// Who hears the signals of a bus that has no maps. Called by the task that reads the connection: must not wait.
+pub(crate) trait Hear: fmt::Debug + Send + Sync {
+    fn hear(&self, signal: &Message);
+}
+
+#[derive(Debug)]
+enum Trust {
+    /// Services of method maps, which the machine's owner chose.
+    Services,
+    /// Plugins, which may be wrong: messages are bounded in length, and unasked ones in number.
+    Plugins(Option<Arc<dyn Hear>>),
 }
 
 #[derive(Debug, Default)]
@@ -112,10 +136,7 @@ impl Bus {
         let mut losses = HashMap::new();
         for user in users {
             let target = &user.target;
-            rules.insert(format!(
-                "type='signal',sender='{BUS_NAME}',interface='{BUS_NAME}',member='NameOwnerChanged',arg0='{}'",
-                target.destination
-            ));
+            rules.insert(owner_rule(&target.destination));
             losses.entry(target.destination.clone()).or_default();
             if let Some(done) = &user.done {
                 // A path that only the reply tells cannot be asked for before.
@@ -129,12 +150,30 @@ impl Bus {
                 ));
             }
         }
+        Self { rules, losses, objects: objects(users), ..Self::bare(address, Trust::Services) }
+    }
+
+    /// A connection of one's own for the calls to the plugin `name`, whose owner is followed.
+    pub(crate) fn for_plugin(address: BusAddress, name: &str) -> Self {
+        let rules = BTreeSet::from([owner_rule(name)]);
+        let losses = HashMap::from([(name.to_owned(), watch::Sender::default())]);
+        Self { rules, losses, ..Self::bare(address, Trust::Plugins(None)) }
+    }
+
+    /// A connection for signals alone, which are asked for while it is there.
+    pub(crate) fn for_signals(address: BusAddress, hear: Arc<dyn Hear>) -> Self {
+        Self::bare(address, Trust::Plugins(Some(hear)))
+    }
+
+    fn bare(address: BusAddress, trust: Trust) -> Self {
         Self {
             address,
-            rules,
-            losses,
-            objects: objects(users),
+            rules: BTreeSet::new(),
+            losses: HashMap::new(),
+            objects: BTreeMap::new(),
             news: Notify::default(),
+            trust,
+            changes: watch::Sender::default(),
             tried: watch::Sender::default(),
             state: Mutex::default(),
             writing: tokio::sync::Mutex::default(),
@@ -149,6 +188,25 @@ impl Bus {
     /// Whether there is a connection.
     pub(crate) fn is_up(&self) -> bool {
         self.lock().up.is_some()
+    }
+
+    /// The connection that there is, by a number that tells it from its successors.
+    pub(crate) fn connected_as(&self) -> Option<u64> {
+        self.lock().up.as_ref().map(|up| up.id)
+    }
+
+    /// Tells from now on when the connection comes or goes, or a name that is followed gets another owner or none.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    fn changed(&self) {
+        self.changes.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    /// Whether connecting has been tried.
+    pub(crate) fn has_tried(&self) -> bool {
+        *self.tried.borrow()
     }
 
     /// What the gateway is called on this bus.
@@ -179,7 +237,7 @@ impl Bus {
     /// Writes a method call, unless `deadline` has passed when it is its turn. What comes back is the reply to wait
     /// for; it is an error when the bus goes away first.
     ///
-    /// Not to be dropped in the middle.
+    /// Dropped in the middle of writing, it gives the connection up: the bus never sees half a message.
     pub(crate) async fn send(
         &self,
         message: &Message,
@@ -197,6 +255,7 @@ impl Bus {
             return Err(expired.into());
         }
         // Writing may have to wait until the bus reads: each further attempt has its own check before it.
+        let mut half_written = HalfWritten { bus: self, id: Some(id) };
         let mut writing = pin!(connection.send(message));
         let attempts = poll_fn(|cx| match deadline.check() {
             Ok(()) => writing.as_mut().poll(cx).map(Some),
@@ -207,6 +266,7 @@ impl Bus {
             sent = attempts => sent,
             () = deadline.passed() => None,
         };
+        half_written.id = None;
         match sent {
             Some(Ok(())) => Ok(reply),
             Some(Err(e)) => {
@@ -233,25 +293,33 @@ impl Bus {
         reply.await.is_ok_and(|reply| reply.body().deserialize().unwrap_or(false))
     }
 
-    /// Hands a message to whoever waits for it. Never waits itself.
-    fn dispatch(&self, message: &Message) {
+    /// Hands a message to whoever waits for it. Never waits itself. Whether it is an answer that somebody waits for is
+    /// in the result.
+    fn dispatch(&self, message: &Message) -> bool {
         let mut state = self.lock();
-        let State { up: Some(up), .. } = &mut *state else { return };
+        let State { up: Some(up), .. } = &mut *state else { return false };
         match message.message_type() {
             Type::MethodReturn | Type::Error => {
                 let taker = message.header().reply_serial().and_then(|serial| up.pending.remove(&serial));
-                if let Some(taker) = taker {
-                    // Nobody takes it when the call was given up.
-                    drop(taker.send(message.clone()));
-                }
+                // Nobody takes it when the call was given up.
+                return taker.is_some_and(|taker| taker.send(message.clone()).is_ok());
             }
             Type::Signal => {
-                if let Some(change) = owner_change(message) {
+                if let Some(change) = owner_change(message)
+                    && (self.losses.contains_key(&change.name) || matches!(self.trust, Trust::Services))
+                {
                     up.unlearn(&change.name, &self.objects);
                     change.apply(&mut up.owners);
                     self.news.notify_one();
                     if let (Some(lost), Some(losses)) = (change.lost, self.losses.get(&change.name)) {
                         losses.send_replace(lost);
+                    }
+                    drop(state);
+                    self.changed();
+                } else if let Trust::Plugins(hear) = &self.trust {
+                    drop(state);
+                    if let Some(hear) = hear {
+                        hear.hear(message);
                     }
                 } else {
                     up.signal(message);
@@ -260,6 +328,7 @@ impl Bus {
             // Nobody has a reason to call the gateway here.
             Type::MethodCall => {}
         }
+        false
     }
 
     fn register(
@@ -289,6 +358,7 @@ impl Bus {
     /// Drops the connection, if there is one: all who wait on it hear so.
     pub(crate) fn disconnect(&self) {
         self.lock().up = None;
+        self.changed();
     }
 
     /// Gives the connection `id` up: all who wait on it hear so, and [`Self::run`] makes another.
@@ -299,12 +369,35 @@ impl Bus {
         {
             up.dead.cancel();
         }
+        drop(state);
+        self.changed();
     }
 
     /// The state. It is only ever changed in whole steps, so a panic elsewhere leaves it good.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A message that is being written; a future that is dropped meanwhile may leave half of one.
+struct HalfWritten<'a> {
+    bus: &'a Bus,
+    id: Option<u64>,
+}
+
+impl Drop for HalfWritten<'_> {
+    fn drop(&mut self) {
+        if let Some(id) = self.id {
+            self.bus.abandon(id);
+        }
+    }
+}
+
+/// Asks the bus for news of the owners of a name.
+fn owner_rule(name: &str) -> String {
+    format!(
+        "type='signal',sender='{BUS_NAME}',interface='{BUS_NAME}',member='NameOwnerChanged',arg0='{name}'"
+    )
 }
 
 /// The start of a call to the bus itself.

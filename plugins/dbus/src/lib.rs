@@ -42,6 +42,7 @@
 //! What it never does: start a service (every call carries `NO_AUTO_START`), call a name that the bus does not list,
 //! send after the deadline, send again what was sent, or keep a call for a bus that is not there.
 
+mod address;
 mod answer;
 mod bus;
 mod convert;
@@ -56,6 +57,7 @@ mod invoke;
 mod json;
 mod map;
 mod message;
+pub mod service;
 mod types;
 
 use std::collections::{BTreeMap, HashMap};
@@ -65,8 +67,9 @@ use nowd_plugin::map::{MapError, MapSource};
 use nowd_plugin::{BoxFuture, Call, CallError, CancellationToken, Completion, Method, Plugin};
 use tokio::task::JoinSet;
 
+pub use crate::address::{BusAddress, BusAddressError};
 use crate::bus::Bus;
-use crate::map::{BusAddress, Mapped};
+use crate::map::Mapped;
 
 /// The methods of all D-Bus maps.
 #[derive(Debug)]

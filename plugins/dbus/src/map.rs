@@ -1,7 +1,6 @@
 //! What a D-Bus method map says, checked. Pure: no bus is needed to read or to check a map.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::str::FromStr;
 
 use nowd_plugin::map::{MapError, MapFile, MapMethod, MapOrigin, MapSource, MethodKeys};
@@ -10,8 +9,9 @@ use nowd_plugin::words::nearest;
 use nowd_plugin::{Lane, Method};
 use serde::Deserialize;
 use zbus::names::{InterfaceName, MemberName, PropertyName, WellKnownName};
-use zbus::{Address, ObjectPath, Signature};
+use zbus::{ObjectPath, Signature};
 
+use crate::address::BusAddress;
 use crate::done::{Done, DoneKeys};
 use crate::errors::Errors;
 use crate::expr::{Expr, Reader};
@@ -20,37 +20,6 @@ use crate::{convert, forms, types};
 
 /// How many arguments a call may have, and a `match` entries.
 const MAX_ARGS: usize = 64;
-
-/// Which bus.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum BusAddress {
-    /// The system bus.
-    System,
-    /// The bus of the user's session.
-    Session,
-    /// A bus by its address: `unix:path=/run/example/bus`.
-    At(String),
-}
-
-impl fmt::Display for BusAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::System => f.write_str("system"),
-            Self::Session => f.write_str("session"),
-            Self::At(address) => f.write_str(address),
-        }
-    }
-}
-
-impl BusAddress {
-    /// What it is called in a sentence.
-    pub(crate) fn called(&self) -> String {
-        match self {
-            Self::System | Self::Session => format!("the {self} bus"),
-            Self::At(address) => format!("the bus {}", clip(address, 200)),
-        }
-    }
-}
 
 /// `[dbus]`: the object that the methods of a file are about.
 #[derive(Debug, Clone, Deserialize)]
@@ -140,22 +109,7 @@ pub(crate) fn load(source: &MapSource) -> Result<Vec<Mapped>, MapError> {
 }
 
 fn target(backend: &Backend, origin: &MapOrigin) -> Result<Target, MapError> {
-    let bus = match backend.bus.as_str() {
-        "system" => BusAddress::System,
-        "session" => BusAddress::Session,
-        address if address.contains(':') && Address::from_str(address).is_ok() => {
-            BusAddress::At(address.into())
-        }
-        other => {
-            let hint = match nearest(other, ["system", "session"]) {
-                Some(nearest) => format!("did you mean {nearest:?}?"),
-                None => "write \"system\", \"session\" or an address such as \"unix:path=/run/example/bus\""
-                    .into(),
-            };
-            let other = clip(other, 100);
-            return Err(origin.at("bus").error(format!("`bus = {other:?}` is not a bus; {hint}")));
-        }
-    };
+    let bus = BusAddress::from_str(&backend.bus).map_err(|e| origin.at("bus").error(e))?;
     WellKnownName::try_from(backend.destination.as_str()).map_err(|_| {
         not_a(origin, "destination", &backend.destination, "a bus name", "com.example.Window1")
     })?;
@@ -352,7 +306,7 @@ fn property(origin: &MapOrigin, key: &str, name: &str) -> Result<(), MapError> {
         .map_err(|_| not_a(origin, key, name, "a D-Bus property name", "Position"))
 }
 
-fn not_a(origin: &MapOrigin, key: &str, value: &str, what: &str, example: &str) -> MapError {
+pub(crate) fn not_a(origin: &MapOrigin, key: &str, value: &str, what: &str, example: &str) -> MapError {
     let value = clip(value, 100);
     origin.at(key).error(format!("`{key} = {value:?}` is not {what}, such as {example:?}"))
 }

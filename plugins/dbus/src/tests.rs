@@ -8,7 +8,7 @@ mod life;
 mod mock;
 mod preview;
 mod ready_made;
-mod rig;
+pub(crate) mod rig;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

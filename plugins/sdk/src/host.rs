@@ -15,9 +15,11 @@ use crate::words::hint;
 use crate::{CancellationToken, Plugin};
 
 /// The methods of all plugins, by name.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Registry {
     methods: BTreeMap<String, (Method, Arc<dyn Plugin>)>,
+    /// Each lane, and where it was declared first.
+    lanes: HashMap<String, (Lane, String)>,
 }
 
 /// Methods do not go together: what is wrong, where.
@@ -119,65 +121,78 @@ impl Registry {
     /// Takes all methods of all `plugins`.
     pub fn new(plugins: &[Arc<dyn Plugin>]) -> Result<Self, RegistryError> {
         let mut registry = Self::default();
-        let mut lanes: HashMap<String, (Lane, String)> = HashMap::new();
         for plugin in plugins {
             for method in plugin.methods() {
-                let (lane, first) = lanes
-                    .entry(method.lane.name.clone())
-                    .or_insert_with(|| (method.lane.clone(), method.origin.clone()));
-                if *lane != method.lane {
-                    let (lane, first) = (lane.name.clone(), first.clone());
-                    let mistake = RegistryMistake::LanesDiffer { lane, first };
-                    return Err(RegistryError::new(&method, None, mistake));
-                }
-                if let Some((other, _)) = registry.methods.get(&method.name) {
-                    let (name, first) = (method.name.clone(), other.origin.clone());
-                    return Err(RegistryError::new(
-                        &method,
-                        None,
-                        RegistryMistake::NameTaken { name, first },
-                    ));
-                }
-                registry.methods.insert(method.name.clone(), (method, Arc::clone(plugin)));
+                registry.insert(method, plugin)?;
             }
         }
-        registry.check_polls()?;
-        registry.check_safe_actions()?;
+        registry.methods().try_for_each(|method| registry.check(method))?;
         Ok(registry)
     }
 
-    fn check_polls(&self) -> Result<(), RegistryError> {
-        for method in self.methods().filter(|method| method.policy.poll.is_some()) {
-            if let Some(param) = method.params.iter().flat_map(Params::required).next() {
-                let mistake = RegistryMistake::PollNeedsParam { param: param.to_owned() };
-                return Err(RegistryError::new(method, Some("poll"), mistake));
+    /// Takes the methods of a plugin that nobody has checked against the others: what does not go together with what is there
+    /// is left out, and told.
+    pub fn take(&mut self, plugin: &Arc<dyn Plugin>) -> Vec<RegistryError> {
+        let mut mistakes = Vec::new();
+        let mut taken = Vec::new();
+        for method in plugin.methods() {
+            let name = method.name.clone();
+            match self.insert(method, plugin) {
+                Ok(()) => taken.push(name),
+                Err(e) => mistakes.push(e),
             }
         }
+        // One that is left out may have been the safe action of another.
+        loop {
+            let wrong = taken.iter().find_map(|name| {
+                let (method, _) = self.methods.get(name)?;
+                self.check(method).err().map(|e| (name.clone(), e))
+            });
+            let Some((name, e)) = wrong else { return mistakes };
+            self.methods.remove(&name);
+            mistakes.push(e);
+        }
+    }
+
+    fn insert(&mut self, method: Method, plugin: &Arc<dyn Plugin>) -> Result<(), RegistryError> {
+        if let Some((other, _)) = self.methods.get(&method.name) {
+            let (name, first) = (method.name.clone(), other.origin.clone());
+            return Err(RegistryError::new(&method, None, RegistryMistake::NameTaken { name, first }));
+        }
+        let (lane, first) = self
+            .lanes
+            .entry(method.lane.name.clone())
+            .or_insert_with(|| (method.lane.clone(), method.origin.clone()));
+        if *lane != method.lane {
+            let (lane, first) = (lane.name.clone(), first.clone());
+            return Err(RegistryError::new(&method, None, RegistryMistake::LanesDiffer { lane, first }));
+        }
+        self.methods.insert(method.name.clone(), (method, Arc::clone(plugin)));
         Ok(())
     }
 
-    fn check_safe_actions(&self) -> Result<(), RegistryError> {
-        for method in self.methods() {
-            for (key, target) in
-                [("on_timeout", &method.policy.on_timeout), ("on_stop", &method.policy.on_stop)]
-            {
-                let Some(target) = target else { continue };
-                let target = target.clone();
-                let error = |mistake| Err(RegistryError::new(method, Some(key), mistake));
-                let Some((action, _)) = self.methods.get(&target) else {
-                    let hint = hint(&target, self.methods.keys().map(String::as_str));
-                    return error(RegistryMistake::NoSuchMethod { key, target, hint });
-                };
-                if action.policy.on_timeout.is_some() || action.policy.on_stop.is_some() {
-                    return error(RegistryMistake::SafeActionChained { key, target });
-                }
-                let has = |name: &str| {
-                    method.params.as_ref().is_some_and(|params| params.names().any(|n| n == name))
-                };
-                let missing = action.params.iter().flat_map(Params::required).find(|name| !has(name));
-                if let Some(param) = missing.map(Into::into) {
-                    return error(RegistryMistake::ParamMissing { key, target, param });
-                }
+    /// Whether a method goes together with the others.
+    fn check(&self, method: &Method) -> Result<(), RegistryError> {
+        let error = |key, mistake| Err(RegistryError::new(method, Some(key), mistake));
+        let needed = method.params.iter().flat_map(Params::required).next();
+        if let (Some(_), Some(param)) = (method.policy.poll, needed) {
+            return error("poll", RegistryMistake::PollNeedsParam { param: param.to_owned() });
+        }
+        for (key, target) in [("on_timeout", &method.policy.on_timeout), ("on_stop", &method.policy.on_stop)]
+        {
+            let Some(target) = target.clone() else { continue };
+            let Some((action, _)) = self.methods.get(&target) else {
+                let hint = hint(&target, self.methods.keys().map(String::as_str));
+                return error(key, RegistryMistake::NoSuchMethod { key, target, hint });
+            };
+            if action.policy.on_timeout.is_some() || action.policy.on_stop.is_some() {
+                return error(key, RegistryMistake::SafeActionChained { key, target });
+            }
+            let has =
+                |name: &str| method.params.as_ref().is_some_and(|params| params.names().any(|n| n == name));
+            let missing = action.params.iter().flat_map(Params::required).find(|name| !has(name));
+            if let Some(param) = missing.map(Into::into) {
+                return error(key, RegistryMistake::ParamMissing { key, target, param });
             }
         }
         Ok(())

@@ -4,6 +4,7 @@
 //! `[methods."name"]` tables. A method's keys are the common ones, read here, and the backend's own. Every error names
 //! file, line and column, and can show the line.
 
+use std::borrow::Cow;
 use std::num::NonZeroU16;
 use std::ops::Range;
 use std::sync::Arc;
@@ -14,12 +15,14 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use self::common::{COMMON_KEYS, CommonKeys};
+pub use self::drop_in::{DropInFile, Narrowing};
 pub use self::place::{MapError, MapOrigin};
 use crate::method::{Lane, Method, Policy};
 use crate::params::{Derived, Params};
 use crate::words::{hint, nearest, plain};
 
 pub(crate) mod common;
+mod drop_in;
 mod place;
 
 /// The largest map file, in bytes.
@@ -104,18 +107,11 @@ impl<B: DeserializeOwned, M: MethodKeys> MapFile<B, M> {
         let name = name.to_owned();
         let backend = source.take(&mut table, &name)?.ok_or_else(|| place.error("no backend table"))?;
         let lane = source.take(&mut table, "lane")?.unwrap_or_default();
-        let mut methods = Vec::new();
-        if let Some(declared) = table.remove("methods") {
-            let span = declared.span();
-            let DeValue::Table(declared) = declared.into_inner() else {
-                return Err(source
-                    .origin(span)
-                    .error("`methods` must be tables, such as [methods.\"gate.open\"]"));
-            };
-            for (name, keys) in declared {
-                methods.push(source.method(&name, keys)?);
-            }
-        }
+        let methods = source
+            .methods(&mut table)?
+            .into_iter()
+            .map(|(name, keys)| source.method(&name, keys))
+            .collect::<Result<Vec<_>, _>>()?;
         if methods.is_empty() {
             return Err(source
                 .origin(0..0)
@@ -168,6 +164,14 @@ struct Source<'a> {
     map: &'a Arc<MapSource>,
 }
 
+/// The keys of one method, as they were read.
+struct Keys<'a> {
+    name: String,
+    origin: MapOrigin,
+    common: CommonKeys,
+    own: DeTable<'a>,
+}
+
 impl<'a> Source<'a> {
     fn parse(&self) -> Result<DeTable<'a>, MapError> {
         if self.map.text.len() > MAX_FILE_LEN {
@@ -208,11 +212,44 @@ impl<'a> Source<'a> {
         T::deserialize(value.into_deserializer()).map_err(|e| self.toml_error(&e, span))
     }
 
+    /// `[methods]`: names and keys, in the order of the names.
+    #[expect(clippy::type_complexity, reason = "the reader's own types")]
+    fn methods(
+        &self,
+        table: &mut DeTable<'a>,
+    ) -> Result<Vec<(Spanned<Cow<'a, str>>, Spanned<DeValue<'a>>)>, MapError> {
+        let Some(declared) = table.remove("methods") else { return Ok(Vec::new()) };
+        let span = declared.span();
+        let DeValue::Table(declared) = declared.into_inner() else {
+            let place = self.origin(span);
+            return Err(place.error("`methods` must be tables, such as [methods.\"gate.open\"]"));
+        };
+        Ok(declared.into_iter().collect())
+    }
+
     fn method<M: MethodKeys>(
         &self,
-        name: &Spanned<std::borrow::Cow<'a, str>>,
+        name: &Spanned<Cow<'a, str>>,
         keys: Spanned<DeValue<'a>>,
     ) -> Result<MapMethod<M>, MapError> {
+        let span = keys.span();
+        let Keys { name, origin, common, own } = self.keys(name, keys, M::KEYS)?;
+        let keys =
+            self.deserialize(Spanned::new(span, DeValue::Table(own))).map_err(|e| at_least(e, &origin))?;
+        let policy = common.policy().map_err(|e| origin.at(e.key).error(e))?;
+        let params = (!common.params.is_empty())
+            .then(|| Params::new(&common.params).map_err(|e| e.at(&origin)))
+            .transpose()?;
+        Ok(MapMethod { name, description: common.description, origin, policy, params, keys })
+    }
+
+    /// The common keys of a method, and those that are among `own_keys`.
+    fn keys(
+        &self,
+        name: &Spanned<Cow<'a, str>>,
+        keys: Spanned<DeValue<'a>>,
+        own_keys: &'static [&'static str],
+    ) -> Result<Keys<'a>, MapError> {
         let (name, span) = (name.get_ref().clone().into_owned(), name.span());
         let origin = self.place(vec!["methods".into(), name.clone()], span);
         check_name(&name).map_err(|e| origin.error(e))?;
@@ -225,10 +262,10 @@ impl<'a> Source<'a> {
             let known: &str = key.get_ref();
             if COMMON_KEYS.contains(&known) {
                 common.insert(key, value);
-            } else if M::KEYS.contains(&known) {
+            } else if own_keys.contains(&known) {
                 own.insert(key, value);
             } else {
-                let all = COMMON_KEYS.iter().chain(M::KEYS).copied();
+                let all = COMMON_KEYS.iter().chain(own_keys).copied();
                 let message = match nearest(known, all.clone()) {
                     // `[methods.gate.open]` is a table in a table.
                     None if matches!(value.get_ref(), DeValue::Table(_)) => format!(
@@ -242,14 +279,8 @@ impl<'a> Source<'a> {
                 return Err(self.origin(key.span()).error(message));
             }
         }
-        let common: CommonKeys = self.deserialize(Spanned::new(span.clone(), DeValue::Table(common)))?;
-        let keys =
-            self.deserialize(Spanned::new(span, DeValue::Table(own))).map_err(|e| at_least(e, &origin))?;
-        let policy = common.policy().map_err(|e| origin.at(e.key).error(e))?;
-        let params = (!common.params.is_empty())
-            .then(|| Params::new(&common.params).map_err(|e| e.at(&origin)))
-            .transpose()?;
-        Ok(MapMethod { name, description: common.description, origin, policy, params, keys })
+        let common = self.deserialize(Spanned::new(span, DeValue::Table(common)))?;
+        Ok(Keys { name, origin, common, own })
     }
 
     fn origin(&self, span: Range<usize>) -> MapOrigin {

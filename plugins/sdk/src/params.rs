@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use jsonschema::PatternOptions;
 use serde_json::{Map, Value, json};
 
 pub use self::derive::Derived;
@@ -10,6 +11,9 @@ use crate::map::{MapError, MapOrigin};
 
 mod derive;
 mod lint;
+
+/// The room that a compiled pattern may take, in bytes.
+const LARGEST_PATTERN: usize = 1024 * 1024;
 
 /// Named parameters, each with a JSON Schema.
 ///
@@ -79,7 +83,7 @@ impl Params {
         let mut defaults = Map::new();
         for (name, schema) in properties {
             let path = format!("params.{name}");
-            let validator = jsonschema::validator_for(schema).map_err(|e| {
+            let validator = compile(schema).map_err(|e| {
                 let inside = e.instance_path().as_str().replace('/', ".");
                 let message = format!("`{path}{inside}`: {}", shorten(&e.to_string()));
                 SchemaError::new(format!("{path}{inside}"), message)
@@ -94,8 +98,7 @@ impl Params {
             }
             defaults.insert(name.clone(), default.clone());
         }
-        let validator = jsonschema::validator_for(&schema)
-            .map_err(|e| SchemaError::new("params", shorten(&e.to_string())))?;
+        let validator = compile(&schema).map_err(|e| SchemaError::new("params", shorten(&e.to_string())))?;
         let properties = Arc::new(properties.clone());
         Ok(Self { properties, schema: Arc::new(schema), validator: Arc::new(validator), defaults })
     }
@@ -149,6 +152,12 @@ impl Params {
             }
         }
     }
+}
+
+/// Patterns take a time that is bounded by the length of what they look at, and a bounded room.
+fn compile(schema: &Value) -> Result<jsonschema::Validator, jsonschema::ValidationError<'static>> {
+    let patterns = PatternOptions::regex().size_limit(LARGEST_PATTERN).dfa_size_limit(LARGEST_PATTERN);
+    jsonschema::options().with_pattern_options(patterns).build(schema)
 }
 
 /// The references of a parameter's schema count from that schema, which is now a part of another one.
@@ -222,6 +231,21 @@ mod tests {
     fn a_bad_declaration_is_refused() {
         let Value::Object(properties) = json!({"percent": {"type": "integr"}}) else { unreachable!() };
         assert!(Params::new(&properties).is_err());
+    }
+
+    #[test]
+    fn a_pattern_cannot_hold_up_the_gateway() {
+        let declared = |pattern: &str| {
+            let properties = json!({"x": {"type": "string", "pattern": pattern}});
+            Params::new(properties.as_object().unwrap())
+        };
+        let evil = declared("^(a+)+$").unwrap();
+        assert!(evil.check(json!({"x": format!("{}!", "a".repeat(50_000))})).is_err());
+        assert!(declared("(a{1000}){1000}").is_err(), "too large");
+        assert!(declared("a(?=b)").is_err(), "takes more than linear time");
+        for usual in ["^\\d{3}$", "^\\w{1,64}$", "^[a-zA-Z0-9 ,.]{0,200}$", "^\\p{L}{1,8}$"] {
+            assert!(declared(usual).is_ok(), "{usual}");
+        }
     }
 
     #[test]

@@ -3,6 +3,8 @@
 //! The contract is `interfaces/io.nowd.Plugin1.xml`; section 13 of the specification has its rules. What stands here is what
 //! both ends need: names, bounds, how a [`Completion`](crate::Completion) is said, and how methods are described.
 
+pub mod conformance;
+
 mod answer;
 mod bus;
 mod calls;

@@ -13,12 +13,15 @@ use crate::settings::Offer;
 use crate::time::Instant;
 
 impl<P: Clone + Default> Core<P> {
-    /// Other methods are on offer from now on. Calls that wait, or are being written into the journal, are given up, since
-    /// nobody knows whether they would pass the schemas of now. A lane is the same resource as before if it has the same
-    /// name, so those that run hold it still. What was read is forgotten: it may be read otherwise now.
+    /// Other methods are on offer from now on. Calls that wait for a method that is another one now, or are being written
+    /// into the journal, are given up, since nobody knows whether they would pass the schemas of now; what was read of such
+    /// a method is forgotten, since it may be read otherwise. A lane is the same resource as before if it has the same
+    /// name, so those that run hold it still.
     pub(super) fn change(&mut self, now: Instant, offer: Arc<Offer>, actions: &mut Vec<Action<P>>) {
-        let message = "the methods were changed while it waited; send it again";
-        self.give_up_all(now, &Refusal::new(Status::Unavailable, message), actions);
+        let message = "the method was changed while it waited; send it again";
+        let old = Arc::clone(self.offer());
+        let agrees = |call: &Call<P>| offer.agrees(&old, &call.method);
+        self.give_up_all_but(now, agrees, &Refusal::new(Status::Unavailable, message), actions);
         for (name, settings) in &offer.lanes {
             match self.lanes.get_mut(name) {
                 Some(lane) => lane.change(settings.clone()),
@@ -26,8 +29,14 @@ impl<P: Clone + Default> Core<P> {
             }
         }
         self.lanes.retain(|name, lane| offer.lanes.contains_key(name) || !lane.is_idle());
-        self.polls = polls::of(&offer);
-        self.changed = Some((now, self.refused_until));
+        let mut polls = polls::of(&offer);
+        for (name, poll) in std::mem::take(&mut self.polls) {
+            if let Some(new) = polls.get_mut(&name).filter(|_| offer.agrees(&old, &name)) {
+                *new = poll;
+            }
+        }
+        self.polls = polls;
+        self.changes.note(now, self.refused_until, &old, &offer);
         self.settings.offer = offer;
     }
 
@@ -35,7 +44,8 @@ impl<P: Clone + Default> Core<P> {
         if std::mem::replace(&mut self.stopping, true) {
             return;
         }
-        self.give_up_all(now, &Refusal::new(Status::Unavailable, "the gateway is stopping"), actions);
+        let refusal = Refusal::new(Status::Unavailable, "the gateway is stopping");
+        self.give_up_all_but(now, |_| false, &refusal, actions);
         let safe_actions: Vec<(CallKey, String)> = self
             .calls
             .iter()
@@ -53,7 +63,7 @@ impl<P: Clone + Default> Core<P> {
     pub(super) fn lock(&mut self, now: Instant, reason: Option<String>, actions: &mut Vec<Action<P>>) {
         self.lockout = reason;
         if let Some(refusal) = self.locked() {
-            self.give_up_all(now, &refusal, actions);
+            self.give_up_all_but(now, |_| false, &refusal, actions);
         }
     }
 
@@ -62,10 +72,19 @@ impl<P: Clone + Default> Core<P> {
         Some(Refusal::new(Status::Locked, format!("the gateway is locked out on site: {reason}")))
     }
 
-    /// Gives up every call that has not been started.
-    fn give_up_all(&mut self, now: Instant, refusal: &Refusal, actions: &mut Vec<Action<P>>) {
-        let waiting: Vec<CallKey> = self.lanes.values_mut().flat_map(Lane::purge).collect();
-        let committing = self.calls.iter().filter(|(_, call)| call.state == State::Committing);
+    /// Gives up every call that has not been started, but for those to be kept.
+    fn give_up_all_but(
+        &mut self,
+        now: Instant,
+        keep: impl Fn(&Call<P>) -> bool,
+        refusal: &Refusal,
+        actions: &mut Vec<Action<P>>,
+    ) {
+        let calls = &self.calls;
+        let kept = |key: CallKey| calls.get(&key).is_some_and(&keep);
+        let waiting: Vec<CallKey> =
+            self.lanes.values_mut().flat_map(|lane| lane.purge_all_but(kept)).collect();
+        let committing = self.calls.iter().filter(|(_, call)| call.state == State::Committing && !keep(call));
         for key in waiting.into_iter().chain(committing.map(|(key, _)| *key)).collect::<Vec<_>>() {
             self.give_up(now, key, refusal, actions);
         }

@@ -174,7 +174,7 @@ impl<P: Clone + Default> Core<P> {
             return refuse(Status::Unavailable, "the gateway is stopping");
         }
         let admitted = Admitted { params, judged, lane, min_budget, stop, journal };
-        if self.is_from_before(judged) {
+        if self.is_from_before(judged, request.topic.method.as_str()) {
             return refuse(
                 Status::Unavailable,
                 "the methods were changed while it was under way; send it again",
@@ -205,11 +205,12 @@ impl<P: Clone + Default> Core<P> {
         }
     }
 
-    /// Whether a copy of a request may have been refused before the methods were changed: who heard that it was not
+    /// Whether a copy of a request may have been refused before its method was changed: who heard that it was not
     /// executed may have turned to something else.
-    fn is_from_before(&self, judged: Judged) -> bool {
+    fn is_from_before(&self, judged: Judged, method: &str) -> bool {
         let Judged { void, budget, .. } = judged;
-        self.changed.is_some_and(|(at, refused_until)| void.before(budget) <= at && void <= refused_until)
+        let refused_until = self.changes.after(method, void.before(budget));
+        refused_until.is_some_and(|refused_until| void <= refused_until)
     }
 
     /// The method that is called, if it is there for this caller.

@@ -32,6 +32,7 @@ fn at(ms: u64) -> Instant {
 fn method(lane: &str) -> settings::Method {
     settings::Method {
         entry: entry("{}"),
+        identity: None,
         lane: lane.into(),
         timeout: Duration::from_millis(100),
         max_timeout: Duration::from_secs(5),

@@ -53,7 +53,7 @@ fn fake(methods: &[(&str, &str)]) -> Arc<Fake> {
 fn plugins(plugin: &Arc<Fake>) -> Plugins {
     let of_maps: Vec<Arc<dyn Plugin>> = vec![Arc::<Fake>::clone(plugin)];
     let registry = Registry::new(&of_maps).unwrap();
-    Plugins { of_maps, serial: None, registry }
+    Plugins { of_maps, serial: None, registry, described: Vec::new(), isolated: Vec::new() }
 }
 
 /// Waits until so many of the plugin's background works go on.

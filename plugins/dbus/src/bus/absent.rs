@@ -9,7 +9,7 @@ use zbus::{Connection, MessageStream};
 use super::link::{ConnectError, ask};
 use super::{BUS_NAME, Bus, SendError, bus_call, told, too_late};
 use crate::json::clip;
-use crate::map::BusAddress;
+use crate::address::BusAddress;
 
 impl Bus {
     /// Why a call cannot reach `destination`, if nobody has that name. Where no owner is known of, the bus itself is asked: the

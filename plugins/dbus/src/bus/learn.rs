@@ -159,7 +159,7 @@ impl Bus {
     }
 
     /// The unique name of the owner of a name, as far as is known.
-    pub(super) fn owner(&self, destination: &str) -> Option<String> {
+    pub(crate) fn owner(&self, destination: &str) -> Option<String> {
         self.lock().up.as_ref()?.owners.get(destination).cloned()
     }
 

@@ -2,25 +2,35 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{BuildHasher, RandomState};
+use std::num::NonZeroUsize;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use nowd_plugin::CancellationToken;
+use nowd_plugin::{CancellationToken, Deadline};
 use zbus::connection::Builder;
 use zbus::message::{Message, Type};
 use zbus::{Connection, MessageStream};
 
 use super::signal::owner_change;
-use super::{Bus, Up, bus_call};
-use crate::map::BusAddress;
+use super::{Allowance, Bus, Trust, Up, bus_call, socket};
+use crate::address::BusAddress;
 
 /// How long connecting may take in all, and closing.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 
 /// Between two attempts to connect: the first pause and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+
+/// A connection that a plugin's offence ends sooner counts as a failure.
+const YOUNG: Duration = Duration::from_secs(10);
+
+/// How many messages of a plugin wait to be looked at: few, since each may be as long as is allowed.
+const MAX_QUEUED: NonZeroUsize = NonZeroUsize::MIN.saturating_add(7);
+
+/// How many messages of a plugin that nobody has asked for are looked at, at once and after that one in this time.
+const PATIENCE: (u32, Duration) = (512, Duration::from_micros(500));
 
 impl Bus {
     /// Keeps a connection until `stop`.
@@ -32,7 +42,13 @@ impl Bus {
                 () = stop.cancelled() => {}
                 ended = self.connected() => {
                     let why = match ended {
-                        Ok(()) => {
+                        Ok(Ended { offence: Some(offence), lived }) => {
+                            // Who does that at once each time is not to keep the gateway busy.
+                            failures = if lived { 0 } else { failures };
+                            tracing::warn!(bus = %self.address, "giving up a connection: {offence}");
+                            offence
+                        }
+                        Ok(Ended { offence: None, .. }) => {
                             failures = 0;
                             tracing::warn!(bus = %self.address, "the bus is gone; connecting anew");
                             "it went away; the gateway keeps trying to connect".into()
@@ -61,24 +77,44 @@ impl Bus {
     }
 
     /// Connects and reads until the bus is gone. An error means that there never was a usable connection.
-    async fn connected(&self) -> Result<(), ConnectError> {
+    async fn connected(&self) -> Result<Ended, ConnectError> {
         let (mut stream, dead) = tokio::select! {
             connected = self.connect() => connected?,
             () = tokio::time::sleep(CONNECT_LIMIT) => return Err(ConnectError::TooLong),
         };
         tracing::info!(bus = %self.address, "connected to the bus");
         self.tried.send_replace(true);
+        let young = Deadline::after(YOUNG);
+        let mut offence = None;
+        let mut patience = Allowance::new(PATIENCE.0, PATIENCE.1);
         let given_up = {
             // Not polled any more, it could hold up those who write: it ends with the reading.
             let mut learning = pin!(self.keep_learned());
             loop {
-                tokio::select! {
+                let held = tokio::select! {
                     never = &mut learning => match never {},
                     next = stream.next() => match next {
-                        Some(Ok(message)) => self.dispatch(&message),
-                        Some(Err(_)) | None => break false,
+                        Some(Ok(message)) => {
+                            let asked_for = self.dispatch(&message);
+                            if asked_for || matches!(self.trust, Trust::Services) {
+                                continue;
+                            }
+                            patience.spend(cost(message.data().len()))
+                        }
+                        Some(Err(e)) => {
+                            offence = socket::too_long(&e);
+                            break false;
+                        }
+                        None => break false,
                     },
                     () = dead.cancelled() => break true,
+                };
+                if !held.is_zero() {
+                    // Whoever floods this connection waits, and with him only those who call him.
+                    tokio::select! {
+                        () = tokio::time::sleep(held) => {}
+                        () = dead.cancelled() => break true,
+                    }
                 }
             }
         };
@@ -92,23 +128,29 @@ impl Bus {
                 () = tokio::time::sleep(CONNECT_LIMIT) => {}
             }
         }
-        Ok(())
+        Ok(Ended { offence, lived: young.check().is_err() })
     }
 
     /// Why there is no connection, and what to do, in words.
     fn reason(&self, error: &ConnectError) -> String {
         match error {
             ConnectError::Bus(e) => self.address.why(e),
-            ConnectError::TooLong | ConnectError::Refused | ConnectError::Closed => error.to_string(),
+            ConnectError::TooLong
+            | ConnectError::Refused
+            | ConnectError::Closed
+            | ConnectError::NoUnixSocket => error.to_string(),
         }
     }
 
     /// Connects, subscribes, learns who owns the destinations, and only then lets calls use the connection.
     async fn connect(&self) -> Result<(MessageStream, CancellationToken), ConnectError> {
-        let builder = match &self.address {
-            BusAddress::System => Builder::system(),
-            BusAddress::Session => Builder::session(),
-            BusAddress::At(address) => Builder::address(address.as_str()),
+        let builder = match (&self.trust, &self.address) {
+            (Trust::Plugins(_), address) => {
+                Builder::socket(socket::connect(address).await?).max_queued(MAX_QUEUED)
+            }
+            (Trust::Services, BusAddress::System) => Builder::system(),
+            (Trust::Services, BusAddress::Session) => Builder::session(),
+            (Trust::Services, BusAddress::At(address)) => Builder::address(address.as_str()),
         };
         let connection = builder.build().await?;
         let mut stream = MessageStream::from(&connection);
@@ -129,7 +171,9 @@ impl Bus {
                 Err(e) => return Err(e),
             }
         }
-        self.tell_absent(&connection, &mut stream, &mut owners).await?;
+        if matches!(self.trust, Trust::Services) {
+            self.tell_absent(&connection, &mut stream, &mut owners).await?;
+        }
         let mut state = self.lock();
         state.next_up = state.next_up.wrapping_add(1);
         let dead = CancellationToken::new();
@@ -144,8 +188,22 @@ impl Bus {
             unlearned: self.objects.keys().cloned().collect::<BTreeSet<_>>(),
         });
         drop(state);
+        self.changed();
         Ok((stream, dead))
     }
+}
+
+/// How a connection ended.
+struct Ended {
+    /// What a plugin did that is not borne.
+    offence: Option<String>,
+    /// Whether it lived for a while.
+    lived: bool,
+}
+
+/// What a message costs that nobody has asked for: the large ones more.
+fn cost(len: usize) -> u32 {
+    u32::try_from(len / 4096).unwrap_or(u32::MAX).saturating_add(1)
 }
 
 /// Why there is no usable connection.
@@ -157,6 +215,8 @@ pub(super) enum ConnectError {
     Refused,
     #[error("the bus closed the connection")]
     Closed,
+    #[error("plugins are reached only over a Unix socket, such as \"unix:path=/run/example/bus\"")]
+    NoUnixSocket,
     #[error(transparent)]
     Bus(#[from] zbus::Error),
 }

@@ -6,7 +6,7 @@ use zbus::Address;
 use zbus::address::transport::{Transport, UnixSocket};
 
 use crate::json::clip;
-use crate::map::BusAddress;
+use crate::address::BusAddress;
 
 impl BusAddress {
     /// The bus, with its address where its name does not say it.
@@ -19,7 +19,12 @@ impl BusAddress {
         }
     }
 
-    fn resolved(&self) -> Option<Address> {
+    /// Whether it is reached over a Unix socket, as far as can be told before it is.
+    pub(crate) fn is_unix(&self) -> bool {
+        self.resolved().is_none_or(|address| matches!(address.transport(), Transport::Unix(_)))
+    }
+
+    pub(super) fn resolved(&self) -> Option<Address> {
         match self {
             Self::System => Address::system().ok(),
             Self::Session => Address::session().ok(),

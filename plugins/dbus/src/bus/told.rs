@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-use crate::map::BusAddress;
+use crate::address::BusAddress;
 
 /// How many subjects are remembered.
 const MAX_SUBJECTS: usize = 4096;

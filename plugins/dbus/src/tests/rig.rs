@@ -26,35 +26,35 @@ use zbus::{Connection, ObjectPath, OwnedVariant, Signature, fdo, interface};
 
 use crate::DbusPlugin;
 
-pub(super) const NAME: &str = "com.example.Window1";
-pub(super) const PATH: &str = "/com/example/window/left";
+pub(crate) const NAME: &str = "com.example.Window1";
+pub(crate) const PATH: &str = "/com/example/window/left";
 
 /// Long enough for a busy machine: no test waits that long unless it fails.
-pub(super) const LONG: Duration = Duration::from_secs(30);
+pub(crate) const LONG: Duration = Duration::from_secs(30);
 
 /// A `dbus-daemon` of one's own, ended with the value.
-pub(super) struct PrivateBus {
+pub(crate) struct PrivateBus {
     dir: TempDir,
     daemon: Option<Child>,
 }
 
 impl PrivateBus {
-    pub(super) async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let mut bus = Self::absent();
         bus.restart().await;
         bus
     }
 
     /// A bus that is not there yet.
-    pub(super) fn absent() -> Self {
+    pub(crate) fn absent() -> Self {
         Self { dir: tempfile::tempdir().unwrap(), daemon: None }
     }
 
-    pub(super) fn address(&self) -> String {
+    pub(crate) fn address(&self) -> String {
         format!("unix:path={}", self.dir.path().join("bus").display())
     }
 
-    pub(super) async fn restart(&mut self) {
+    pub(crate) async fn restart(&mut self) {
         let config = self.dir.path().join("bus.conf");
         let text = format!(
             r#"<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
@@ -79,19 +79,19 @@ impl PrivateBus {
         self.daemon = Some(daemon);
     }
 
-    pub(super) async fn kill(&mut self) {
+    pub(crate) async fn kill(&mut self) {
         self.daemon.take().unwrap().kill().await.unwrap();
         std::fs::remove_file(self.dir.path().join("bus")).unwrap();
     }
 
     /// Stops the daemon from reading anything, or lets it go on.
-    pub(super) async fn freeze(&self, frozen: bool) {
+    pub(crate) async fn freeze(&self, frozen: bool) {
         let pid = self.daemon.as_ref().and_then(Child::id).unwrap();
         let command = format!("kill -{} {pid}", if frozen { "STOP" } else { "CONT" });
         assert!(Command::new("sh").args(["-c", &command]).status().await.unwrap().success());
     }
 
-    pub(super) fn map(&self, methods: &str) -> MapSource {
+    pub(crate) fn map(&self, methods: &str) -> MapSource {
         let address = self.address();
         let text = format!(
             "[dbus]\nbus = {address:?}\ndestination = \"{NAME}\"\npath = \"{PATH}\"\ninterface = \"{NAME}\"\n{methods}"
@@ -101,18 +101,18 @@ impl PrivateBus {
 }
 
 /// The plugin, with its connection kept up by a task.
-pub(super) struct Rig {
-    pub(super) plugin: Arc<DbusPlugin>,
+pub(crate) struct Rig {
+    pub(crate) plugin: Arc<DbusPlugin>,
     stop: CancellationToken,
     tasks: JoinSet<()>,
 }
 
 impl Rig {
-    pub(super) fn start(map: &MapSource) -> Self {
+    pub(crate) fn start(map: &MapSource) -> Self {
         Self::of(std::slice::from_ref(map))
     }
 
-    pub(super) fn of(maps: &[MapSource]) -> Self {
+    pub(crate) fn of(maps: &[MapSource]) -> Self {
         let plugin = DbusPlugin::load(maps).unwrap();
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();
@@ -121,32 +121,32 @@ impl Rig {
     }
 
     /// Waits until the bus is or is not there.
-    pub(super) async fn up(&self, wanted: bool) {
+    pub(crate) async fn up(&self, wanted: bool) {
         until("the connection", || self.plugin.buses[0].is_up() == wanted).await;
     }
 
-    pub(super) async fn call(&self, method: &str, params: Value) -> Completion {
+    pub(crate) async fn call(&self, method: &str, params: Value) -> Completion {
         self.invoke(&Call::new(Uuid::new_v4(), method, params, Deadline::after(LONG))).await
     }
 
     /// Waits until every object has been asked what it is, and what is wrong has been told.
-    pub(super) async fn told(&self, count: usize) -> Vec<String> {
+    pub(crate) async fn told(&self, count: usize) -> Vec<String> {
         until("what is wrong", || self.plugin.buses[0].told().len() >= count).await;
         self.plugin.buses[0].told()
     }
 
-    pub(super) async fn invoke(&self, call: &Call) -> Completion {
+    pub(crate) async fn invoke(&self, call: &Call) -> Completion {
         within(self.plugin.invoke(call)).await
     }
 
-    pub(super) async fn stop(mut self) {
+    pub(crate) async fn stop(mut self) {
         self.stop.cancel();
         within(self.tasks.join_next()).await.unwrap().unwrap();
     }
 }
 
 /// Waits for a condition.
-pub(super) async fn until(what: &str, condition: impl Fn() -> bool) {
+pub(crate) async fn until(what: &str, condition: impl Fn() -> bool) {
     let deadline = Deadline::after(LONG);
     while !condition() {
         assert!(deadline.check().is_ok(), "{what} did not come");
@@ -155,7 +155,7 @@ pub(super) async fn until(what: &str, condition: impl Fn() -> bool) {
 }
 
 /// Waits for a future that must end.
-pub(super) async fn within<T>(future: impl Future<Output = T>) -> T {
+pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
     tokio::select! {
         result = future => result,
         () = tokio::time::sleep(LONG) => panic!("it did not end"),
@@ -164,19 +164,19 @@ pub(super) async fn within<T>(future: impl Future<Output = T>) -> T {
 
 /// What a service was asked.
 #[derive(Debug, Default)]
-pub(super) struct Seen {
-    pub(super) calls: AtomicU32,
-    pub(super) hanging: AtomicU32,
+pub(crate) struct Seen {
+    pub(crate) calls: AtomicU32,
+    pub(crate) hanging: AtomicU32,
 }
 
 impl Seen {
-    pub(super) fn calls(&self) -> u32 {
+    pub(crate) fn calls(&self) -> u32 {
         self.calls.load(Ordering::SeqCst)
     }
 }
 
 /// A window.
-pub(super) struct Window {
+pub(crate) struct Window {
     seen: Arc<Seen>,
     position: u32,
 }
@@ -334,26 +334,26 @@ impl Window {
 }
 
 /// Puts the window on a bus.
-pub(super) async fn serve(bus: &PrivateBus) -> (Connection, Arc<Seen>) {
+pub(crate) async fn serve(bus: &PrivateBus) -> (Connection, Arc<Seen>) {
     let seen = Arc::new(Seen::default());
     (window(bus, Arc::clone(&seen)).build().await.unwrap(), seen)
 }
 
 /// A window that is about to be put on a bus.
-pub(super) fn window(bus: &PrivateBus, seen: Arc<Seen>) -> zbus::connection::Builder<'static> {
+pub(crate) fn window(bus: &PrivateBus, seen: Arc<Seen>) -> zbus::connection::Builder<'static> {
     let builder = zbus::connection::Builder::address(bus.address().as_str());
     builder.serve_at(PATH, Window { seen, position: 7 }).name(NAME)
 }
 
 /// A service without the window.
-pub(super) async fn elsewhere(bus: &PrivateBus) -> Connection {
+pub(crate) async fn elsewhere(bus: &PrivateBus) -> Connection {
     let window = Window { seen: Arc::default(), position: 7 };
     let builder = zbus::connection::Builder::address(bus.address().as_str());
     builder.serve_at("/com/example/door", window).name(NAME).build().await.unwrap()
 }
 
 /// Puts the window on a connection that is there.
-pub(super) async fn export(service: &Connection) -> Arc<Seen> {
+pub(crate) async fn export(service: &Connection) -> Arc<Seen> {
     let seen = Arc::new(Seen::default());
     let window = Window { seen: Arc::clone(&seen), position: 7 };
     assert!(service.object_server().at(PATH, window).await.unwrap().is_none());

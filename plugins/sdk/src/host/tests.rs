@@ -101,3 +101,29 @@ fn a_call_whose_safe_action_could_not_run_is_not_let_in() {
         "request.ch: 5 is greater than the maximum of 4, and `on_timeout` is \"close\", which would have to run with it"
     );
 }
+
+#[test]
+fn what_a_plugin_describes_gets_in_nobodys_way() {
+    let lane = || Lane::exclusive("port:a");
+    let maps: Arc<dyn Plugin> = Arc::new(Fake(vec![method("a", lane()), method("b", lane())]));
+    let mut registry = Registry::new(&[maps]).unwrap();
+    let mut needs_b = method("needs-b", Lane::exclusive("plugin:x"));
+    needs_b.policy.on_timeout = Some("new".into());
+    let mut needs_needs_b = method("needs-needs-b", Lane::exclusive("plugin:x"));
+    needs_needs_b.policy.on_stop = Some("gone".into());
+    let new = Method { lane: Lane { depth: 99, ..lane() }, ..method("new", lane()) };
+    let plugin: Arc<dyn Plugin> =
+        Arc::new(Fake(vec![method("a", lane()), new, needs_b, needs_needs_b, method("good", lane())]));
+    let mistakes = registry.take(&plugin).iter().map(ToString::to_string).collect::<Vec<_>>();
+    let expected = [
+        "test.toml:a: the method \"a\" is already declared in test.toml:a",
+        "test.toml:new: the lane \"port:a\" has another concurrency or depth",
+        "test.toml:needs-b: `on_timeout = \"new\"` names a method that is not declared",
+        "test.toml:needs-needs-b: `on_stop = \"gone\"`",
+    ];
+    assert_eq!(mistakes.len(), expected.len(), "{mistakes:?}");
+    for (mistake, expected) in mistakes.iter().zip(expected) {
+        assert!(mistake.starts_with(expected), "{mistake} does not say {expected}");
+    }
+    assert_eq!(registry.methods().map(|m| m.name.as_str()).collect::<Vec<_>>(), ["a", "b", "good"]);
+}

@@ -61,7 +61,54 @@ pub(crate) struct KeyMistake {
     message: String,
 }
 
+/// A drop-in's keys have to hold by themselves, whatever the plugin says.
+const ONLY_NARROWS: &str = "a drop-in can only narrow what the plugin describes";
+
 impl CommonKeys {
+    /// Whether these keys can stand in a drop-in.
+    pub(crate) fn check_narrowing(&self) -> Result<(), KeyMistake> {
+        let mistake = |key, message| Err(KeyMistake { key, message });
+        if self.stop.is_some() {
+            let message = "`stop` is for the plugin to say, which knows what overtaking calls means; leave it out";
+            return mistake("stop", message.into());
+        }
+        if self.internal == Some(false) {
+            return mistake(
+                "internal",
+                format!("`internal` can only be true here: {ONLY_NARROWS}; leave it out"),
+            );
+        }
+        if self.idempotent == Some(true) {
+            return mistake(
+                "idempotent",
+                format!("`idempotent` can only be false here: {ONLY_NARROWS}; leave it out"),
+            );
+        }
+        // What the two have to be to each other, only where both are said: what is not is the plugin's.
+        let longest = self.max_timeout.unwrap_or(Duration::MAX);
+        Self { max_timeout: Some(longest), ..self.clone() }.policy().map(drop)
+    }
+
+    /// What is left of `policy` by these keys: the smaller times, and what only the machine's owner says.
+    pub(crate) fn narrow(&self, policy: &Policy) -> Policy {
+        let least = |ours: Option<Duration>, theirs: Duration| ours.unwrap_or(theirs).min(theirs);
+        let max_timeout = least(self.max_timeout, policy.max_timeout);
+        let first = |ours: &Option<String>, theirs: &Option<String>| ours.clone().or_else(|| theirs.clone());
+        Policy {
+            timeout: least(self.timeout, policy.timeout).min(max_timeout),
+            max_timeout,
+            min_budget: self.min_budget.unwrap_or(policy.min_budget),
+            stuck_after: self.stuck_after.unwrap_or(policy.stuck_after),
+            allow: self.allow.clone(),
+            idempotent: policy.idempotent && self.idempotent != Some(false),
+            stop: policy.stop,
+            internal: policy.internal || self.internal == Some(true),
+            on_timeout: first(&self.on_timeout, &policy.on_timeout),
+            on_stop: first(&self.on_stop, &policy.on_stop),
+            poll: self.poll,
+        }
+    }
+
     pub(crate) fn policy(&self) -> Result<Policy, KeyMistake> {
         let mistake = |key, message| Err(KeyMistake { key, message });
         let default = Policy::default();

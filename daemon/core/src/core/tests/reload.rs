@@ -165,3 +165,80 @@ fn who_becomes_a_compatibility_caller_is_not_called_anew() {
     bench.handle(110, changed(|offer| offer.compat.prefixes = vec!["app".into()]));
     assert_eq!(bench.send(111, request(1, "wide", 50)), [""; 0], "its own deadline has passed");
 }
+
+/// [`settings`], where each method is known by its name.
+fn known() -> Settings {
+    let mut settings = settings();
+    for (number, method) in (1..).zip(offer(&mut settings).methods.values_mut()) {
+        method.identity = Some(Uuid::from_u128(number));
+    }
+    settings
+}
+
+fn changed_from(settings: &Settings, change: impl FnOnce(&mut Offer)) -> Event<u8> {
+    let mut offer = Offer { generation: 1, ..(*settings.offer).clone() };
+    change(&mut offer);
+    Event::Offer(Arc::new(offer))
+}
+
+#[test]
+fn what_a_change_does_not_touch_waits_on() {
+    let mut settings = known();
+    settings.journal = true;
+    let another = |offer: &mut Offer| {
+        offer.methods.get_mut("set").unwrap().identity = None;
+        offer.methods.insert("new".into(), method("wide"));
+    };
+    let mut bench = Bench::with(settings.clone());
+    bench.send(0, request(1, "stop", 1_000));
+    bench.send(0, request(2, "set", 1_000));
+    bench.send(0, request(3, "other", 1_000));
+    bench.send(0, request(4, "wide", 1_000));
+    assert_eq!(bench.handle(10, changed_from(&settings, another)), ["reply 2 unavailable"]);
+    let key = bench.keys[&4];
+    assert_eq!(bench.handle(11, Event::Journaled { key, kept: true }), ["start 4 wide"]);
+    bench.end(12, 1, ok());
+    let key = bench.keys[&3];
+    assert_eq!(bench.handle(13, Event::Journaled { key, kept: true }), ["start 3 other"]);
+    assert!(bench.core.uses(0), "they run as they were let in");
+}
+
+#[test]
+fn only_copies_for_what_was_changed_are_from_before() {
+    let settings = known();
+    let mut bench = Bench::with(settings.clone());
+    let of = |id, name, made: u64| Request { timeout: Some(1_000), ..request(id, name, made + 1_000) };
+    assert_eq!(bench.send(5, of(1, "new", 0)), ["reply 1 unknown_method"]);
+    let with_new = |offer: &mut Offer| drop(offer.methods.insert("new".into(), method("wide")));
+    bench.handle(10, changed_from(&settings, with_new));
+    assert_eq!(bench.send(11, of(1, "new", 0)), ["reply 1 unavailable"], "a copy that was under way");
+    assert_eq!(bench.send(11, of(2, "wide", 0)), ["start 2 wide"], "nobody heard otherwise of this one");
+    let sample = |offer: &mut Offer| {
+        with_new(offer);
+        offer.compat.prefixes = vec!["very-old".into()];
+    };
+    bench.handle(12, changed_from(&settings, sample));
+    assert_eq!(bench.send(13, of(3, "wide", 0)), ["reply 3 unavailable"], "all are judged otherwise");
+}
+
+#[test]
+fn what_was_read_of_the_same_method_is_kept() {
+    let mut settings = known();
+    let polled = settings::Method {
+        poll: Some(Duration::from_secs(1)),
+        identity: Some(Uuid::from_u128(99)),
+        ..method("wide")
+    };
+    offer(&mut settings).methods.insert("level".into(), polled);
+    let mut bench = Bench::with(settings.clone());
+    bench.time(0);
+    assert_eq!(bench.time(2_000), ["start 5afe level"]);
+    let read = Ended { response: Some(RawValue::from_string("21".into()).unwrap()), ..ok() };
+    bench.end(2_001, 0x5afe, read);
+    assert_eq!(bench.send(2_002, request(1, "level", 3_000))[0], "reply 1 ok");
+    bench.handle(2_003, changed_from(&settings, |offer| drop(offer.methods.remove("set"))));
+    assert_eq!(bench.send(2_004, request(2, "level", 3_000))[0], "reply 2 ok");
+    let another = |offer: &mut Offer| offer.methods.get_mut("level").unwrap().identity = None;
+    bench.handle(2_005, changed_from(&settings, another));
+    assert_eq!(bench.send(2_006, request(3, "level", 3_000))[0], "reply 3 unavailable");
+}

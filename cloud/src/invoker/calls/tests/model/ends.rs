@@ -52,6 +52,7 @@ impl Gateway {
     pub(super) fn new(config: &Config, incarnation: u8, started: u64, past: Vec<JournalLine>) -> Self {
         let method = gateway::Method {
             entry: nowd_protocol::RawValue::NULL.to_owned().into(),
+            identity: None,
             lane: "lane".into(),
             timeout: Duration::from_secs(1),
             max_timeout: Duration::from_secs(5),

@@ -137,7 +137,10 @@ impl World {
             return;
         }
         assert!(!self.locked, "started under lockout");
-        assert_eq!(start.generation, self.settings.offer.generation, "started as declared before");
+        let declared = &self.offers[usize::try_from(start.generation).unwrap()];
+        let same = self.settings.offer.generation == start.generation
+            || self.settings.offer.agrees(declared, &start.method);
+        assert!(same, "started as declared before");
         self.hold(start);
         if start.purpose == Purpose::Poll {
             return;

@@ -1,0 +1,158 @@
+//! Plugins in processes of their own, as the daemon knows them: one [`Service`] for each, whichever sets of methods use it, and
+//! shipped plugins behind one.
+//!
+//! Connects to nothing itself: the gateway runs what is found here.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use nowd_plugin::host::{Registry, RegistryError};
+use nowd_plugin::service::{Description, fingerprint};
+use nowd_plugin::{BoxFuture, Call, CallError, CancellationToken, Completion, Health, Method, Plugin};
+use nowd_plugin_dbus::BusAddress;
+use nowd_plugin_dbus::service::{DropIn, Service, ServicePlugin, ServiceTarget, Signals};
+
+/// The shipped plugins that can run in processes of their own.
+pub(crate) const SHIPPED: &[&str] = &["dbus", "serial", "simulator"];
+
+/// Where a shipped plugin is found when it runs in a process of its own.
+#[must_use]
+pub(crate) fn shipped(name: &str, bus: BusAddress) -> ServiceTarget {
+    ServiceTarget { bus, name: format!("io.nowd.Plugin.{name}"), path: "/io/nowd/Plugin".into() }
+}
+
+/// The services that somebody holds: whoever asks for one again gets the same.
+#[derive(Debug, Default)]
+pub(crate) struct Pool {
+    known: Mutex<Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    services: BTreeMap<ServiceTarget, Weak<Service>>,
+    signals: BTreeMap<BusAddress, Weak<Signals>>,
+}
+
+impl Pool {
+    pub(crate) fn service(&self, target: &ServiceTarget) -> Arc<Service> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(service) = known.services.get(target).and_then(Weak::upgrade) {
+            return service;
+        }
+        let signals = known.signals.get(&target.bus).and_then(Weak::upgrade).unwrap_or_else(|| {
+            let signals = Signals::new(target.bus.clone());
+            known.signals.insert(target.bus.clone(), Arc::downgrade(&signals));
+            signals
+        });
+        let service = Service::new(target.clone(), signals);
+        known.services.insert(target.clone(), Arc::downgrade(&service));
+        service
+    }
+}
+
+/// A plugin that describes itself, and the drop-in that narrows it.
+#[derive(Debug, Clone)]
+pub(crate) struct Described {
+    pub(crate) drop_in: DropIn,
+    pub(crate) service: Arc<Service>,
+}
+
+/// What is left out of the descriptions of plugins, by their names, in sentences.
+pub(crate) type Notes = BTreeMap<String, Vec<String>>;
+
+/// The descriptions that count, by the names of the plugins.
+pub(crate) type Descriptions = BTreeMap<String, Arc<Description>>;
+
+/// The methods of `base` and of the plugins that describe themselves; what does not go together is left out, and noted.
+/// Compiles schemas that plugins have made: not to be called where calls wait for it.
+pub(crate) fn offered(base: &Registry, described: &[Described], as_said: &Descriptions) -> (Registry, Notes) {
+    let mut registry = base.clone();
+    let mut all = Notes::new();
+    for Described { drop_in, service } in described {
+        let (methods, mut notes) = drop_in.methods(as_said.get(drop_in.name()).map(Arc::as_ref));
+        let plugin: Arc<dyn Plugin> = Arc::new(ServicePlugin { service: Arc::clone(service), methods });
+        notes.extend(registry.take(&plugin).iter().map(RegistryError::to_string));
+        if !notes.is_empty() {
+            all.insert(drop_in.name().to_owned(), notes);
+        }
+    }
+    (registry, all)
+}
+
+/// A shipped plugin that runs in a process of its own. Its methods are those of the maps, which both processes read; who runs
+/// with others is not called.
+#[derive(Debug)]
+pub(crate) struct Isolated {
+    plugin: Arc<dyn Plugin>,
+    service: Arc<Service>,
+    fingerprint: String,
+}
+
+impl Isolated {
+    pub(crate) fn new(plugin: Arc<dyn Plugin>, service: Arc<Service>) -> Self {
+        Self { fingerprint: fingerprint(&*plugin), plugin, service }
+    }
+
+    /// Why it cannot be called, if it cannot: it runs with other maps.
+    fn otherwise(&self) -> Option<CallError> {
+        let state = self.service.news();
+        let state = state.borrow();
+        let theirs = state.described.as_ref()?.fingerprint.as_deref();
+        (theirs != Some(self.fingerprint.as_str())).then(|| {
+            let name = self.plugin.name();
+            let message = format!(
+                "the plugin {name} runs with other maps or ports than the gateway; restart it (systemctl restart \
+                 nowd-plugin@{name}) or let the gateway read its own again (nowd reload)"
+            );
+            CallError::new("other_maps", message)
+        })
+    }
+}
+
+impl Plugin for Isolated {
+    fn name(&self) -> &str {
+        self.plugin.name()
+    }
+
+    fn methods(&self) -> Vec<Method> {
+        self.plugin.methods()
+    }
+
+    fn run(self: Arc<Self>, stop: CancellationToken) -> BoxFuture<'static, ()> {
+        // The service is run by the gateway; the plugin, in its process.
+        Box::pin(async move { stop.cancelled().await })
+    }
+
+    fn invoke<'a>(&'a self, call: &'a Call) -> BoxFuture<'a, Completion> {
+        Box::pin(async move {
+            match self.otherwise() {
+                Some(error) => Completion::Unavailable(error),
+                None => self.service.invoke(call).await,
+            }
+        })
+    }
+
+    fn explain(&self, method: &str) -> Vec<String> {
+        self.plugin.explain(method)
+    }
+
+    fn preview(&self, call: &Call) -> Result<Vec<String>, Completion> {
+        self.plugin.preview(call)
+    }
+
+    fn health(&self) -> Health {
+        if let Some(error) = self.otherwise() {
+            return Health::Failed(error.message);
+        }
+        let state = self.service.news();
+        let state = state.borrow();
+        match &state.why_absent {
+            Some(why) if !state.present => Health::Failed(why.clone()),
+            Some(_) | None => state.health.clone(),
+        }
+    }
+
+    fn ready(&self) -> BoxFuture<'_, ()> {
+        self.service.ready()
+    }
+}

@@ -1,0 +1,3 @@
+//! Drop-ins, and what is left of a description.
+
+use super::*;

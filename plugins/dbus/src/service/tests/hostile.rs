@@ -1,0 +1,3 @@
+//! Plugins that mean no good, next to one that does.
+
+use super::*;
