@@ -15,6 +15,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("nowd-plugin-dbus", &["nowd-plugin"]),
     ("nowd-plugin-serial", &["nowd-plugin"]),
     ("nowd-plugin-simulator", &["nowd-plugin"]),
+    ("nowd-example-gpio-relay", &["nowd-plugin"]),
     (
         "nowd",
         &[

@@ -11,6 +11,7 @@ mod clocks;
 mod configuration;
 mod corpus;
 mod crates;
+mod examples;
 mod life;
 mod local;
 mod local_bus;
