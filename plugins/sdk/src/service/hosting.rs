@@ -149,6 +149,8 @@ impl Service {
 
     async fn serve(&self, calls: &mut Calls, stop: &CancellationToken) -> Result<(), ServiceError> {
         let mut failures = 0_u32;
+        // Each reason once in a row.
+        let mut told = String::new();
         let mut had_name = false;
         let mut number = 0_u64;
         while !stop.is_cancelled() {
@@ -166,6 +168,7 @@ impl Service {
                         Ending::Lost { named, why } => {
                             if named {
                                 failures = 0;
+                                told.clear();
                                 had_name = true;
                             }
                             why
@@ -182,10 +185,9 @@ impl Service {
                 }
                 Err(e) => e.to_string(),
             };
-            if failures == 0 {
+            if told != why {
                 tracing::warn!("not on {} as {}, trying on: {why}", self.bus, self.name);
-            } else {
-                tracing::debug!("not on {} as {}: {why}", self.bus, self.name);
+                told = why;
             }
             tokio::select! {
                 () = stop.cancelled() => {}

@@ -127,6 +127,16 @@ async fn the_end_comes_also_without_a_bus() {
 }
 
 #[tokio::test]
+async fn the_end_comes_also_on_a_bus_that_is_frozen() {
+    let mut bed = Bed::new().await;
+    bed.bus.pause();
+    bed.stop.cancel();
+    bed.end().await.unwrap();
+    bed.bus.resume();
+    bed.wait_for_name(false).await;
+}
+
+#[tokio::test]
 async fn background_work_that_ends_by_mistake_is_started_again() {
     let bed = Bed::with(Rig::new(2)).await;
     wait_for(PATIENCE, "a third run", || bed.rig.runs.load(Ordering::SeqCst) == 3).await;
