@@ -29,10 +29,15 @@ pub(super) fn lock(reach: &Reach, reason: &str, wait: Duration) -> Result<(), Fa
         Err(e) if is_denied(&e) => {
             let by_bus = Client::connect(reach).and_then(|client| {
                 client.lock(reason)?;
-                client.status()
+                Ok((client.status()?.state_dir, client))
             });
-            folder = by_bus.map_err(|other| neither("locked", &folder, &e, &other))?.state_dir;
-            lockout::order(&folder).map_err(|e| unreadable(&folder, &e))?
+            let (its_folder, client) = by_bus.map_err(|other| neither("locked", &folder, &e, &other))?;
+            folder = its_folder;
+            match lockout::order(&folder) {
+                Ok(order) => order,
+                Err(e) if is_denied(&e) => return wait_by_bus(&client, wait),
+                Err(e) => return Err(unreadable(&folder, &e)),
+            }
         }
         Err(e) => return Err(failed("locked", &folder, &e)),
     };
@@ -56,6 +61,27 @@ pub(super) fn lock(reach: &Reach, reason: &str, wait: Duration) -> Result<(), Fa
             Answers::Nobody if overdue => return Err(nobody(&folder)),
             Answers::Missing(missing) if overdue => return Err(no_answer(missing)),
             Answers::Nobody | Answers::Missing(_) => {}
+        }
+        thread::sleep(LOOK_EVERY);
+    }
+}
+
+/// For whoever may not even read what daemons answer: the one on the bus speaks for itself.
+fn wait_by_bus(client: &Client, wait: Duration) -> Result<(), Failure> {
+    let begun = BootInstant::now();
+    loop {
+        let status = client.status().map_err(|e| not_known(format!("locked, but {}", e.message)))?;
+        let running = status.calls.running;
+        if status.lockout.is_none() {
+            return Err(not_known("it was locked, and somebody has unlocked it since".into()));
+        }
+        if running == 0 {
+            let text = "locked: the gateway on the bus starts nothing, and no call of it runs";
+            say(&mut io::stdout(), text);
+            return Ok(());
+        }
+        if BootInstant::now().saturating_since(begun) >= wait {
+            return Err(still_running(running));
         }
         thread::sleep(LOOK_EVERY);
     }

@@ -172,7 +172,6 @@ async fn who_watches_sees_each_call_end() {
         (&"call".into(), &"refused".into(), &1.into())
     );
     assert!(told["timing"]["total"].is_u64());
-    shell(&bed, &["call", "window.move", r#"{"percent":100}"#, "--timeout", "1ms"]).await;
     drop(gateway);
     for process in [&mut people, &mut programs] {
         let code = process.exit(PATIENCE).await.code();
