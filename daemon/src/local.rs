@@ -26,7 +26,7 @@ mod watch;
 
 pub(crate) use ended::CallEnded;
 pub(crate) use link::open;
-pub(crate) use status::{HealthReport, PluginReport, Snapshot, StatusReport};
+pub(crate) use status::{HealthReport, PluginReport, PluginSnapshot, Snapshot, StatusReport};
 
 /// The gateway's name on the bus, where it is there, and the interface.
 pub(crate) const NAME: &str = "io.nowd.Gateway1";

@@ -21,6 +21,12 @@ pub(crate) fn shipped(name: &str, bus: BusAddress) -> ServiceTarget {
     ServiceTarget { bus, name: format!("io.nowd.Plugin.{name}"), path: "/io/nowd/Plugin".into() }
 }
 
+/// Whether this is the process of the shipped plugin of this name.
+#[must_use]
+pub(crate) fn is_of(service: &Service, name: &str) -> bool {
+    *service.target() == shipped(name, service.target().bus.clone())
+}
+
 /// The services that somebody holds: whoever asks for one again gets the same.
 #[derive(Debug, Default)]
 pub(crate) struct Pool {

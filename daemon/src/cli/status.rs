@@ -52,6 +52,9 @@ fn lines(status: &StatusReport) -> Vec<String> {
         })
         .collect();
     append(&mut lines, table(["PLUGIN", "KIND", "METHODS", "HEALTH"], &plugins, 4), plugins.is_empty());
+    for plugin in &status.plugins {
+        lines.extend(plugin.notes.iter().map(|note| format!("  {}: {}", plugin.name, printable(note))));
+    }
     let lanes: Vec<[String; 4]> = status
         .lanes
         .iter()

@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use nowd_core::{Instant, LOCAL_CLIENT, Receipt, ReplyBody};
 use nowd_plugin::{BootInstant, Plugin, Policy};
+use nowd_plugin_dbus::service::{Service, ServicePlugin};
 use nowd_protocol::{Level, METHODS_METHOD, NotAfter, OUTCOME_METHOD, Received, Request, RequestTopic, Uuid};
 use tokio::sync::oneshot;
 
 use super::{Gateway, now};
-use crate::local::{Ask, Busy, HealthReport, LocalCall, PluginReport, Snapshot};
+use crate::local::{Ask, Busy, HealthReport, LocalCall, PluginReport, PluginSnapshot, Snapshot};
+use crate::services::is_of;
 
 /// How many may wait for answers.
 const MOST: usize = 256;
@@ -120,30 +122,44 @@ impl Gateway {
             clock: self.clock.trust(),
             lockout: self.lockout.reason().map(str::to_owned),
             journal: self.journal.is_some(),
-            plugins: self.plugin_reports(),
+            plugins: self.plugins(),
             lanes: self.core.lanes(),
             running: self.core.running(),
             stats: Arc::clone(self.records.stats()),
         }
     }
 
-    /// Every plugin that has methods on offer.
-    fn plugin_reports(&self) -> Vec<PluginReport> {
-        let extra = self.extra.iter().map(|plugin| (plugin, "compiled_in"));
-        let of_maps = self.generations.current().plugins.of_maps.iter().map(|plugin| (plugin, "maps"));
-        extra.chain(of_maps).map(|(plugin, kind)| self.plugin_report(plugin, kind)).collect()
+    /// Every plugin that has methods on offer, or would have if it described itself.
+    fn plugins(&self) -> Vec<PluginSnapshot> {
+        let plugins = &self.generations.current().plugins;
+        let extra = self.extra.iter().map(|plugin| (Arc::clone(plugin), "compiled_in", None));
+        let of_maps = plugins.of_maps.iter().map(|plugin| {
+            let service = plugins.isolated.iter().find(|service| is_of(service, plugin.name()));
+            let kind = if service.is_some() { "isolated" } else { "maps" };
+            (Arc::clone(plugin), kind, service.cloned())
+        });
+        let described = plugins.described.iter().map(|described| {
+            let service = Arc::clone(&described.service);
+            let plugin = ServicePlugin { service: Arc::clone(&service), methods: Vec::new() };
+            let plugin: Arc<dyn Plugin> = Arc::new(plugin);
+            (plugin, "service", Some(service))
+        });
+        let all = extra.chain(of_maps).chain(described);
+        all.map(|(plugin, kind, service)| self.plugin(plugin, kind, service)).collect()
     }
 
-    fn plugin_report(&self, plugin: &Arc<dyn Plugin>, kind: &str) -> PluginReport {
+    fn plugin(&self, plugin: Arc<dyn Plugin>, kind: &str, service: Option<Arc<Service>>) -> PluginSnapshot {
+        let name = plugin.name().to_owned();
         let all = self.generations.registry().all();
-        let health = plugin.health();
-        let (state, message) = health.words();
-        PluginReport {
-            name: plugin.name().to_owned(),
+        let notes = self.services.notes().get(&name).cloned().unwrap_or_default();
+        let report = PluginReport {
+            methods: all.filter(|(_, other)| other.name() == name).count(),
             kind: kind.into(),
-            methods: all.filter(|(_, other)| Arc::ptr_eq(plugin, other)).count(),
-            health: HealthReport { state: state.into(), message: message.into() },
-        }
+            health: HealthReport::of(&plugin.health()),
+            notes,
+            name,
+        };
+        PluginSnapshot { report, plugin, service }
     }
 }
 

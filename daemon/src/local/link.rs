@@ -47,7 +47,7 @@ enum NotThere {
     )]
     Taken,
     #[error(
-        "the bus does not give the name {NAME} to this user: {0}; is systemd/dbus-1/system.d/nowd.conf installed?"
+        "the bus does not give the name {NAME} to this user: {0}; is /usr/share/dbus-1/system.d/io.nowd.Gateway1.conf installed?"
     )]
     NotAllowed(zbus::Error),
 }

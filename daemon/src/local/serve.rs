@@ -223,7 +223,8 @@ impl Served {
     }
 
     async fn status(&self) -> Result<String, Refused> {
-        let snapshot = self.ask(Ask::Status).await?;
+        let mut snapshot = self.ask(Ask::Status).await?;
+        snapshot.ask_plugins().await;
         aside(move || serde_json::to_string(&StatusReport::from(*snapshot)).unwrap_or_default()).await
     }
 

@@ -2,14 +2,20 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use nowd_core::LaneReport as CoreLane;
-use nowd_plugin::BootInstant;
+use nowd_plugin::{BootInstant, Deadline, Health, Plugin};
+use nowd_plugin_dbus::service::Service;
 use nowd_protocol::Uuid;
 use serde::{Deserialize, Serialize};
+use tokio::task::JoinSet;
 
 use crate::stats::{CallsReport, Stats};
 use crate::uplink::LinkReport as Uplink;
+
+/// How long plugins in processes of their own may take to say how they are.
+const HEALTH_WITHIN: Duration = Duration::from_millis(500);
 
 /// What the gateway's loop knows at one moment. Putting it into words is for others.
 #[derive(Debug)]
@@ -24,7 +30,7 @@ pub(crate) struct Snapshot {
     pub(crate) clock: (bool, String),
     pub(crate) lockout: Option<String>,
     pub(crate) journal: bool,
-    pub(crate) plugins: Vec<PluginReport>,
+    pub(crate) plugins: Vec<PluginSnapshot>,
     pub(crate) lanes: Vec<CoreLane>,
     pub(crate) running: usize,
     pub(crate) stats: Arc<Stats>,
@@ -73,11 +79,45 @@ pub(crate) struct ClockReport {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct PluginReport {
     pub(crate) name: String,
-    /// `maps` or `compiled_in`.
+    /// `maps`, `compiled_in`, `isolated`, or `service` for one that describes itself.
     pub(crate) kind: String,
     /// How many methods it has on offer.
     pub(crate) methods: usize,
     pub(crate) health: HealthReport,
+    /// What is left out of its description, and why.
+    #[serde(default)]
+    pub(crate) notes: Vec<String>,
+}
+
+/// A plugin, and whom to ask how it is.
+#[derive(Debug)]
+pub(crate) struct PluginSnapshot {
+    pub(crate) report: PluginReport,
+    pub(crate) plugin: Arc<dyn Plugin>,
+    /// Its process, where it has one of its own.
+    pub(crate) service: Option<Arc<Service>>,
+}
+
+impl Snapshot {
+    /// Asks the plugins in processes of their own how they are.
+    pub(crate) async fn ask_plugins(&mut self) {
+        let within = Deadline::after(HEALTH_WITHIN);
+        let mut asking = JoinSet::new();
+        for service in self.plugins.iter().filter_map(|plugin| plugin.service.clone()) {
+            asking.spawn(async move { service.ask_health(within).await });
+        }
+        while asking.join_next().await.is_some() {}
+        for plugin in &mut self.plugins {
+            plugin.report.health = HealthReport::of(&plugin.plugin.health());
+        }
+    }
+}
+
+impl HealthReport {
+    pub(crate) fn of(health: &Health) -> Self {
+        let (state, message) = health.words();
+        Self { state: state.into(), message: message.into() }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -129,7 +169,7 @@ impl From<Snapshot> for StatusReport {
             clock: ClockReport { trusted, why },
             lockout: snapshot.lockout,
             journal: snapshot.journal,
-            plugins: snapshot.plugins,
+            plugins: snapshot.plugins.into_iter().map(|plugin| plugin.report).collect(),
             lanes: lanes.into_iter().map(LaneReport::from).collect(),
             calls: Calls { running, waiting, ended: snapshot.stats.report() },
         }

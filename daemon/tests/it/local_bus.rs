@@ -10,7 +10,8 @@ use crate::bed::{Bed, PATIENCE, comes_back, nowd, request, words};
 use crate::local::{NAME, PATH, SERVED, client, gateway, gateway_with, shell};
 
 const CONTRACT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/interfaces/io.nowd.Gateway1.xml");
-const POLICY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../systemd/dbus-1/system.d/nowd.conf");
+const POLICY: &str =
+    concat!(env!("CARGO_MANIFEST_DIR"), "/../systemd/usr/share/dbus-1/system.d/io.nowd.Gateway1.conf");
 
 fn times(process: &Process, text: &str) -> usize {
     process.lines().iter().filter(|line| line.contains(text)).count()
