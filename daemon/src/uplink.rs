@@ -21,7 +21,7 @@ mod probe;
 mod report;
 
 pub(crate) use report::LinkReport;
-use report::chain;
+use report::{acknowledge, chain};
 
 /// A connection that lasted this long was a good one: the next attempt comes soon.
 const LASTED: Duration = Duration::from_secs(10);
@@ -387,14 +387,6 @@ async fn due(sleep: Option<&mut Pin<Box<Sleep>>>) {
     match sleep {
         Some(sleep) => sleep.await,
         None => std::future::pending().await,
-    }
-}
-
-fn acknowledge(message: Message, what: &str) {
-    if let Some(ack) = message.ack
-        && let Err(e) = ack.send()
-    {
-        warn!("{what} was not acknowledged: {e}");
     }
 }
 

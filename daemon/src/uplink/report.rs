@@ -1,6 +1,8 @@
-//! How the link is, for people. Nothing is decided by it.
+//! How the link is, for people: asked for, or in the log. Nothing is decided by it.
 
+use nowd_link::Message;
 use nowd_plugin::BootInstant;
+use tracing::warn;
 
 use super::{State, Uplink};
 
@@ -53,4 +55,13 @@ pub(super) fn chain(e: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
+}
+
+/// Acknowledges; that it failed is only said.
+pub(super) fn acknowledge(message: Message, what: &str) {
+    if let Some(ack) = message.ack
+        && let Err(e) = ack.send()
+    {
+        warn!("{what} was not acknowledged: {e}");
+    }
 }

@@ -125,6 +125,7 @@ impl Bed {
              silence = \"2s\"\n\
              [access]\ndefault = [\"cloud-*\"]\n\
              [compat]\nclients = [\"cloud-old\"]\n\
+             [bus]\naddress = \"{}\"\n\
              [ports.panel]\ndevice = \"{}\"\n\
              [log]\nformat = \"json\"\n",
             self.folder.path().join("state").display(),
@@ -132,6 +133,7 @@ impl Bed {
             ca.display(),
             certificate.display(),
             key.display(),
+            self.bus.address(),
             device.display(),
         );
         fs::create_dir(self.folder.path().join("methods.d")).unwrap();

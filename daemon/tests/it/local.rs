@@ -20,17 +20,15 @@ pub(crate) async fn gateway(bed: &Bed) -> Process {
 }
 
 pub(crate) async fn gateway_with(bed: &Bed, more: &[&str]) -> Process {
-    let bus = format!("bus.address={}", bed.bus.address());
-    let gateway = bed.gateway_with(&[&["--set", &bus], more].concat()).await;
+    let gateway = bed.gateway_with(more).await;
     gateway.wait_for_line(PATIENCE, SERVED).await;
     gateway
 }
 
 /// Exit code and what was printed.
 pub(crate) async fn shell(bed: &Bed, args: &[&str]) -> (i32, String) {
-    let (config, bus) = (bed.config(), bed.bus.address());
-    let with = ["--config", config.to_str().unwrap(), "--bus", &bus];
-    let mut process = nowd(&[args, &with].concat());
+    let config = bed.config();
+    let mut process = nowd(&[args, &["--config", config.to_str().unwrap()]].concat());
     let code = process.exit(PATIENCE).await.code().unwrap();
     (code, process.lines().join("\n"))
 }
@@ -149,9 +147,8 @@ async fn programs_get_replies_as_on_the_wire_or_errors_of_the_bus() {
 #[tokio::test]
 async fn it_works_while_the_link_is_down() {
     let bed = Bed::new().await;
-    let (config, bus) = (bed.config(), format!("bus.address={}", bed.bus.address()));
-    let config = config.to_str().unwrap();
-    let args = ["run", "--config", config, "--set", "link.endpoint=localhost:1", "--set", &bus];
+    let config = bed.config();
+    let args = ["run", "--config", config.to_str().unwrap(), "--set", "link.endpoint=localhost:1"];
     let gateway = nowd(&args);
     gateway.wait_for_line(PATIENCE, SERVED).await;
     gateway.wait_for_line(PATIENCE, "the link is down").await;

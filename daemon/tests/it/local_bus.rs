@@ -76,8 +76,7 @@ async fn without_a_bus_or_a_wish_for_one_it_runs_and_says_so_once() {
     tokio::time::sleep(std::time::Duration::from_millis(1_500)).await;
     assert_eq!(times(&gateway, "nowhere/bus"), 1, "{:?}", gateway.lines());
     drop(gateway);
-    let bus = format!("bus.address={}", bed.bus.address());
-    let gateway = bed.gateway_with(&["--set", &bus, "--set", "bus.serve=false"]).await;
+    let gateway = bed.gateway_with(&["--set", "bus.serve=false"]).await;
     comes_back(&cloud).await;
     assert_eq!(times(&gateway, NAME), 0, "{:?}", gateway.lines());
     let (code, text) = shell(&bed, &["status"]).await;
@@ -92,8 +91,7 @@ async fn without_a_bus_or_a_wish_for_one_it_runs_and_says_so_once() {
 async fn the_second_of_two_gateways_says_that_the_name_is_taken_and_goes_on() {
     let bed = Bed::new().await;
     let first = gateway(&bed).await;
-    let bus = format!("bus.address={}", bed.bus.address());
-    let second = bed.gateway_with(&["--set", &bus, "--set", "link.client_id=gw-2"]).await;
+    let second = bed.gateway_with(&["--set", "link.client_id=gw-2"]).await;
     second.wait_for_line(PATIENCE, "the name io.nowd.Gateway1 is taken").await;
     drop(first);
     second.wait_for_line(PATIENCE, SERVED).await;
