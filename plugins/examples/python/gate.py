@@ -20,9 +20,12 @@ import signal
 import sys
 import time
 
-from dbus_fast import BusType, DBusError, NameFlag, RequestNameReply
+from dbus_fast import BusType, DBusError, MessageFlag, NameFlag, RequestNameReply, constants
 from dbus_fast.aio import MessageBus
 from dbus_fast.service import ServiceInterface, method
+
+# For Debian 12: dbus-fast 1.84 ends at a message with two flags, such as Cancel (its issue 239).
+getattr(constants, "MESSAGE_FLAG_MAP", {}).setdefault(3, MessageFlag(3))
 
 NAME, PATH = "com.example.Gate", "/com/example/Gate"
 DESCRIPTION = {
@@ -74,8 +77,6 @@ class NotDone(Exception):
 
 
 class Call:
-    """One call, from its arrival to its answer."""
-
     def __init__(self, call_id, not_after_us):
         self.id, self.not_after_us = call_id, not_after_us
         self.ended_by = None  # "cancel" or "halt", where something ends it early
@@ -101,9 +102,8 @@ class Gate(ServiceInterface):
 
     def __init__(self):
         super().__init__("io.nowd.Plugin1")
-        self.motor = Motor()
+        self.motor, self.moving = Motor(), None  # and the gate.open that runs
         self.calls = {}  # those without an answer, by id
-        self.moving = None  # the gate.open that runs
 
     @method()
     def Describe(self) -> "s":
