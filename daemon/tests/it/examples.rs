@@ -214,6 +214,7 @@ async fn each_describes_itself_and_answers_honestly() {
             ("null", "gate.position", "null", LONG, "ok", "executed"),
             ("halt", "gate.halt", "{}", LONG, "ok", "executed"),
             ("late", "gate.open", r#"{"percent": 0}"#, Duration::ZERO, "expired", "not_executed"),
+            ("late-look", "gate.position", "{}", Duration::ZERO, "expired", "not_executed"),
             ("late-halt", "gate.halt", "{}", Duration::ZERO, "expired", "not_executed"),
             ("much", "gate.open", r#"{"percent": 101}"#, LONG, "invalid_request", "not_executed"),
             ("bool", "gate.open", r#"{"percent": true}"#, LONG, "invalid_request", "not_executed"),
