@@ -17,6 +17,8 @@ use zbus::names::BusName;
 
 use crate::bed::PATIENCE;
 
+mod gateway;
+
 const NAME: &str = "com.example.Gate";
 const PATH: &str = "/com/example/Gate";
 
@@ -101,14 +103,7 @@ impl Bench {
     }
 
     fn launch(&self, example: &Example) -> Process {
-        let (program, args) = example.command.split_first().unwrap();
-        let (address, record) = (self.bus.address(), self.record_file());
-        let env = [
-            ("NOWD_BUS", address.as_str()),
-            ("GATE_TRAVEL_MS", self.travel),
-            ("GATE_RECORD", record.to_str().unwrap()),
-        ];
-        Process::spawn(program, args, &env)
+        launch(example, &self.bus, &self.record_file(), self.travel)
     }
 
     async fn invoke(&self, id: &str, method: &str, request: &str, not_after_us: u64) -> zbus::Result<Said> {
@@ -127,20 +122,10 @@ impl Bench {
         within(PATIENCE, "an answer to Cancel", call).await.unwrap();
     }
 
-    /// When it acted, and for which call, with that call's limit. What came too late ends the test.
+    /// What it did for a call.
     fn acted(&self, id: &str) -> Vec<String> {
-        let record = fs::read_to_string(self.record_file()).unwrap_or_default();
-        let mut acted = Vec::new();
-        for line in record.lines() {
-            let mut words = line.splitn(4, ' ');
-            let (at, call): (u64, _) = (words.next().unwrap().parse().unwrap(), words.next().unwrap());
-            let limit: u64 = words.next().unwrap().parse().unwrap();
-            assert!(at < limit, "it acted too late: {line}");
-            if call == id {
-                acted.push(words.next().unwrap().to_owned());
-            }
-        }
-        acted
+        let all = records(&self.record_file()).into_iter();
+        all.filter(|record| record.id == id).map(|record| record.what).collect()
     }
 
     async fn moves(&self, id: &str) {
@@ -151,6 +136,37 @@ impl Bench {
         let said = self.says(id, "gate.position", "{}").await;
         assert_eq!((said.0.as_str(), said.1.as_str()), ("ok", "executed"), "{}: {said:?}", example.language);
     }
+}
+
+/// What a gate did, and for which call.
+struct Record {
+    id: String,
+    what: String,
+}
+
+/// What the gates of a test wrote down directly after acting. What came too late ends the test.
+fn records(file: &Path) -> Vec<Record> {
+    let text = fs::read_to_string(file).unwrap_or_default();
+    let read = |line: &str| {
+        let words: Vec<&str> = line.splitn(4, ' ').collect();
+        let [at, id, limit, what] = words[..] else { panic!("no record: {line}") };
+        let micros = |text: &str| text.parse::<u64>().unwrap();
+        assert!(micros(at) < micros(limit), "it acted too late: {line}");
+        Record { id: id.into(), what: what.into() }
+    };
+    text.lines().map(read).collect()
+}
+
+/// Starts it, with a motor that needs `travel` milliseconds for each way.
+fn launch(example: &Example, bus: &Bus, record: &Path, travel: &str) -> Process {
+    let (program, args) = example.command.split_first().unwrap();
+    let address = bus.address();
+    let env = [
+        ("NOWD_BUS", address.as_str()),
+        ("GATE_TRAVEL_MS", travel),
+        ("GATE_RECORD", record.to_str().unwrap()),
+    ];
+    Process::spawn(program, args, &env)
 }
 
 async fn connect(bus: &Bus) -> Connection {
@@ -198,6 +214,7 @@ async fn each_describes_itself_and_answers_honestly() {
             ("null", "gate.position", "null", LONG, "ok", "executed"),
             ("halt", "gate.halt", "{}", LONG, "ok", "executed"),
             ("late", "gate.open", r#"{"percent": 0}"#, Duration::ZERO, "expired", "not_executed"),
+            ("late-look", "gate.position", "{}", Duration::ZERO, "expired", "not_executed"),
             ("late-halt", "gate.halt", "{}", Duration::ZERO, "expired", "not_executed"),
             ("much", "gate.open", r#"{"percent": 101}"#, LONG, "invalid_request", "not_executed"),
             ("bool", "gate.open", r#"{"percent": true}"#, LONG, "invalid_request", "not_executed"),

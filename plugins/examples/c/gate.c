@@ -11,7 +11,7 @@
  *
  * One thread and one loop: an Invoke that takes time keeps its message (struct call), and is answered from a timer.
  *
- * For your hardware, replace what begins with motor_, then DESCRIPTION and the three functions before invoke(). Environment:
+ * For your hardware, replace what begins with motor_, then DESCRIPTION and the functions before invoke(). Environment:
  * NOWD_BUS is "system" (the default), "session" or an address; GATE_TRAVEL_MS how long it moves; GATE_RECORD a file for tests.
  */
 #define _GNU_SOURCE
@@ -190,6 +190,11 @@ static int gate_halt(const struct call *call) {
     return answer_position(call);
 }
 
+static int gate_position(const struct call *call) {
+    /* A late answer is of no use either. */
+    return boottime_us() >= call->not_after_us ? too_late(call) : answer_position(call);
+}
+
 static int invoke(sd_bus_message *message, void *nothing, sd_bus_error *error) {
     (void)nothing, (void)error;
     struct call call = {.message = message};
@@ -210,7 +215,7 @@ static int invoke(sd_bus_message *message, void *nothing, sd_bus_error *error) {
     else if (!none)
         r = answer_error(&call, "invalid_request", "not_executed", "bad_params", "this method takes no parameters");
     else
-        r = strcmp(method, "gate.halt") == 0 ? gate_halt(&call) : answer_position(&call);
+        r = strcmp(method, "gate.halt") == 0 ? gate_halt(&call) : gate_position(&call);
     json_decref(params);
     return r;
 }

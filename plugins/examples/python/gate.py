@@ -16,13 +16,16 @@ is "system" (the default), "session" or an address; GATE_TRAVEL_MS how long it m
 import asyncio
 import json
 import os
-import signal
 import sys
 import time
+from signal import SIGTERM
 
-from dbus_fast import BusType, DBusError, NameFlag, RequestNameReply
+from dbus_fast import BusType, DBusError, MessageFlag, NameFlag, RequestNameReply, constants
 from dbus_fast.aio import MessageBus
-from dbus_fast.service import ServiceInterface, method
+from dbus_fast.service import ServiceInterface, method, signal
+
+# For Debian 12: dbus-fast 1.84 ends at a message with two flags, such as Cancel (its issue 239).
+getattr(constants, "MESSAGE_FLAG_MAP", {}).setdefault(3, MessageFlag(3))
 
 NAME, PATH = "com.example.Gate", "/com/example/Gate"
 DESCRIPTION = {
@@ -36,14 +39,12 @@ DESCRIPTION = {
         },
         "gate.halt": {
             "description": "Stops the gate where it is",
-            "stop": True,
-            "idempotent": True,  # twice is as good as once
+            "stop": True, "idempotent": True,  # twice is as good as once
             "lane": {"name": "halt"},  # else it would wait for the call that it is to halt
         },
         "gate.position": {
             "description": "How far the gate is open, in percent",
-            "idempotent": True,
-            "lane": {"name": "position", "concurrency": 4},
+            "idempotent": True, "lane": {"name": "position", "concurrency": 4},
         },
     },
 }
@@ -74,19 +75,15 @@ class NotDone(Exception):
 
 
 class Call:
-    """One call, from its arrival to its answer."""
-
     def __init__(self, call_id, not_after_us):
         self.id, self.not_after_us = call_id, not_after_us
         self.ended_by = None  # "cancel" or "halt", where something ends it early
 
-    def check_time(self):
-        """Belongs directly before whatever acts."""
+    def check_time(self):  # belongs directly before whatever acts
         if boottime_us() >= self.not_after_us:
             raise NotDone("expired", "not_executed", "expired", "the deadline passed before anything was done")
 
-    def record(self, what):
-        """Belongs directly after what acts: tests compare the instants."""
+    def record(self, what):  # belongs directly after what acts: tests compare the instants
         if path := os.environ.get("GATE_RECORD"):
             with open(path, "a", encoding="utf-8") as file:
                 file.write(f"{boottime_us()} {self.id} {self.not_after_us} {what}\n")
@@ -101,9 +98,8 @@ class Gate(ServiceInterface):
 
     def __init__(self):
         super().__init__("io.nowd.Plugin1")
-        self.motor = Motor()
+        self.motor, self.moving = Motor(), None  # and the gate.open that runs
         self.calls = {}  # those without an answer, by id
-        self.moving = None  # the gate.open that runs
 
     @method()
     def Describe(self) -> "s":
@@ -112,6 +108,10 @@ class Gate(ServiceInterface):
     @method()
     def Health(self) -> "ss":
         return ["ok", ""]  # or "degraded" or "failed", and why
+
+    @signal()
+    def Changed(self):
+        pass  # to be called when description or health have changed
 
     @method()
     async def Invoke(self, id: "s", method: "s", request_json: "s", not_after_us: "t") -> "sss":
@@ -161,6 +161,7 @@ class Gate(ServiceInterface):
         return {"position": self.motor.position()}
 
     async def position(self, call):
+        call.check_time()  # a late answer is of no use either
         return {"position": self.motor.position()}
 
 
@@ -172,8 +173,7 @@ def parse(method, request_json):
     except ValueError as e:
         raise NotDone("invalid_request", "not_executed", "bad_params", f"the request is no JSON: {e}")
     if not isinstance(params, dict) or params.keys() != names:
-        takes = ", ".join(names) or "no parameters"
-        raise NotDone("invalid_request", "not_executed", "bad_params", f"{method} takes {takes}")
+        raise NotDone("invalid_request", "not_executed", "bad_params", f"{method} takes {[*names]}, and nothing else")
     return params
 
 
@@ -185,7 +185,7 @@ async def main():
     bus.export(PATH, gate)  # before the name is taken: who sees the name may call at once
     if await bus.request_name(NAME, NameFlag.DO_NOT_QUEUE) != RequestNameReply.PRIMARY_OWNER:
         return f"gate: {NAME} is taken; does it run already?"
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, bus.disconnect)
+    asyncio.get_running_loop().add_signal_handler(SIGTERM, bus.disconnect)
     try:
         await bus.wait_for_disconnect()
     finally:

@@ -183,7 +183,7 @@ impl Plugin for Relays {
                 "relay.set" => self.set(call),
                 "relay.pulse" => self.pulse(call).await,
                 "relay.release" => self.release(call),
-                "relay.state" => Ok(self.state()),
+                "relay.state" => call.deadline.check().map_err(Into::into).map(|()| self.state()),
                 other => {
                     let error = CallError::new("no_such_method", format!("there is no method {other:?}"));
                     Err(Completion::Unavailable(error))
