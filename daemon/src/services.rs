@@ -99,19 +99,17 @@ impl Isolated {
         Self { fingerprint: fingerprint(&*plugin), plugin, service }
     }
 
-    /// Why it cannot be called, if it cannot: it runs with other maps.
-    fn otherwise(&self) -> Option<CallError> {
-        let state = self.service.news();
-        let state = state.borrow();
-        let theirs = state.described.as_ref()?.fingerprint.as_deref();
-        (theirs != Some(self.fingerprint.as_str())).then(|| {
-            let name = self.plugin.name();
-            let message = format!(
-                "the plugin {name} runs with other maps or ports than the gateway; restart it (systemctl restart \
-                 nowd-plugin@{name}) or let the gateway read its own again (nowd reload)"
-            );
-            CallError::new("other_maps", message)
-        })
+    /// Whether the process that is there has said that it runs with other maps.
+    fn has_other_maps(&self) -> bool {
+        self.service.described_now().is_some_and(|(_, theirs)| theirs != self.fingerprint)
+    }
+
+    fn other_maps(&self) -> String {
+        let name = self.plugin.name();
+        format!(
+            "the plugin {name} runs with other maps or ports than the gateway; restart it (systemctl restart \
+             nowd-plugin@{name}) or let the gateway read its own again (nowd reload)"
+        )
     }
 }
 
@@ -131,10 +129,10 @@ impl Plugin for Isolated {
 
     fn invoke<'a>(&'a self, call: &'a Call) -> BoxFuture<'a, Completion> {
         Box::pin(async move {
-            match self.otherwise() {
-                Some(error) => Completion::Unavailable(error),
-                None => self.service.invoke(call).await,
+            if self.has_other_maps() {
+                return Completion::Unavailable(CallError::new("other_maps", self.other_maps()));
             }
+            self.service.invoke_only(call, &self.fingerprint).await
         })
     }
 
@@ -147,8 +145,8 @@ impl Plugin for Isolated {
     }
 
     fn health(&self) -> Health {
-        if let Some(error) = self.otherwise() {
-            return Health::Failed(error.message);
+        if self.has_other_maps() {
+            return Health::Failed(self.other_maps());
         }
         let state = self.service.news();
         let state = state.borrow();

@@ -77,12 +77,12 @@ impl Client {
         let address = reach.address();
         let runtime = Builder::new_current_thread().enable_all().build().map_err(|e| internal(&e))?;
         let unreachable = |why: &dyn fmt::Display| Failure {
-            message: format!("no gateway can be asked: {address} is not there: {why}"),
+            message: format!("no gateway can be asked: {} cannot be reached: {why}", address.full()),
             exit: Exit::Unreachable,
         };
         let connected = runtime.block_on(async {
             tokio::select! {
-                connected = open(&address) => connected.map_err(|e| unreachable(&e)),
+                connected = open(&address) => connected.map_err(|e| unreachable(&address.why(&e))),
                 () = tokio::time::sleep(CONNECT_WITHIN) => Err(unreachable(&"it does not answer")),
             }
         });
@@ -172,7 +172,7 @@ impl Client {
         if said(".ServiceUnknown") || said(".NameHasNoOwner") {
             let message = format!(
                 "no gateway runs on {}; if one should, its log says why it is not there",
-                self.address
+                self.address.called()
             );
             return of(message, Exit::Unreachable);
         }

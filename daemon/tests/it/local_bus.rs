@@ -84,7 +84,7 @@ async fn without_a_bus_or_a_wish_for_one_it_runs_and_says_so_once() {
     let mut wrong =
         nowd(&["check", "--config", bed.config().to_str().unwrap(), "--set", "bus.address=System"]);
     assert_eq!(wrong.exit(PATIENCE).await.code(), Some(78));
-    assert!(wrong.lines().join("").contains("\"System\" is no bus"), "{:?}", wrong.lines());
+    assert!(wrong.lines().join("").contains("\"System\" is not a bus"), "{:?}", wrong.lines());
 }
 
 #[tokio::test]

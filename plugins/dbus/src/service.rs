@@ -84,6 +84,8 @@ pub struct Service {
     /// Whether it has been asked what it is, or there was nobody to ask.
     settled: watch::Sender<bool>,
     asked: Mutex<Asked>,
+    /// Whose description counts: its unique name, and the connection on which that is its name.
+    described_by: Mutex<Option<(String, u64)>>,
     /// How much of it stands in the log.
     logged: Mutex<Allowance>,
 }
@@ -111,6 +113,7 @@ impl Service {
             presence: Mutex::default(),
             settled: watch::Sender::default(),
             asked: Mutex::default(),
+            described_by: Mutex::default(),
             logged: Mutex::new(Allowance::new(LOGGED.0, LOGGED.1)),
         })
     }

@@ -185,6 +185,9 @@ impl Service {
                 "{name} does not describe itself ({why}); it must implement {INTERFACE} at {path}"
             )));
         }
+        // The bus fills in who has answered.
+        let by = reply.header().sender().map(ToString::to_string);
+        let by = by.zip(self.bus.connected_as());
         let body = reply.body();
         let Ok(text) = body.deserialize::<&str>() else {
             return Err(Undescribed::Wrong(format!(
@@ -197,6 +200,7 @@ impl Service {
         };
         match known {
             Some(None) => {
+                *lock(&self.described_by) = by;
                 self.state.send_if_modified(|state| state.mistake.take().is_some());
                 return Ok(());
             }
@@ -223,6 +227,7 @@ impl Service {
             state.described = Some(Arc::new(description));
             state.mistake = None;
         });
+        *lock(&self.described_by) = by;
         Ok(())
     }
 

@@ -35,17 +35,47 @@ const NOT_RUN: &[&str] = &[
 impl Service {
     /// Runs a call. Ends when the plugin has answered, or has left the bus, or the bus is gone: not at the deadline.
     pub async fn invoke(&self, call: &Call) -> Completion {
-        match self.try_invoke(call).await {
+        match self.try_invoke(call, None).await {
             Ok(completion) | Err(completion) => completion,
         }
     }
 
-    async fn try_invoke(&self, call: &Call) -> Result<Completion, Completion> {
+    /// The same, if whoever is there now has described itself with this fingerprint: nobody else gets the call.
+    pub async fn invoke_only(&self, call: &Call, fingerprint: &str) -> Completion {
+        let name = &self.target.name;
+        let unavailable = |code: &str, why| Completion::Unavailable(CallError::new(code, why));
+        match self.described_now() {
+            Some((owner, found)) if found == fingerprint => match self.try_invoke(call, Some(owner)).await {
+                Ok(completion) | Err(completion) => completion,
+            },
+            Some(_) => {
+                unavailable("other_maps", format!("the plugin {name} runs with other maps than the gateway"))
+            }
+            None if self.bus.owner(name).is_none() => self.invoke(call).await,
+            None => unavailable(
+                "not_described",
+                format!("the plugin {name} has just come, and has not said yet which maps it runs with"),
+            ),
+        }
+    }
+
+    /// Who is there now, and the fingerprint of what it has said of itself.
+    pub fn described_now(&self) -> Option<(String, String)> {
+        let owner = self.bus.owner(&self.target.name).zip(self.bus.connected_as())?;
+        let fingerprint = self.state.borrow().described.as_ref()?.fingerprint.clone()?;
+        let said = lock(&self.described_by).as_ref() == Some(&owner);
+        said.then_some((owner.0, fingerprint))
+    }
+
+    async fn try_invoke(&self, call: &Call, owner: Option<String>) -> Result<Completion, Completion> {
         if !self.bus.is_up() {
             return Err(self.not_sent(SendError::Gone));
         }
         self.is_there(call).await?;
-        let message = self.message(call)?;
+        // To whoever it is now, so that nobody who takes over the name in the next moment gets it.
+        let owner = owner.or_else(|| self.bus.owner(&self.target.name));
+        let to = owner.as_deref().unwrap_or(&self.target.name);
+        let message = self.message(call, to)?;
         // Before the call is sent: what it tells may come before the answer.
         let mut losses = self.bus.losses(&self.target.name);
         // Checks the deadline directly before it writes.
@@ -58,7 +88,7 @@ impl Service {
                 reply = &mut received => return Ok(self.completion(&reply?)),
                 () = call.cancelled.cancelled(), if !told => {
                     told = true;
-                    self.cancel(call).await;
+                    self.cancel(call, to).await;
                 }
             }
         }
@@ -88,24 +118,26 @@ impl Service {
         }
     }
 
-    fn message(&self, call: &Call) -> Result<Message, Completion> {
+    fn message(&self, call: &Call, to: &str) -> Result<Message, Completion> {
         let request = call.params.to_string();
         let id = call.id.to_string();
         let arguments =
             (id.as_str(), call.method.as_str(), request.as_str(), call.deadline.boottime_micros());
-        call_message(&self.target.name, &self.target.path, INTERFACE, "Invoke").build(&arguments).map_err(
-            |e| {
-                let why = clip(&format!("it cannot be sent: {e}"), MAX_TEXT);
-                Completion::InvalidRequest(CallError::new("invalid_argument", why))
-            },
-        )
+        call_message(to, &self.target.path, INTERFACE, "Invoke").build(&arguments).map_err(|e| {
+            let why = clip(&format!("it cannot be sent: {e}"), MAX_TEXT);
+            Completion::InvalidRequest(CallError::new("invalid_argument", why))
+        })
     }
 
     /// Tells the plugin that nobody waits any more.
-    async fn cancel(&self, call: &Call) {
-        let message = call_message(&self.target.name, &self.target.path, INTERFACE, "Cancel")
-            .with_flags(Flags::NO_REPLY_EXPECTED)
-            .build(&call.id.to_string());
+    async fn cancel(&self, call: &Call, to: &str) {
+        // Nobody is started for a unique name; and dbus-fast 1.84 dies of a message that has both flags.
+        let message = if to.starts_with(':') {
+            Message::method_call(self.target.path.as_str(), "Cancel").destination(to).interface(INTERFACE)
+        } else {
+            call_message(to, &self.target.path, INTERFACE, "Cancel")
+        };
+        let message = message.with_flags(Flags::NO_REPLY_EXPECTED).build(&call.id.to_string());
         if let Ok(message) = message {
             self.bus.tell(&message).await;
         }
