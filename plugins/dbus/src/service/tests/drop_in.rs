@@ -74,7 +74,7 @@ fn mistakes_are_told_with_their_place() {
         ),
         (
             "[plugin]\nname = \"a.b\"\npath = \"/a\"\nbus = \"sytem\"",
-            "gate.toml:4:7: `bus = \"sytem\"` is not a bus; did you mean \"system\"?",
+            "gate.toml:4:7: `bus`: \"sytem\" is not a bus; did you mean \"system\"?",
         ),
         (
             "[plugin]\nname = \"a.b\"\npath = \"/a\"\nbus = \"tcp:host=localhost,port=1\"",
