@@ -14,7 +14,8 @@ pub(crate) type Running = JoinHandle<anyhow::Result<()>>;
 
 /// `vehicle-1`, with a window on D-Bus and an alarm panel at a serial port.
 pub(crate) fn near(folder: &Path, broker: SocketAddr, bus: &str, panel: &Path) -> anyhow::Result<PathBuf> {
-    let ports = format!("[ports.panel]\ndevice = \"{}\"\n", panel.display());
+    // `nowd status` and its like find it there.
+    let more = format!("[ports.panel]\ndevice = \"{}\"\n\n[bus]\naddress = {bus:?}\n", panel.display());
     let window =
         include_str!("../../../plugins/maps/demo-window.toml").replace("\"session\"", &format!("{bus:?}"));
     let maps = [
@@ -22,24 +23,30 @@ pub(crate) fn near(folder: &Path, broker: SocketAddr, bus: &str, panel: &Path) -
         ("alarm.toml", include_str!("../../../plugins/maps/demo-alarm.toml")),
         ("echo.toml", include_str!("../maps/echo.toml")),
     ];
-    write(folder, "vehicle-1", broker, &ports, &maps)
+    write(folder, "vehicle-1", broker, &more, &maps)
 }
 
 /// `vehicle-2`, with simulated devices only, at the end of a slow line.
 pub(crate) fn far(folder: &Path, line: SocketAddr) -> anyhow::Result<PathBuf> {
-    write(folder, "vehicle-2", line, "", &[("echo.toml", include_str!("../maps/echo.toml"))])
+    write(
+        folder,
+        "vehicle-2",
+        line,
+        "[bus]\nserve = false\n",
+        &[("echo.toml", include_str!("../maps/echo.toml"))],
+    )
 }
 
 fn write(
     folder: &Path,
     target: &str,
     broker: SocketAddr,
-    ports: &str,
+    more: &str,
     maps: &[(&str, &str)],
 ) -> anyhow::Result<PathBuf> {
     let config = format!(
         "target = \"{target}\"\nstate_dir = \"{}\"\n\n[link]\nendpoint = \"{broker}\"\ntls = false          # a broker on this machine\n\n\
-         [access]\ndefault = [\"demo-*\"]  # the HTTP side's return address\n\n{ports}",
+         [access]\ndefault = [\"demo-*\"]  # the HTTP side's return address\n\n{more}",
         folder.join("state").display()
     );
     let file = folder.join("nowd.toml");

@@ -195,6 +195,10 @@ pub(crate) fn goodbye(http: SocketAddr, folder: &Path) {
     say!(
         "\n  curl 'http://{http}/invoke?target=vehicle-1&method=echo&request=open&timeout=2'   # the public sample's form"
     );
-    say!("  cargo run --release -p nowd -- methods --config {}/vehicle-1/nowd.toml", folder.display());
+    let config = format!("--config {}/vehicle-1/nowd.toml", folder.display());
+    say!("\nAnd at the bench, on the bus of vehicle-1:\n");
+    for command in ["status", "watch", "call window.set '{\"percent\":10}' --timeout 2s"] {
+        say!("  cargo run --release -p nowd -- {command} {config}");
+    }
     say!("\nCtrl-C ends it.");
 }

@@ -108,7 +108,7 @@ pub(super) fn write_daemon(
     let text = format!(
         "target = \"{TARGET}\"\nclock = \"{clock}\"\nstate_dir = \"{}\"\n\
          [link]\nendpoint = \"localhost:{broker}\"\nca = \"{}\"\ncertificate = \"{}\"\nkey = \"{}\"\n\
-         [access]\ndefault = [\"cloud-*\", \"raw-*\"]\n\
+         [access]\ndefault = [\"cloud-*\", \"raw-*\"]\n[bus]\nserve = false\n\
          [ports.line]\ndevice = \"{}\"\nbaud = 115200\n{more}",
         folder.join("state").display(),
         ca.display(),
