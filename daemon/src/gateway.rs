@@ -31,7 +31,7 @@ mod services;
 mod stall;
 
 use completion::ended;
-use generations::{Generations, hash};
+use generations::{Generations, Numbers};
 use local::Waiters;
 use reload::Reloads;
 use services::Services;
@@ -58,6 +58,7 @@ pub struct Gateway {
     /// The plugins in processes of their own.
     pool: Arc<Pool>,
     services: Services,
+    numbers: Numbers,
     /// As it was at the start, but for what is read again with the maps.
     config: Config,
     uplink: Uplink,
@@ -94,7 +95,7 @@ impl std::fmt::Debug for Gateway {
 impl Gateway {
     /// A gateway that has not started yet. To be called inside a tokio runtime.
     pub fn new(setup: Setup) -> Result<Self, StartError> {
-        let Setup { settings, plugins, extra, pool, link, clock, config } = setup;
+        let Setup { settings, plugins, set, extra, pool, link, clock, config } = setup;
         let state_dir = config.state_dir.clone();
         // First, since it makes the folder for both.
         let lockout = Lockout::new(state_dir.clone());
@@ -106,18 +107,19 @@ impl Gateway {
             (None, Vec::new())
         };
         let incarnation = settings.incarnation;
-        let facts = Facts { target: settings.target.clone(), incarnation, methods: hash(&plugins.registry) };
+        let facts = Facts { target: settings.target.clone(), incarnation, methods: set.hash.clone() };
         let stall = Stall::new(!settings.offer.compat.prefixes.is_empty());
         let (local, waiting, feed) = Local::new();
         let target = settings.target.clone();
         Ok(Self {
             core: Core::new(settings, past),
             host: Host::default(),
-            generations: Generations::new(plugins),
+            generations: Generations::new(plugins, set),
             extra,
             reloads: Reloads::none(),
             pool,
             services: Services::default(),
+            numbers: Numbers::default(),
             uplink: Uplink::new(link, facts, config.link.probe),
             config,
             clock,
@@ -208,7 +210,7 @@ impl Gateway {
             ask = self.local.0.next() => self.asked(ask),
             (key, kept) = journaled(self.journal.as_mut()) => self.decide(Event::Journaled { key, kept }),
             step = self.reloads.next(&self.extra, &self.clock, &self.pool, self.generations.serial()) => self.reloaded(step),
-            compiled = self.services.next(&self.generations.current().plugins) => self.described(compiled),
+            compiled = self.services.next(&self.generations.current().plugins, &self.config, &self.numbers) => self.described(compiled),
             () = sleep(wake), if wake.is_some() => self.decide(Event::Time),
             () = self.stall.beat() => {
                 self.check_stall();

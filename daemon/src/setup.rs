@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nowd_core::{Limits, Settings};
+use nowd_core::{Limits, Offer, Settings};
 use nowd_link::{DatePolicy, Tls, TlsError, TlsFiles};
 use nowd_plugin::Plugin;
 use nowd_plugin::host::{Registry, RegistryError};
@@ -21,7 +21,7 @@ use uuid::Uuid;
 
 use crate::clock::WallClock;
 use crate::config::{Config, ConfigError, ConfigFiles, LinkConfig};
-use crate::offer::offer;
+use crate::offer::Set;
 use crate::services::{Described, Descriptions, Isolated, Pool, SHIPPED, offered, shipped};
 
 /// What maps can be for.
@@ -37,6 +37,8 @@ pub struct Setup {
     pub(crate) settings: Settings,
     /// The plugins that maps ask for, and the methods of all.
     pub(crate) plugins: Plugins,
+    /// The methods that are known without asking anybody.
+    pub(crate) set: Set,
     /// The plugins compiled in.
     pub(crate) extra: Vec<Arc<dyn Plugin>>,
     /// The plugins in processes of their own.
@@ -191,13 +193,14 @@ impl Setup {
         let target = target(config)?;
         let link = link(&config.link, &target, &clock)?;
         check_compat(config)?;
-        let settings = settings(config, target, &plugins.registry);
+        let set = Set::new(0, config, plugins.registry.clone());
+        let settings = settings(config, target, Arc::clone(&set.offer));
         if !config.state_dir.is_absolute() {
             let message = "must be an absolute path, such as /var/lib/nowd".into();
             return Err(ConfigError::Value { key: "state_dir", message }.into());
         }
         let pool = Arc::clone(pool);
-        Ok(Self { settings, plugins, extra, pool, link, clock, config: config.clone() })
+        Ok(Self { settings, plugins, set, extra, pool, link, clock, config: config.clone() })
     }
 
     /// The gateway's name.
@@ -322,11 +325,11 @@ const fn missing(key: &'static str, hint: &'static str) -> ConfigError {
     ConfigError::Missing { key, hint }
 }
 
-fn settings(config: &Config, target: Level, registry: &Registry) -> Settings {
+fn settings(config: &Config, target: Level, offer: Arc<Offer>) -> Settings {
     Settings {
         target,
         incarnation: Uuid::new_v4(),
-        offer: Arc::new(offer(0, config, registry)),
+        offer,
         limits: Limits::default(),
         journal: config.journal.enabled,
         new_id: Uuid::new_v4,

@@ -3,8 +3,8 @@
 //! Each has plugins of its own, whose background work goes on until nothing of the set runs any more. Plugins compiled in
 //! belong to all of them, and end with the process.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use nowd_plugin::host::Registry;
@@ -13,9 +13,8 @@ use nowd_plugin_serial::SerialPlugin;
 use tokio::task::JoinSet;
 use tokio_util::sync::DropGuard;
 use tracing::error;
-use uuid::Uuid;
 
-use crate::offer::{entry, told};
+use crate::offer::Set;
 use crate::setup::Plugins;
 
 /// A plugin whose background work ended by mistake gets it again after this.
@@ -24,12 +23,10 @@ const RESTART_PAUSE: Duration = Duration::from_secs(1);
 /// One set of methods and what runs them.
 #[derive(Debug)]
 pub(super) struct Generation {
-    /// As the core knows it.
-    pub(super) number: u64,
+    /// The methods: those of the plugins, and what plugins in processes of their own describe now.
+    pub(super) set: Set,
     /// The plugins that maps and drop-ins ask for: several sets may share them.
     pub(super) plugins: Arc<Plugins>,
-    /// The methods: those of the plugins, and what plugins in processes of their own describe now.
-    pub(super) registry: Registry,
     /// Ends the background work of the plugins with the last set that has them.
     work: Arc<DropGuard>,
 }
@@ -47,22 +44,31 @@ pub(super) struct Generations {
     stop: CancellationToken,
 }
 
-/// How two sets differ: numbers of methods.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Difference {
-    pub(super) added: usize,
-    pub(super) removed: usize,
-    pub(super) changed: usize,
+/// Numbers of sets, each given once.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Numbers(Arc<AtomicU64>);
+
+impl Numbers {
+    /// Zero is the first set's.
+    pub(super) fn next(&self) -> u64 {
+        self.0.fetch_add(1, Ordering::Relaxed).saturating_add(1)
+    }
+}
+
+impl Generation {
+    /// As the core knows it.
+    pub(super) fn number(&self) -> u64 {
+        self.set.offer.generation
+    }
 }
 
 impl Generations {
     /// The first set. Nothing is started yet.
-    pub(super) fn new(plugins: Plugins) -> Self {
+    pub(super) fn new(plugins: Plugins, set: Set) -> Self {
         let stop = CancellationToken::new();
         let work = stop.child_token();
-        let registry = plugins.registry.clone();
         let guard = Arc::new(work.clone().drop_guard());
-        let current = Generation { number: 0, plugins: Arc::new(plugins), registry, work: guard };
+        let current = Generation { set, plugins: Arc::new(plugins), work: guard };
         Self { current, old: Vec::new(), first: Some(work), background: JoinSet::new(), stop }
     }
 
@@ -85,7 +91,7 @@ impl Generations {
 
     /// The methods on offer.
     pub(super) const fn registry(&self) -> &Registry {
-        &self.current.registry
+        &self.current.set.registry
     }
 
     /// Who holds the serial ports.
@@ -95,7 +101,8 @@ impl Generations {
 
     /// The methods of this set, if it is still at work.
     pub(super) fn registry_of(&self, number: u64) -> Option<&Registry> {
-        self.all().find(|generation| generation.number == number).map(|generation| &generation.registry)
+        let of_number = self.all().find(|generation| generation.number() == number);
+        of_number.map(|generation| &generation.set.registry)
     }
 
     /// All sets that are at work.
@@ -104,19 +111,18 @@ impl Generations {
     }
 
     /// Starts the plugins of another set, beside the one on offer.
-    pub(super) fn prepare(&mut self, number: u64, plugins: Plugins) -> Generation {
+    pub(super) fn prepare(&mut self, plugins: Plugins, set: Set) -> Generation {
         let work = self.stop.child_token();
         for plugin in &plugins.of_maps {
             self.background.spawn(keep_running(Arc::clone(plugin), work.clone()));
         }
-        let registry = plugins.registry.clone();
-        Generation { number, plugins: Arc::new(plugins), registry, work: Arc::new(work.drop_guard()) }
+        Generation { set, plugins: Arc::new(plugins), work: Arc::new(work.drop_guard()) }
     }
 
     /// Other methods of the plugins on offer.
-    pub(super) fn with_methods(&self, number: u64, registry: Registry) -> Generation {
+    pub(super) fn with_methods(&self, set: Set) -> Generation {
         let Generation { plugins, work, .. } = &self.current;
-        Generation { number, plugins: Arc::clone(plugins), registry, work: Arc::clone(work) }
+        Generation { set, plugins: Arc::clone(plugins), work: Arc::clone(work) }
     }
 
     /// Puts a set that was prepared on offer.
@@ -127,7 +133,7 @@ impl Generations {
     /// Stops the plugins of sets that are not used any more. Says whether there were any.
     pub(super) fn retire(&mut self, is_used: impl Fn(u64) -> bool) -> bool {
         let before = self.old.len();
-        self.old.retain(|generation| is_used(generation.number));
+        self.old.retain(|generation| is_used(generation.number()));
         // Each has said itself how it ended.
         while self.background.try_join_next().is_some() {}
         self.old.len() < before
@@ -138,28 +144,6 @@ impl Generations {
         self.stop.cancel();
         while self.background.join_next().await.is_some() {}
     }
-}
-
-/// How `new` differs from `old`.
-pub(super) fn difference(old: &Registry, new: &Registry) -> Difference {
-    let (old, new) = (all_told(old), all_told(new));
-    Difference {
-        added: new.keys().filter(|name| !old.contains_key(*name)).count(),
-        removed: old.keys().filter(|name| !new.contains_key(*name)).count(),
-        changed: new.iter().filter(|(name, what)| old.get(*name).is_some_and(|old| old != *what)).count(),
-    }
-}
-
-fn all_told(registry: &Registry) -> BTreeMap<&str, String> {
-    registry.all().map(|(method, plugin)| (method.name.as_str(), told(method, plugin))).collect()
-}
-
-/// A hash over what callers are told of the methods on offer: whoever has asked knows by it when to ask again.
-pub(super) fn hash(registry: &Registry) -> String {
-    let entries = registry.methods().filter(|method| !method.policy.internal);
-    let offer: Vec<String> = entries.map(|method| entry(method).bounded().get().to_owned()).collect();
-    let hash = Uuid::new_v5(&Uuid::NAMESPACE_OID, offer.join("\n").as_bytes()).simple().to_string();
-    hash.get(..16).unwrap_or_default().to_owned()
 }
 
 async fn keep_running(plugin: Arc<dyn Plugin>, stop: CancellationToken) {

@@ -15,13 +15,13 @@ use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
 use super::Gateway;
-use super::generations::{Difference, Generation, difference, hash};
+use super::generations::Generation;
 use super::services::Compiled;
 use crate::cli::excerpt;
 use crate::clock::WallClock;
 use crate::config::{Config, ConfigSource};
 use crate::local::ReloadError;
-use crate::offer::offer;
+use crate::offer::Difference;
 use crate::services::Pool;
 use crate::setup::{Setup, SetupError};
 
@@ -37,8 +37,6 @@ pub(super) struct Reloads {
     asked: Option<Asked>,
     /// What is under way: one thing at most.
     work: JoinSet<Step>,
-    /// The number of the next set of methods.
-    next: u64,
     /// Those who wait for the one that is under way, and for the one after it.
     waiting: [Vec<Answer>; 2],
 }
@@ -76,7 +74,7 @@ pub(super) struct Prepared {
 impl Reloads {
     /// Nobody asks.
     pub(super) fn none() -> Self {
-        Self { asked: None, work: JoinSet::new(), next: 1, waiting: <[_; 2]>::default() }
+        Self { asked: None, work: JoinSet::new(), waiting: <[_; 2]>::default() }
     }
 
     pub(super) fn of(source: ConfigSource, by: Arc<Notify>) -> Self {
@@ -86,13 +84,6 @@ impl Reloads {
     /// Whether something is under way.
     pub(super) fn is_busy(&self) -> bool {
         !self.work.is_empty()
-    }
-
-    /// A number that no other set of methods has.
-    pub(super) fn number(&mut self) -> u64 {
-        let number = self.next;
-        self.next = number.saturating_add(1);
-        number
     }
 
     /// Nothing is read any more, and what is under way is forgotten.
@@ -179,7 +170,8 @@ async fn ready(mut prepared: Prepared) -> Step {
         } => {}
         () = tokio::time::sleep(READY_WITHIN) => {}
     }
-    let compiled = tokio::task::spawn_blocking(move || Compiled::of_now(plugins)).await;
+    let (number, config) = (prepared.generation.number(), prepared.config.clone());
+    let compiled = tokio::task::spawn_blocking(move || Compiled::of_now(plugins, number, &config)).await;
     match compiled {
         Ok(compiled) => {
             prepared.compiled = Some(compiled);
@@ -224,8 +216,8 @@ impl Gateway {
 
     fn prepare(&mut self, setup: Setup) {
         let changed = needs_start(&self.config, &setup.config);
-        let number = self.reloads.number();
-        let generation = self.generations.prepare(number, setup.plugins);
+        let set = setup.set.numbered(self.numbers.next());
+        let generation = self.generations.prepare(setup.plugins, set);
         self.services.keep(&generation.plugins);
         let config = setup.config;
         self.reloads.work.spawn(ready(Prepared { generation, compiled: None, config, changed }));
@@ -234,11 +226,11 @@ impl Gateway {
     fn take_over(&mut self, prepared: Prepared) {
         let Prepared { mut generation, compiled, config, changed } = prepared;
         if let Some(compiled) = compiled {
-            generation.registry = self.services.take(compiled);
+            generation.set = self.services.take(compiled);
         }
         let Difference { added, removed, changed: altered } =
-            difference(self.generations.registry(), &generation.registry);
-        let methods = generation.registry.methods().count();
+            generation.set.difference(&self.generations.current().set);
+        let methods = generation.set.offer.methods.len();
         if self.stall.change(!config.compat.clients.is_empty()) && !self.uplink.probe() {
             self.stall.over();
         }
@@ -267,11 +259,11 @@ impl Gateway {
 impl Gateway {
     /// Callers and the core are told of other methods.
     pub(super) fn put_on_offer(&mut self, generation: Generation) {
-        let offer = offer(generation.number, &self.config, &generation.registry);
+        let (offer, hash) = (Arc::clone(&generation.set.offer), generation.set.hash.clone());
         // Before the core knows of it: it may start reads of polled methods at once.
         self.generations.put_on_offer(generation);
-        self.decide(Event::Offer(Arc::new(offer)));
-        self.uplink.set_methods(hash(self.generations.registry()));
+        self.decide(Event::Offer(offer));
+        self.uplink.set_methods(hash);
     }
 }
 

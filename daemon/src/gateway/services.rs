@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nowd_plugin::bus::BusAddress;
-use nowd_plugin::host::Registry;
 use nowd_plugin::service::Description;
 use nowd_plugin::{BootInstant, CancellationToken};
 use nowd_plugin_dbus::service::{Service, ServiceTarget};
@@ -18,7 +17,9 @@ use tokio_util::sync::DropGuard;
 use tracing::{info, warn};
 
 use super::Gateway;
-use super::generations::{Difference, difference};
+use super::generations::Numbers;
+use crate::config::Config;
+use crate::offer::{Difference, Set};
 use crate::services::{Described, Descriptions, Notes, offered};
 use crate::setup::Plugins;
 
@@ -61,7 +62,7 @@ pub(super) struct Compiled {
     /// The plugins that it is about.
     of: Arc<Plugins>,
     descriptions: Descriptions,
-    registry: Registry,
+    set: Set,
     notes: Notes,
 }
 
@@ -122,7 +123,12 @@ impl Services {
 
     /// Waits until other descriptions count, and for the methods that they make; for ever while all stays as it is. May be
     /// dropped while waiting.
-    pub(super) async fn next(&mut self, plugins: &Arc<Plugins>) -> Compiled {
+    pub(super) async fn next(
+        &mut self,
+        plugins: &Arc<Plugins>,
+        config: &Config,
+        numbers: &Numbers,
+    ) -> Compiled {
         loop {
             if !self.compiling.is_empty() {
                 if let Some(Ok(compiled)) = self.compiling.join_next().await {
@@ -136,8 +142,8 @@ impl Services {
                 () = passed(wake) => {}
             }
             let descriptions = self.descriptions(&plugins.described);
-            let of = Arc::clone(plugins);
-            self.compiling.spawn_blocking(move || Compiled::of(of, descriptions));
+            let (of, config, number) = (Arc::clone(plugins), config.clone(), numbers.next());
+            self.compiling.spawn_blocking(move || Compiled::of(of, descriptions, number, &config));
         }
     }
 
@@ -147,8 +153,8 @@ impl Services {
     }
 
     /// Takes what was compiled: the methods that are on offer with it.
-    pub(super) fn take(&mut self, compiled: Compiled) -> Registry {
-        let Compiled { descriptions, registry, notes, of: _ } = compiled;
+    pub(super) fn take(&mut self, compiled: Compiled) -> Set {
+        let Compiled { descriptions, set, notes, of: _ } = compiled;
         let now = BootInstant::now();
         for (name, description) in descriptions {
             let pace = self.paces.entry(name).or_insert_with(|| Pace::new(&description, now));
@@ -162,7 +168,7 @@ impl Services {
             }
         }
         self.notes = notes;
-        registry
+        set
     }
 
     pub(super) async fn end(mut self) {
@@ -174,18 +180,18 @@ impl Services {
 
 impl Compiled {
     /// Waits for nothing, but may take its time.
-    fn of(of: Arc<Plugins>, descriptions: Descriptions) -> Self {
+    fn of(of: Arc<Plugins>, descriptions: Descriptions, number: u64, config: &Config) -> Self {
         let (registry, notes) = offered(&of.registry, &of.described, &descriptions);
-        Self { of, descriptions, registry, notes }
+        Self { of, descriptions, set: Set::new(number, config, registry), notes }
     }
 
     /// The same with what the plugins say now, however often they have said otherwise.
-    pub(super) fn of_now(of: Arc<Plugins>) -> Self {
+    pub(super) fn of_now(of: Arc<Plugins>, number: u64, config: &Config) -> Self {
         let said = |described: &Described| {
             Some((described.drop_in.name().to_owned(), described.service.news().borrow().described.clone()?))
         };
         let descriptions = of.described.iter().filter_map(said).collect();
-        Self::of(of, descriptions)
+        Self::of(of, descriptions, number, config)
     }
 }
 
@@ -229,7 +235,7 @@ impl Gateway {
             () = tokio::time::sleep(FIRST_WITHIN) => {}
         }
         self.services.look_again();
-        let compiled = self.services.next(&plugins).await;
+        let compiled = self.services.next(&plugins, &self.config, &self.numbers).await;
         self.described(compiled);
     }
 
@@ -249,14 +255,13 @@ impl Gateway {
         if !Arc::ptr_eq(&compiled.of, &self.generations.current().plugins) {
             return self.services.look_again();
         }
-        let registry = self.services.take(compiled);
-        let Difference { added, removed, changed } = difference(self.generations.registry(), &registry);
+        let set = self.services.take(compiled);
+        let Difference { added, removed, changed } = set.difference(&self.generations.current().set);
         if (added, removed, changed) == (0, 0, 0) {
             return;
         }
-        let methods = registry.methods().count();
-        let number = self.reloads.number();
-        self.put_on_offer(self.generations.with_methods(number, registry));
+        let methods = set.offer.methods.len();
+        self.put_on_offer(self.generations.with_methods(set));
         info!(
             added,
             removed, changed, methods, "the methods of plugins in processes of their own have changed"

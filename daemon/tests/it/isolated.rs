@@ -3,8 +3,9 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use nowd_plugin::map::MapSource;
@@ -26,10 +27,19 @@ const MAP: &str = "[serial]\nport = \"panel\"\nframing = { line = \"\\r\\n\" }\n
 /// How often each is asked.
 const TIMES: usize = 400;
 
-fn panel(tasks: &mut JoinSet<()>) -> std::path::PathBuf {
-    let (device, master) = alarm::on_pty().unwrap();
-    tasks.spawn(async move { alarm::serve(master, CancellationToken::new()).await.unwrap() });
-    device
+/// A device at a line of its own. Devices are elsewhere: whoever asks them has to wait for them to wake.
+fn panel() -> PathBuf {
+    let (tell, told) = channel();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let (device, master) = alarm::on_pty().unwrap();
+            tell.send(device).unwrap();
+            // Ends with the test's process.
+            alarm::serve(master, CancellationToken::new()).await.unwrap();
+        });
+    });
+    told.recv().unwrap()
 }
 
 fn port(device: &Path) -> String {
@@ -51,7 +61,7 @@ async fn a_process_of_its_own_costs_a_round_trip_over_the_bus() {
     let mut tasks = JoinSet::new();
     let bus = Bus::start();
     // In this process.
-    let config = toml::from_str(&port(&panel(&mut tasks))).unwrap();
+    let config = toml::from_str(&port(&panel())).unwrap();
     let ports = BTreeMap::from([("panel".to_owned(), config)]);
     let map = MapSource { file: "panel.toml".into(), text: MAP.into() };
     let inside = SerialPlugin::load(&ports, &[map], None).unwrap();
@@ -61,7 +71,7 @@ async fn a_process_of_its_own_costs_a_round_trip_over_the_bus() {
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir(folder.path().join("methods.d")).unwrap();
     let config = folder.path().join("nowd.toml");
-    fs::write(&config, format!("[ports.panel]\n{}", port(&panel(&mut tasks)))).unwrap();
+    fs::write(&config, format!("[ports.panel]\n{}", port(&panel()))).unwrap();
     fs::write(folder.path().join("methods.d/panel.toml"), MAP).unwrap();
     let address = bus.address();
     let _process =

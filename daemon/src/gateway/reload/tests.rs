@@ -6,6 +6,7 @@ use nowd_plugin::{BoxFuture, Call, CancellationToken, Completion, Method};
 use super::super::generations::Generations;
 use super::*;
 use crate::config::ClockTrust;
+use crate::offer::Set;
 use crate::setup::Plugins;
 
 /// Panics when it is asked whether it is ready.
@@ -50,6 +51,10 @@ fn plugins(of_maps: Vec<Arc<dyn Plugin>>) -> Plugins {
     Plugins { of_maps, serial: None, registry, described: Vec::new(), isolated: Vec::new() }
 }
 
+fn set(number: u64) -> Set {
+    Set::new(number, &Config::default(), Registry::default())
+}
+
 /// Waits, for 10 s at most, until so many of the plugin's background works go on.
 async fn works(plugin: &Panics, count: usize) {
     for _ in 0..10_000 {
@@ -64,8 +69,8 @@ async fn works(plugin: &Panics, count: usize) {
 #[tokio::test]
 async fn a_set_whose_plugin_panics_before_it_is_ready_is_stopped() {
     let plugin = Arc::new(Panics::default());
-    let mut all = Generations::new(plugins(Vec::new()));
-    let generation = all.prepare(1, plugins(vec![Arc::<Panics>::clone(&plugin)]));
+    let mut all = Generations::new(plugins(Vec::new()), set(0));
+    let generation = all.prepare(plugins(vec![Arc::<Panics>::clone(&plugin)]), set(1));
     works(&plugin, 1).await;
     let mut reloads = Reloads::none();
     let prepared = Prepared { generation, compiled: None, config: Config::default(), changed: Vec::new() };
@@ -74,6 +79,6 @@ async fn a_set_whose_plugin_panics_before_it_is_ready_is_stopped() {
     let step = reloads.next(&[], &clock, &Arc::default(), None).await;
     assert!(matches!(step, Step::Lost), "{step:?}");
     works(&plugin, 0).await;
-    assert_eq!(all.current().number, 0, "what was on offer goes on");
+    assert_eq!(all.current().number(), 0, "what was on offer goes on");
     all.end().await;
 }
