@@ -1,10 +1,11 @@
 //! What is on offer: the methods of all plugins, as the core judges them and as callers are told of them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use nowd_core::{Compat, Lane, Offer, Pattern};
-use nowd_plugin::host::Registry;
+use nowd_plugin::host::{Registry, identity};
 use nowd_plugin::{Method, Plugin};
 use nowd_protocol::MethodEntry;
 use serde_json::Value;
@@ -67,11 +68,12 @@ fn hash(registry: &Registry) -> String {
 
 /// The methods of `registry`, as the core judges them under the rules of `config`.
 fn offer(generation: u64, config: &Config, registry: &Registry) -> Offer {
-    let methods = registry.all().map(|(method, plugin)| {
+    let identities = identities(config, registry);
+    let methods = registry.methods().map(|method| {
         let policy = &method.policy;
         let core = nowd_core::Method {
             entry: entry(method).bounded().into(),
-            identity: Some(identity(config, registry, method, plugin)),
+            identity: identities.get(&method.name).copied(),
             lane: method.lane.name.clone(),
             timeout: policy.timeout,
             max_timeout: policy.max_timeout,
@@ -104,24 +106,22 @@ fn patterns(texts: &[String]) -> Vec<Pattern> {
     texts.iter().map(|text| Pattern::new(text.as_str())).collect()
 }
 
-/// Everything that can be told of a method and of what runs it, but for where it stands.
-fn told(method: &Method, plugin: &Arc<dyn Plugin>) -> String {
-    let (lane, policy, lines) = (&method.lane, &method.policy, plugin.explain(&method.name));
-    let entry = serde_json::to_string(&entry(method)).unwrap_or_default();
-    format!("{entry} {lane:?} {policy:?} {lines:?}")
-}
-
-/// The same for what is the same: what is told of it and of its safe actions, who may call it, and the ports that it could use.
-fn identity(config: &Config, registry: &Registry, method: &Method, plugin: &Arc<dyn Plugin>) -> Uuid {
-    let mut all = told(method, plugin);
-    let access = method.policy.allow.is_none().then_some(&config.access.default);
-    for action in [&method.policy.on_timeout, &method.policy.on_stop].into_iter().flatten() {
-        if let Some((action, plugin)) = registry.get(action) {
-            all.push_str(&told(action, plugin));
-        }
-    }
-    let ports = (plugin.name() == "serial").then_some(&config.ports);
-    Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("{access:?} {ports:?} {all}").as_bytes())
+/// The same for what is the same: what a method is, what its safe actions are, and who may call it.
+fn identities(config: &Config, registry: &Registry) -> BTreeMap<String, Uuid> {
+    let own = |(method, plugin): (&Method, &Arc<dyn Plugin>)| {
+        // By itself: a safe action may be that of many.
+        let hash = Uuid::new_v5(&Uuid::NAMESPACE_OID, identity(method, &**plugin).as_bytes());
+        (method.name.clone(), hash)
+    };
+    let own: BTreeMap<String, Uuid> = registry.all().map(own).collect();
+    let whole = |method: &Method| {
+        let policy = &method.policy;
+        let safe = [&policy.on_timeout, &policy.on_stop].map(|action| own.get(action.as_ref()?));
+        let access = policy.allow.is_none().then_some(&config.access.default);
+        let all = format!("{:?} {safe:?} {access:?}", own.get(&method.name));
+        (method.name.clone(), Uuid::new_v5(&Uuid::NAMESPACE_OID, all.as_bytes()))
+    };
+    registry.methods().map(whole).collect()
 }
 
 /// What a caller is told of a method: by `nowd.methods`, and at the command line.
@@ -145,9 +145,11 @@ fn millis(duration: Duration) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use nowd_plugin::map::MapSource;
     use nowd_plugin::{BoxFuture, Call, Completion, Policy};
 
     use super::*;
+    use crate::config::ConfigFiles;
 
     #[derive(Debug)]
     struct Fake(Vec<(&'static str, &'static str)>);
@@ -194,5 +196,68 @@ mod tests {
         open.access.default = vec!["*".into()];
         let open = set(&open, &[("same", "")]);
         assert_eq!(open.difference(&set(&config, &[("same", "")])).changed, 1, "for others");
+    }
+
+    const CONFIG: &str = "[ports.a]\ndevice = \"/dev/a\"\nbaud = 9600\n[ports.b]\ndevice = \"/dev/b\"\n";
+    const SERIAL: &str = "[serial]\nport = \"a\"\nframing = { line = \"\\n\" }\n[lane]\nname = \"gate\"\n\
+        [methods.pulse]\nsend = \"P $x\"\nreply = \"^OK$\"\ntimeout = \"1s\"\nparams.x = { type = \"integer\" }\n\
+        [methods.other]\nsend = \"O\"\nreply = \"^OK$\"\n";
+    const DBUS: &str = "[dbus]\nbus = \"system\"\ndestination = \"a.b\"\npath = \"/a\"\ninterface = \"a.b\"\n\
+        [methods.move]\ncall = \"Move\"\nargs = [1]\nsignature = \"i\"\nrefused = [\"a.b.No\"]\n";
+
+    fn of_files(config: &str, maps: [&str; 2]) -> Set {
+        let config: Config = toml::from_str(config).unwrap();
+        let map = |(number, text): (usize, &str)| MapSource { file: number.to_string(), text: text.into() };
+        let maps = maps.into_iter().enumerate().map(map).collect();
+        let files = ConfigFiles { config, maps, drop_ins: Vec::new() };
+        let (_, registry) = crate::setup::plugins(&files, Vec::new()).unwrap();
+        Set::new(0, &files.config, registry)
+    }
+
+    #[test]
+    fn a_method_is_another_when_anything_that_it_does_is_another() {
+        let base = of_files(CONFIG, [SERIAL, DBUS]);
+        let same =
+            |set: &Set, name: &str| set.offer.methods[name].identity == base.offer.methods[name].identity;
+        for (from, to, method) in [
+            ("/dev/a", "/dev/c", "pulse"),
+            ("baud = 9600", "baud = 19200", "pulse"),
+            ("port = \"a\"", "port = \"b\"", "pulse"),
+            ("line = \"\\n\"", "line = \"\\r\"", "pulse"),
+            ("name = \"gate\"", "name = \"gate\"\ndepth = 2", "pulse"),
+            ("P $x", "Q $x", "pulse"),
+            ("send = \"P $x\"\nreply = \"^OK$\"", "send = \"P $x\"\nreply = \"^YES$\"", "pulse"),
+            ("timeout = \"1s\"", "timeout = \"2s\"", "pulse"),
+            ("timeout = \"1s\"", "timeout = \"1s\"\nallow = \"ops\"", "pulse"),
+            ("timeout = \"1s\"", "timeout = \"1s\"\non_timeout = \"other\"", "pulse"),
+            ("\"integer\"", "\"number\"", "pulse"),
+            ("[ports.a]", "isolate = \"serial\"\n[ports.a]", "pulse"),
+            ("\"system\"", "\"session\"", "move"),
+            ("\"a.b\"\npath", "\"a.c\"\npath", "move"),
+            ("path = \"/a\"", "path = \"/b\"", "move"),
+            ("call = \"Move\"", "call = \"Stop\"", "move"),
+            ("args = [1]", "args = [2]", "move"),
+            ("a.b.No", "a.b.Not", "move"),
+            ("[ports.a]", "isolate = \"dbus\"\n[ports.a]", "move"),
+            ("[ports.a]", "access.default = [\"x\"]\n[ports.a]", "move"),
+        ] {
+            let [config, serial, dbus] = [CONFIG, SERIAL, DBUS].map(|text| text.replace(from, to));
+            let changed = of_files(&config, [&serial, &dbus]);
+            assert!(!same(&changed, method), "{from} -> {to}");
+        }
+        for (from, to) in [
+            ("[serial]", "# a gate\n\n[serial]"),
+            ("/dev/b", "/dev/c"),
+            ("send = \"O\"", "send = \"OO\""),
+            ("[methods.move]", "[methods.gone]\ncall = \"X\"\n[methods.move]"),
+        ] {
+            let [config, serial, dbus] = [CONFIG, SERIAL, DBUS].map(|text| text.replace(from, to));
+            let changed = of_files(&config, [&serial, &dbus]);
+            assert!(same(&changed, "pulse") && same(&changed, "move"), "{from} -> {to}");
+        }
+        let bus = of_files(&CONFIG.replace("[ports.a]", "isolate = \"serial\"\n[ports.a]"), [SERIAL, DBUS]);
+        let other = "isolate = \"serial\"\nbus.address = \"session\"\n[ports.a]";
+        let other = of_files(&CONFIG.replace("[ports.a]", other), [SERIAL, DBUS]);
+        assert_eq!(other.difference(&bus).changed, 2, "another bus is another process");
     }
 }

@@ -140,6 +140,10 @@ impl Plugin for Isolated {
         self.plugin.explain(method)
     }
 
+    fn identity(&self, method: &str) -> String {
+        format!("{:?} {}", self.service.target(), self.plugin.identity(method))
+    }
+
     fn preview(&self, call: &Call) -> Result<Vec<String>, Completion> {
         self.plugin.preview(call)
     }

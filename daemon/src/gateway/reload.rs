@@ -239,6 +239,8 @@ impl Gateway {
         self.config.ports = config.ports;
         self.config.isolate = config.isolate;
         self.put_on_offer(generation);
+        // What was said while it was being prepared counts as well.
+        self.services.look_again();
         info!(
             added,
             removed,

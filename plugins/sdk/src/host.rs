@@ -251,6 +251,17 @@ pub struct Host<K> {
     running: HashMap<Id, (K, CancellationToken)>,
 }
 
+/// All that makes a method what it is: its name, its rules, its lane, the schema of its parameters, what its map says of it, and what
+/// its plugin knows besides. It changes with each of them, and not with where the method stands.
+#[must_use]
+pub fn identity(method: &Method, plugin: &dyn Plugin) -> String {
+    let Method { name, description, origin: _, place, lane, policy, params } = method;
+    let content = place.as_ref().map_or("", MapOrigin::content);
+    let params = params.as_ref().map(Params::schema);
+    let more = plugin.identity(name);
+    format!("{name:?} {description:?} {lane:?} {policy:?} {params:?} {content} {more}")
+}
+
 impl<K> Default for Host<K> {
     fn default() -> Self {
         Self { tasks: JoinSet::new(), running: HashMap::new() }

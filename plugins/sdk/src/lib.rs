@@ -67,6 +67,13 @@ pub trait Plugin: Send + Sync + fmt::Debug {
         vec![format!("the plugin {:?} does not say what {method:?} sends", self.name())]
     }
 
+    /// All that decides what a call of this method does and that stands neither in the [`Method`] nor in its map: the device, the
+    /// address, other configuration. Two plugins that say the same of a method of the same declaration do the same; it is not
+    /// for people. The default has nothing.
+    fn identity(&self, _method: &str) -> String {
+        String::new()
+    }
+
     /// What exactly would be written for this call, for people: the D-Bus call with its typed arguments, the frame as text
     /// and in hex. Writes nothing and opens nothing.
     ///

@@ -87,7 +87,7 @@ pub struct MapSource {
 /// Tells which of the `known` backends a map file is for, by the name of its table.
 pub fn backend_of(map: &MapSource, known: &[&'static str]) -> Result<&'static str, MapError> {
     let map = Arc::new(map.clone());
-    let source = Source { map: &map };
+    let source = Source::of(&map);
     let table = source.parse()?;
     let (name, place) = source.backend_table(&table)?;
     known
@@ -101,7 +101,7 @@ impl<B: DeserializeOwned, M: MethodKeys> MapFile<B, M> {
     /// Reads a map file whose backend is already known to be `B`.
     pub fn parse(map: &MapSource) -> Result<Self, MapError> {
         let map = Arc::new(map.clone());
-        let source = Source { map: &map };
+        let source = Source::of(&map);
         let mut table = source.parse()?;
         let (name, place) = source.backend_table(&table)?;
         let name = name.to_owned();
@@ -162,6 +162,8 @@ impl<M> MapMethod<M> {
 
 struct Source<'a> {
     map: &'a Arc<MapSource>,
+    /// The file without places.
+    plain: Option<toml::Table>,
 }
 
 /// The keys of one method, as they were read.
@@ -173,6 +175,19 @@ struct Keys<'a> {
 }
 
 impl<'a> Source<'a> {
+    fn of(map: &'a Arc<MapSource>) -> Self {
+        let bounded = Some(map.text.as_str()).filter(|text| text.len() <= MAX_FILE_LEN);
+        Self { map, plain: bounded.and_then(|text| toml::from_str(text).ok()) }
+    }
+
+    /// What the file says of a method, and of all.
+    fn content_of(&self, method: &str) -> String {
+        let Some(plain) = &self.plain else { return String::new() };
+        let of_all: Vec<_> = plain.iter().filter(|(name, _)| *name != "methods").collect();
+        let of_one = plain.get("methods").and_then(|methods| methods.get(method));
+        format!("{of_all:?} {of_one:?}")
+    }
+
     fn parse(&self) -> Result<DeTable<'a>, MapError> {
         if self.map.text.len() > MAX_FILE_LEN {
             return Err(self.origin(0..0).error(format!("the map is larger than {MAX_FILE_LEN} bytes")));
@@ -251,7 +266,8 @@ impl<'a> Source<'a> {
         own_keys: &'static [&'static str],
     ) -> Result<Keys<'a>, MapError> {
         let (name, span) = (name.get_ref().clone().into_owned(), name.span());
-        let origin = self.place(vec!["methods".into(), name.clone()], span);
+        let origin =
+            self.place(vec!["methods".into(), name.clone()], span).with_content(self.content_of(&name));
         check_name(&name).map_err(|e| origin.error(e))?;
         let span = keys.span();
         let DeValue::Table(keys) = keys.into_inner() else {

@@ -129,6 +129,11 @@ impl Plugin for SerialPlugin {
         self.methods.get(method).map(|method| method.action.explain()).unwrap_or_default()
     }
 
+    fn identity(&self, method: &str) -> String {
+        let port = self.methods.get(method).map(|method| &method.port);
+        port.map(|port| format!("{port} {:?}", port.config)).unwrap_or_default()
+    }
+
     fn preview(&self, call: &Call) -> Result<Vec<String>, Completion> {
         let method = self.methods.get(&call.method).ok_or_else(|| unknown_method(call))?;
         method.action.preview(call).map_err(Completion::InvalidRequest)

@@ -43,6 +43,10 @@ impl Plugin for ServicePlugin {
         ]
     }
 
+    fn identity(&self, _: &str) -> String {
+        format!("{:?}", self.service.target)
+    }
+
     fn preview(&self, call: &Call) -> Result<Vec<String>, Completion> {
         let target = &self.service.target;
         let line = format!(

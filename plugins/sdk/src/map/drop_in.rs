@@ -47,7 +47,7 @@ impl<P: DeserializeOwned> DropInFile<P> {
     /// The first mistake, with its place: also a key that would widen what the plugin describes.
     pub fn parse(text: &MapSource) -> Result<Self, MapError> {
         let text = Arc::new(text.clone());
-        let source = Source { map: &text };
+        let source = Source::of(&text);
         let mut table = source.parse()?;
         let mut place = None;
         for key in table.keys() {

@@ -20,6 +20,8 @@ pub struct MapOrigin {
     /// The table in which [`MapOrigin::at`] looks for keys: none, or `methods` and the method's name.
     table: Vec<String>,
     span: Range<usize>,
+    /// Of a method: all that the file says of it.
+    content: Arc<str>,
 }
 
 /// What is wrong with a map file, and where. One sentence; [`MapError::excerpt`] shows the line.
@@ -51,7 +53,19 @@ impl MapError {
 
 impl MapOrigin {
     pub(super) fn new(source: Arc<MapSource>, table: Vec<String>, span: Range<usize>) -> Self {
-        Self { source, table, span }
+        Self { source, table, span, content: Arc::default() }
+    }
+
+    /// The place of a method of which the file says this.
+    pub(super) fn with_content(self, content: String) -> Self {
+        Self { content: content.into(), ..self }
+    }
+
+    /// All that the file says of the method that stands here: its keys, and the tables that are for all of its methods. It changes
+    /// with each of them, and with nothing else; it is not for people.
+    #[must_use]
+    pub fn content(&self) -> &str {
+        &self.content
     }
 
     /// The start of a file.

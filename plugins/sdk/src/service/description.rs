@@ -29,6 +29,7 @@ use uuid::Uuid;
 
 use super::{MAX_DESCRIPTION_LEN, MAX_METHODS};
 use crate::Plugin;
+use crate::host::identity;
 use crate::map::check_name;
 use crate::map::common::{COMMON_KEYS, CommonKeys};
 use crate::method::{Lane, Method, Policy};
@@ -101,11 +102,7 @@ impl Description {
 /// Tells one set of methods from another: by all that they do, as far as the plugin can say it.
 #[must_use]
 pub fn fingerprint(plugin: &dyn Plugin) -> String {
-    let mut all: Vec<String> = plugin
-        .methods()
-        .iter()
-        .map(|method| format!("{} {} {:?}", method.name, say(method), plugin.explain(&method.name)))
-        .collect();
+    let mut all: Vec<String> = plugin.methods().iter().map(|method| identity(method, plugin)).collect();
     all.sort();
     Uuid::new_v5(&Uuid::NAMESPACE_OID, all.join("\n").as_bytes()).simple().to_string()
 }
