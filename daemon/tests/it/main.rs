@@ -12,6 +12,7 @@ mod configuration;
 mod corpus;
 mod crates;
 mod examples;
+mod hostile;
 mod life;
 mod local;
 mod local_bus;

@@ -40,7 +40,24 @@ impl Service {
         }
     }
 
-    /// The same, if whoever is there now has described itself with this fingerprint: nobody else gets the call.
+    /// What becomes of a call of a method that was never described: it is not sent, since nothing is known of what it would do.
+    pub(super) async fn undescribed(&self, call: &Call) -> Completion {
+        if !self.bus.is_up() {
+            return self.not_sent(SendError::Gone);
+        }
+        if let Err(absent) = self.is_there(call).await {
+            return absent;
+        }
+        let state = self.state.borrow();
+        let why = match (&state.described, &state.mistake) {
+            (None, Some(mistake)) => mistake.clone(),
+            (None, None) => format!("the plugin {} has not said yet which methods it has", self.target.name),
+            (Some(_), _) => format!("the plugin {} describes no method {:?}", self.target.name, call.method),
+        };
+        Completion::Unavailable(CallError::new("not_described", why))
+    }
+
+    /// The same as [`Self::invoke`], if whoever is there now has described itself with this fingerprint: nobody else gets the call.
     pub async fn invoke_only(&self, call: &Call, fingerprint: &str) -> Completion {
         let name = &self.target.name;
         let unavailable = |code: &str, why| Completion::Unavailable(CallError::new(code, why));
