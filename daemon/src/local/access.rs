@@ -93,6 +93,10 @@ async fn credentials(connection: &Connection, unique_name: &str) -> Option<Crede
         .call_method(Some(BUS), path, Some(BUS), "GetConnectionCredentials", &unique_name)
         .await
         .ok()?;
+    // Where a bus lets everybody send answers that nobody asked for, anybody may have sent this one.
+    if reply.header().sender().is_none_or(|sender| sender != BUS) {
+        return None;
+    }
     let said: HashMap<String, OwnedVariant> = reply.body().deserialize().ok()?;
     let groups =
         said.get("UnixGroupIDs").and_then(|value| Vec::<u32>::try_from(value.try_clone().ok()?).ok());

@@ -12,6 +12,7 @@ mod configuration;
 mod corpus;
 mod crates;
 mod examples;
+mod hostile;
 mod isolated;
 mod life;
 mod local;

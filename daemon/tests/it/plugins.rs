@@ -26,7 +26,7 @@ allow = ["nobody"]
 "#;
 
 impl Bed {
-    fn drop_in(&self, name: &str, text: &str) {
+    pub(crate) fn drop_in(&self, name: &str, text: &str) {
         let folder = self.folder.path().join("plugins.d");
         fs::create_dir_all(&folder).unwrap();
         fs::write(folder.join(format!("{name}.toml")), text).unwrap();
@@ -78,7 +78,7 @@ impl Plugin for Gate {
 }
 
 /// Serves a gate until the token is cancelled.
-fn gate(bed: &Bed, tasks: &mut JoinSet<()>, methods: &[&'static str]) -> CancellationToken {
+pub(crate) fn gate(bed: &Bed, tasks: &mut JoinSet<()>, methods: &[&'static str]) -> CancellationToken {
     let bus = bed.bus.address().parse().unwrap();
     let service =
         Service::new(Arc::new(Gate(methods.to_vec())), bus, "com.example.Gate", "/com/example/Gate");
@@ -88,7 +88,7 @@ fn gate(bed: &Bed, tasks: &mut JoinSet<()>, methods: &[&'static str]) -> Cancell
     stop
 }
 
-async fn until(cloud: &Invoker, method: &str, expected: &str) {
+pub(crate) async fn until(cloud: &Invoker, method: &str, expected: &str) {
     within(PATIENCE, &format!("{method}: {expected}"), async {
         while words(&cloud.invoke(request(method, "{}")).await) != expected {
             tokio::time::sleep(Duration::from_millis(20)).await;

@@ -8,12 +8,11 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
-use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use nowd_plugin::{CancellationToken, Deadline, Expired};
-use tokio::sync::{Notify, oneshot, watch};
+use tokio::sync::{Notify, watch};
 use zbus::Connection;
 use zbus::message::{Flags, Message, Type};
 
@@ -22,6 +21,7 @@ pub(crate) use self::allowance::Allowance;
 pub(crate) use self::ask::Unanswered;
 use self::learn::{Learned, objects};
 pub(crate) use self::learn::{Object, Undescribed};
+use self::pending::Pending;
 pub(crate) use self::send::SendError;
 pub(crate) use self::signal::Watch;
 use self::signal::{Waiter, owner_change};
@@ -33,6 +33,7 @@ mod allowance;
 mod ask;
 mod learn;
 mod link;
+mod pending;
 mod send;
 mod signal;
 mod socket;
@@ -104,7 +105,7 @@ struct Up {
     connection: Connection,
     /// Raised when it must be given up.
     dead: CancellationToken,
-    pending: HashMap<NonZeroU32, oneshot::Sender<Message>>,
+    pending: Pending,
     waiters: HashMap<u64, Waiter>,
     owners: HashMap<String, String>,
     learned: BTreeMap<Object, Learned>,
@@ -232,9 +233,7 @@ impl Bus {
         let State { up: Some(up), .. } = &mut *state else { return false };
         match message.message_type() {
             Type::MethodReturn | Type::Error => {
-                let taker = message.header().reply_serial().and_then(|serial| up.pending.remove(&serial));
-                // Nobody takes it when the call was given up.
-                return taker.is_some_and(|taker| taker.send(message.clone()).is_ok());
+                return up.pending.answer(message, &up.owners);
             }
             Type::Signal => {
                 if let Some(change) = owner_change(message)

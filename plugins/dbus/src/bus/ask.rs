@@ -41,7 +41,7 @@ impl Bus {
     /// How many wait for answers that nobody takes any more.
     fn unanswered(&self) -> usize {
         let state = self.lock();
-        state.up.iter().flat_map(|up| up.pending.values()).filter(|taker| taker.is_closed()).count()
+        state.up.as_ref().map_or(0, |up| up.pending.unanswered())
     }
 
     /// Tells something that has no answer. In vain where the bus is not there, or takes no data.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{BuildHasher, RandomState};
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,8 +13,9 @@ use zbus::connection::Builder;
 use zbus::message::{Message, Type};
 use zbus::{Connection, MessageStream};
 
+use super::pending::Pending;
 use super::signal::owner_change;
-use super::{Allowance, Bus, Trust, Up, bus_call, socket};
+use super::{Allowance, BUS_NAME, Bus, Trust, Up, bus_call, socket};
 
 /// How long connecting may take in all, and closing.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
@@ -196,7 +197,7 @@ impl Bus {
             connection,
             dead: dead.clone(),
             owners,
-            pending: HashMap::new(),
+            pending: Pending::default(),
             waiters: HashMap::new(),
             learned: BTreeMap::new(),
             unlearned: self.objects.keys().cloned().collect::<BTreeSet<_>>(),
@@ -248,11 +249,17 @@ pub(super) async fn ask(
         let next = next?;
         if let Some(change) = owner_change(&next) {
             change.apply(owners);
-        } else if next.header().reply_serial() == Some(serial) {
+        } else if is_answer(&next, serial) {
             return if next.message_type() == Type::Error { Err(ConnectError::Refused) } else { Ok(next) };
         }
     }
     Err(ConnectError::Closed)
+}
+
+/// Whether it is the bus's own answer to the message of this serial.
+fn is_answer(message: &Message, serial: NonZeroU32) -> bool {
+    let header = message.header();
+    header.reply_serial() == Some(serial) && header.sender().is_some_and(|sender| sender == BUS_NAME)
 }
 
 /// Doubles from the first pause to the longest, and takes between half and all of it at random.

@@ -47,7 +47,7 @@ impl Bus {
             () = deadline.passed() => return Err(too_late(deadline).into()),
         };
         let serial = message.primary_header().serial_num();
-        let (id, connection, reply) = self.register(serial)?;
+        let (id, connection, reply) = self.register(message)?;
         if let Err(expired) = deadline.check() {
             self.forget(serial);
             return Err(expired.into());
@@ -84,25 +84,24 @@ impl Bus {
 
     fn register(
         &self,
-        serial: NonZeroU32,
+        message: &Message,
     ) -> Result<(u64, Connection, oneshot::Receiver<Message>), SendError> {
         let mut state = self.lock();
         let up = state.up.as_mut().ok_or(SendError::Gone)?;
         if up.pending.len() >= MAX_PENDING {
             // A question that was given up is still noted here until its answer comes.
-            up.pending.retain(|_, taker| !taker.is_closed());
+            up.pending.forget_unanswered();
         }
         if up.pending.len() >= MAX_PENDING {
             return Err(SendError::TooMany);
         }
-        let (sender, reply) = oneshot::channel();
-        up.pending.insert(serial, sender);
+        let reply = up.pending.add(message, &up.owners);
         Ok((up.id, up.connection.clone(), reply))
     }
 
     pub(super) fn forget(&self, serial: NonZeroU32) {
         if let Some(up) = &mut self.lock().up {
-            up.pending.remove(&serial);
+            up.pending.forget(serial);
         }
     }
 }

@@ -24,12 +24,12 @@ const NOT_DELIVERED: &[&str] = &[
     "org.freedesktop.DBus.Error.LimitsExceeded",
 ];
 
-/// Errors of the plugin's side of the bus that say: nothing of it was run.
+/// Errors by which a process says that it has no such object, interface or method. From one that has described itself they
+/// are about something else: it has passed on what it heard while it acted.
 const NOT_RUN: &[&str] = &[
     "org.freedesktop.DBus.Error.UnknownMethod",
     "org.freedesktop.DBus.Error.UnknownObject",
     "org.freedesktop.DBus.Error.UnknownInterface",
-    "org.freedesktop.DBus.Error.AccessDenied",
 ];
 
 impl Service {
@@ -40,7 +40,21 @@ impl Service {
         }
     }
 
-    /// The same, if whoever is there now has described itself with this fingerprint: nobody else gets the call.
+    /// What becomes of a call of a method that was never described: it is not sent, since nothing is known of what it would do.
+    pub(super) async fn undescribed(&self, call: &Call) -> Completion {
+        if let Some(absent) = self.absent(call).await {
+            return absent;
+        }
+        let state = self.state.borrow();
+        let why = match (&state.described, &state.mistake) {
+            (None, Some(mistake)) => mistake.clone(),
+            (None, None) => format!("the plugin {} has not said yet which methods it has", self.target.name),
+            (Some(_), _) => format!("the plugin {} describes no method {:?}", self.target.name, call.method),
+        };
+        Completion::Unavailable(CallError::new("not_described", why))
+    }
+
+    /// The same as [`Self::invoke`], if whoever is there now has described itself with this fingerprint: nobody else gets the call.
     pub async fn invoke_only(&self, call: &Call, fingerprint: &str) -> Completion {
         let name = &self.target.name;
         let unavailable = |code: &str, why| Completion::Unavailable(CallError::new(code, why));
@@ -51,11 +65,14 @@ impl Service {
             Some(_) => {
                 unavailable("other_maps", format!("the plugin {name} runs with other maps than the gateway"))
             }
-            None if self.bus.owner(name).is_none() => self.invoke(call).await,
-            None => unavailable(
-                "not_described",
-                format!("the plugin {name} has just come, and has not said yet which maps it runs with"),
-            ),
+            // Somebody may have come in this moment: what has said nothing gets nothing.
+            None => match self.absent(call).await {
+                Some(absent) => absent,
+                None => unavailable(
+                    "not_described",
+                    format!("the plugin {name} has just come, and has not said yet which maps it runs with"),
+                ),
+            },
         }
     }
 
@@ -68,10 +85,9 @@ impl Service {
     }
 
     async fn try_invoke(&self, call: &Call, owner: Option<String>) -> Result<Completion, Completion> {
-        if !self.bus.is_up() {
-            return Err(self.not_sent(SendError::Gone));
+        if let Some(absent) = self.absent(call).await {
+            return Err(absent);
         }
-        self.is_there(call).await?;
         // To whoever it is now, so that nobody who takes over the name in the next moment gets it.
         let owner = owner.or_else(|| self.bus.owner(&self.target.name));
         let to = owner.as_deref().unwrap_or(&self.target.name);
@@ -92,6 +108,14 @@ impl Service {
                 }
             }
         }
+    }
+
+    /// What becomes of a call where bus or plugin is not there.
+    async fn absent(&self, call: &Call) -> Option<Completion> {
+        if !self.bus.is_up() {
+            return Some(self.not_sent(SendError::Gone));
+        }
+        self.is_there(call).await.err()
     }
 
     /// Whether somebody has the name, without a question where the bus has told.
@@ -223,7 +247,9 @@ impl Service {
         if from_bus {
             return self.plugin_gone("left the bus");
         }
-        if NOT_RUN.contains(&code) {
+        let sender = header.sender().map(ToString::to_string).zip(self.bus.connected_as());
+        let described = sender.is_some() && *lock(&self.described_by) == sender;
+        if NOT_RUN.contains(&code) && !described {
             let path = &self.target.path;
             return Completion::Unavailable(CallError::new(
                 clip(code, MAX_TEXT),

@@ -31,7 +31,12 @@ impl Plugin for ServicePlugin {
     }
 
     fn invoke<'a>(&'a self, call: &'a Call) -> BoxFuture<'a, Completion> {
-        Box::pin(self.service.invoke(call))
+        // What is described has a schema, if only an empty one.
+        let described = |method: &Method| method.name == call.method && method.params.is_some();
+        let described = self.methods.iter().any(described);
+        Box::pin(async move {
+            if described { self.service.invoke(call).await } else { self.service.undescribed(call).await }
+        })
     }
 
     fn explain(&self, method: &str) -> Vec<String> {

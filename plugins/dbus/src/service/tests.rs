@@ -10,7 +10,7 @@ mod rig;
 
 use std::time::Duration;
 
-use nowd_plugin::{BootInstant, Call, Completion, Deadline, Health, Outcome, Plugin};
+use nowd_plugin::{BootInstant, Call, CallError, Completion, Deadline, Health, Method, Outcome, Plugin};
 use serde_json::{Value, json};
 
 use self::rig::{Client, Fake, NAME, PATH, Said, call, description};
@@ -167,10 +167,16 @@ async fn methods_in_the_registry() {
     let bus = PrivateBus::start().await;
     let fake = Fake::start(&bus.address(), NAME, &Said::new(&description())).await;
     let client = Client::start(&bus);
-    let methods = client.described().await.described.unwrap().methods.clone();
+    let mut methods = client.described().await.described.unwrap().methods.clone();
+    // As a drop-in that names what nobody describes.
+    methods.push(Method { name: "refused".into(), params: None, ..methods[0].clone() });
     let plugin = ServicePlugin { service: std::sync::Arc::clone(&client.service), methods };
-    assert_eq!((plugin.name(), plugin.methods().len()), (NAME, 2));
+    assert_eq!((plugin.name(), plugin.methods().len()), (NAME, 3));
     within(plugin.ready()).await;
+    let undescribed =
+        CallError::new("not_described", format!("the plugin {NAME} describes no method \"refused\""));
+    let completion = plugin.invoke(&call("refused", Value::Null)).await;
+    assert_eq!(completion, Completion::Unavailable(undescribed));
     assert_eq!(plugin.invoke(&call("ok", json!(1))).await, Completion::Ok(json!(1)));
     let shown = plugin.preview(&call("ok", json!({"x": 1}))).unwrap().join(" ");
     assert!(shown.contains("\"ok\", {\"x\":1}") && shown.contains(PATH), "{shown}");

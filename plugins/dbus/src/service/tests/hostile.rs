@@ -10,6 +10,7 @@ use zbus::{Connection, MessageStream};
 
 use super::rig::{Apart, state};
 use super::*;
+use crate::bus::BUS_NAME;
 use crate::tests::rig::LONG;
 
 const BAD: &str = "com.example.Bad";
@@ -59,6 +60,27 @@ async fn signals_that_are_not_its_own_raise_nobodys_flag() {
     assert_eq!(said.described(), asked);
     fake.changed().await;
     until("the question", || said.described() == asked + 1).await;
+}
+
+#[tokio::test]
+async fn nobody_answers_in_a_plugins_place() {
+    let bus = PrivateBus::start().await;
+    let said = Said::new(&description());
+    let fake = Fake::start(&bus.address(), NAME, &said).await;
+    let client = Client::start(&bus);
+    client.described().await;
+    let forger = zbus::connection::Builder::address(bus.address().as_str()).build().await.unwrap();
+    let forge = async {
+        until("the call", || said.hanging() == 1).await;
+        let call = said.hanging.lock().unwrap()[0].clone();
+        let reply = Message::method_return(&call.header()).build(&("ok", "executed", "\"forged\"")).unwrap();
+        forger.send(&reply).await.unwrap();
+        // When this is answered, the bus has passed the other on.
+        forger.call_method(Some(BUS_NAME), "/", Some(BUS_NAME), "GetId", &()).await.unwrap();
+        fake.answer("ok", "executed", "\"its own\"").await;
+    };
+    let (completion, ()) = tokio::join!(client.call("hang", Value::Null), forge);
+    assert_eq!(completion, Completion::Ok(json!("its own")));
 }
 
 /// How a plugin is bad.
