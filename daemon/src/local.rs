@@ -65,8 +65,7 @@ pub(crate) struct LocalCall {
     pub(crate) id: Uuid,
     pub(crate) method: Level,
     pub(crate) request: Box<RawValue>,
-    /// `None` stands for the method's own timeout.
-    pub(crate) not_after: Option<BootInstant>,
+    pub(crate) not_after: BootInstant,
     /// Who asks, as the bus vouches.
     pub(crate) caller: String,
     /// Since when calls over this bus come to this process and to no other.

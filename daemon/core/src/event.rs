@@ -13,6 +13,9 @@ use crate::time::Instant;
 /// The return address of calls over the bus of this machine. No message may have it.
 pub const LOCAL_CLIENT: &str = "nowd-local";
 
+/// How the callers begin that the gateway's own bus vouches for; nobody else's may.
+pub const LOCAL_CALLER: &str = "local:";
+
 /// Something happened.
 #[expect(clippy::large_enum_variant, reason = "an event is made, handled and gone; most are messages")]
 #[derive(Debug)]

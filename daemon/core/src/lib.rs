@@ -19,7 +19,8 @@ pub use access::Pattern;
 pub use call::CallKey;
 pub use core::Core;
 pub use event::{
-    Action, Drop, Ended, Event, LOCAL_CLIENT, Purpose, Receipt, Record, RecordKind, ReplyBody, Start, Wall,
+    Action, Drop, Ended, Event, LOCAL_CALLER, LOCAL_CLIENT, Purpose, Receipt, Record, RecordKind, ReplyBody,
+    Start, Wall,
 };
 pub use journal::JournalLine;
 pub use lane::LaneReport;

@@ -23,9 +23,6 @@ const MOST_OF_ONE: usize = 9;
 /// Whoever waits so long after the deadline gets no answer any more: too many repeats were made of one call.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// The timeout of the gateway's own methods, where none is given.
-const BUILT_IN_TIMEOUT: Duration = Duration::from_secs(2);
-
 /// Those who wait for answers, by the call's id and their attempt, which is theirs alone while they wait.
 #[derive(Debug, Default)]
 pub(super) struct Waiters(BTreeMap<(Uuid, u32), Waiter>);
@@ -85,9 +82,10 @@ impl Gateway {
         let now = now();
         let built_in = [METHODS_METHOD, OUTCOME_METHOD].contains(&method.as_str());
         let found = self.generations.registry().get(method.as_str()).filter(|_| !built_in);
-        let (timeout, at) = deadline(found.map(|(method, _)| &method.policy), not_after, now);
-        let until = BootInstant::from_micros(at.as_micros());
-        let Some(attempt) = self.waiters.add(id, Waiter { answer, until, since }) else { return };
+        let at = Instant::from_micros(not_after.as_micros());
+        let timeout = timeout(found.map(|(method, _)| &method.policy), at, now);
+        let waiter = Waiter { answer, until: not_after, since };
+        let Some(attempt) = self.waiters.add(id, waiter) else { return };
         let request = Request {
             topic: RequestTopic { target: self.target.clone(), method, client, id },
             timestamp: Some(self.clock.now_ms()),
@@ -163,57 +161,44 @@ impl Gateway {
     }
 }
 
-/// What is left, in milliseconds rounded up (but not beyond what the method allows, where less than that is left), and the
-/// deadline. Of methods that are not on offer, and of the gateway's own, there is no policy.
-fn deadline(policy: Option<&Policy>, not_after: Option<BootInstant>, now: Instant) -> (u64, Instant) {
-    let own = policy.map_or(BUILT_IN_TIMEOUT, |policy| policy.timeout);
-    let at = not_after.map_or(now.after(own), |at| Instant::from_micros(at.as_micros()));
+/// What is left until `at`, in milliseconds rounded up, but not beyond what the method allows where less than that is left. Of
+/// methods that are not on offer, and of the gateway's own, there is no policy.
+fn timeout(policy: Option<&Policy>, at: Instant, now: Instant) -> u64 {
     let left = at.since(now);
     let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let up = ms(left.saturating_add(Duration::from_nanos(999_999)));
     let most =
         policy.filter(|policy| left <= policy.max_timeout).map_or(u64::MAX, |policy| ms(policy.max_timeout));
-    (up.min(most).max(1), at)
+    up.min(most).max(1)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn what_is_left_is_rounded_up_and_not_beyond_what_is_allowed() {
-        let policy = Policy {
-            timeout: Duration::from_millis(1_500),
-            max_timeout: Duration::from_micros(5_000_500),
-            ..Policy::default()
-        };
-        let now = Instant::from_micros(1_000_000);
-        for (policy, left_us, timeout) in [
-            (Some(&policy), Some(1), 1),
-            (Some(&policy), Some(1_000), 1),
-            (Some(&policy), Some(1_001), 2),
-            (Some(&policy), Some(5_000_500), 5_000),
-            (Some(&policy), Some(5_000_501), 5_001),
-            (None, Some(5_000_501), 5_001),
-            (Some(&policy), Some(u64::MAX), (u64::MAX - 1_000_000).div_ceil(1_000)),
-            (Some(&policy), None, 1_500),
-            (None, None, 2_000),
-        ] {
-            let not_after = left_us.map(|left| BootInstant::from_micros(1_000_000_u64.saturating_add(left)));
-            let (found, at) = deadline(policy, not_after, now);
-            assert_eq!(found, timeout, "{left_us:?}");
-            let expected = not_after
-                .map_or(now.after(Duration::from_millis(timeout)).as_micros(), BootInstant::as_micros);
-            assert_eq!(at.as_micros(), expected, "{left_us:?}");
-        }
-        let passed = deadline(Some(&policy), Some(BootInstant::from_micros(7)), now);
-        assert_eq!(passed, (1, Instant::from_micros(7)), "the core says how late it is");
-    }
-
     fn waiter(until: u64) -> (Waiter, oneshot::Receiver<Result<String, Busy>>) {
         let (answer, answered) = oneshot::channel();
         let (until, since) = (BootInstant::from_micros(until), BootInstant::from_micros(0));
         (Waiter { answer, until, since }, answered)
+    }
+
+    #[test]
+    fn what_is_left_is_rounded_up_and_not_beyond_what_is_allowed() {
+        let policy = Policy { max_timeout: Duration::from_micros(5_000_500), ..Policy::default() };
+        let now = Instant::from_micros(1_000_000);
+        for (policy, left_us, expected) in [
+            (Some(&policy), 0, 1),
+            (Some(&policy), 1, 1),
+            (Some(&policy), 1_000, 1),
+            (Some(&policy), 1_001, 2),
+            (Some(&policy), 5_000_500, 5_000),
+            (Some(&policy), 5_000_501, 5_001),
+            (None, 5_000_501, 5_001),
+        ] {
+            let at = now.after(Duration::from_micros(left_us));
+            assert_eq!(timeout(policy, at, now), expected, "{left_us}");
+        }
+        assert_eq!(timeout(Some(&policy), Instant::from_micros(7), now), 1, "it has passed");
     }
 
     #[test]

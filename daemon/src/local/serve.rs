@@ -1,12 +1,14 @@
 //! `io.nowd.Gateway1`: what is asked over the bus, and what is answered. Each question has a task of its own, so that none
 //! waits for another; there is a bound to how many there are.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use nowd_plugin::clock::from_boottime_micros;
 use nowd_plugin::{BootInstant, CancellationToken};
-use nowd_protocol::{Level, MAX_PAYLOAD_LEN, RawValue, Uuid};
+use nowd_protocol::{Level, MAX_PAYLOAD_LEN, MAX_TIMEOUT_MS, RawValue, Uuid};
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -22,11 +24,18 @@ use super::{Ask, Busy, CONFIG_ERROR, LocalCall, NAME, PATH, ReloadError};
 use crate::cli::methods::listed;
 use crate::lockout::{self, check_reason};
 
-/// How many questions may be under way; more are refused.
-const MOST_TASKS: usize = 128;
+/// How many calls may be under way, and how many of one caller; more are refused.
+const MOST_CALLS: usize = 96;
+const MOST_CALLS_OF_ONE: usize = 32;
+
+/// How many other questions may be under way: calls leave room for whoever wants to lock.
+const MOST_OTHERS: usize = 32;
 
 /// How many may be under way and being refused; more are not even answered.
 const MOST_REFUSED: usize = 256;
+
+/// How far ahead the deadline of a call may lie.
+const LONGEST: Duration = Duration::from_millis(MAX_TIMEOUT_MS);
 
 /// The contract.
 const XML: &str = include_str!("../../interfaces/io.nowd.Gateway1.xml");
@@ -49,8 +58,70 @@ pub(super) struct Served {
     asks: mpsc::Sender<Ask>,
     state_dir: PathBuf,
     since: BootInstant,
+    places: Arc<Places>,
     /// The bus takes nothing any more.
     dead: CancellationToken,
+}
+
+/// How many questions are under way.
+#[derive(Debug, Default)]
+struct Places {
+    /// Calls, by who makes them.
+    calls: Mutex<BTreeMap<String, usize>>,
+    others: Mutex<usize>,
+}
+
+/// A question has its place until this is dropped.
+#[derive(Debug)]
+struct Place {
+    of: Arc<Places>,
+    /// Whose call it is, if it is one.
+    caller: Option<String>,
+}
+
+impl Places {
+    fn take(self: &Arc<Self>, question: &Message) -> Option<Place> {
+        let header = question.header();
+        let is_call = header.member().is_some_and(|member| member.as_str() == "Call");
+        let caller = is_call.then(|| header.sender().map(ToString::to_string).unwrap_or_default());
+        if let Some(caller) = &caller {
+            let mut calls = lock(&self.calls);
+            let of_one = calls.get(caller).copied().unwrap_or_default();
+            if calls.values().sum::<usize>() >= MOST_CALLS || of_one >= MOST_CALLS_OF_ONE {
+                return None;
+            }
+            calls.insert(caller.clone(), of_one.saturating_add(1));
+        } else {
+            let mut others = lock(&self.others);
+            if *others >= MOST_OTHERS {
+                return None;
+            }
+            *others = others.saturating_add(1);
+        }
+        Some(Place { of: Arc::clone(self), caller })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let Some(caller) = &self.caller else {
+            let mut others = lock(&self.of.others);
+            *others = others.saturating_sub(1);
+            return;
+        };
+        let mut calls = lock(&self.of.calls);
+        if let Some(of_one) = calls.get_mut(caller) {
+            *of_one = of_one.saturating_sub(1);
+            if *of_one == 0 {
+                calls.remove(caller);
+            }
+        }
+    }
+}
+
+/// What is locked is only ever changed in whole steps.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What is answered.
@@ -123,7 +194,8 @@ impl Served {
         state_dir: PathBuf,
         since: BootInstant,
     ) -> Self {
-        Self { connection, access, watchers, asks, state_dir, since, dead: CancellationToken::new() }
+        let (places, dead) = (Arc::default(), CancellationToken::new());
+        Self { connection, access, watchers, asks, state_dir, since, places, dead }
     }
 
     pub(super) const fn connection(&self) -> &Connection {
@@ -143,12 +215,13 @@ impl Served {
     pub(super) fn heard(self: Arc<Self>, message: Message, tasks: &mut JoinSet<()>) {
         match message.message_type() {
             Type::MethodCall if tasks.len() < MOST_REFUSED => {
-                let refused = tasks.len() >= MOST_TASKS;
+                let place = self.places.take(&message);
                 tasks.spawn(async move {
-                    let answer = if refused {
-                        Err(Refused::TooMuch("as many questions as may be are under way; nothing was done"))
-                    } else {
-                        self.answer(&message).await
+                    let answer = match &place {
+                        Some(_place) => self.answer(&message).await,
+                        None => Err(Refused::TooMuch(
+                            "as many questions as may be are under way; nothing was done",
+                        )),
                     };
                     self.reply(&message, answer).await;
                 });
@@ -200,8 +273,7 @@ impl Served {
 
     async fn call(&self, message: &Message, user: &str) -> Result<String, Refused> {
         let (id, method, request, not_after): (String, String, String, u64) = body(message)?;
-        // At once: what passes until then makes it earlier, never later.
-        let not_after = (not_after > 0).then(|| from_boottime_micros(not_after));
+        let not_after = deadline(not_after)?;
         let wrong = |what: &str, e: &dyn std::fmt::Display| Refused::Arguments(format!("{what}: {e}"));
         let id = if id.is_empty() { Uuid::new_v4() } else { canonical(&id)? };
         let method = Level::new(method).map_err(|e| wrong("method", &e))?;
@@ -312,6 +384,23 @@ fn body<T: serde::de::DeserializeOwned + zbus::zvariant::Type>(message: &Message
         let found = message.header().signature().to_string();
         Refused::Arguments(format!("the arguments are {found:?}, which is not what the interface says: {e}"))
     })
+}
+
+/// The deadline of a call, which nobody else can say: one that was frozen on its way must be too late.
+fn deadline(not_after_us: u64) -> Result<BootInstant, Refused> {
+    let wrong = |what: &str| {
+        Refused::Arguments(format!(
+            "not_after_us {what}; say until when the call may be started, in microseconds of CLOCK_BOOTTIME (`nowd call` does)"
+        ))
+    };
+    if not_after_us == 0 {
+        return Err(wrong("is 0"));
+    }
+    let at = from_boottime_micros(not_after_us);
+    if at.saturating_since(BootInstant::now()) > LONGEST {
+        return Err(wrong("lies more than an hour ahead"));
+    }
+    Ok(at)
 }
 
 fn canonical(id: &str) -> Result<Uuid, Refused> {

@@ -72,6 +72,8 @@ depth = 256
 [methods."echo"]
 [methods."echo.slow"]
 delay = "50ms"
+[methods."echo.hold"]
+delay = "15s"
 [methods."echo.closed"]
 allow = ["nobody"]
 "#;

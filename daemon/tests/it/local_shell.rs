@@ -7,7 +7,7 @@ use serde_json::Value;
 use zbus::Connection;
 
 use crate::bed::{Bed, PATIENCE, comes_back, nowd, request, words};
-use crate::local::{NAME, PATH, call, client, gateway, shell, status};
+use crate::local::{NAME, PATH, call, client, far, gateway, shell, status};
 
 async fn ask<T: serde::de::DeserializeOwned + zbus::zvariant::Type>(
     client: &Connection,
@@ -187,7 +187,7 @@ async fn a_watcher_that_reads_nothing_holds_nobody_up() {
     let client = client(&bed).await;
     within(PATIENCE, "both", async {
         while frozen.lines().len() < 2 || awake.lines().len() < 2 {
-            assert!(call(&client, "", "echo", "1", 0).await.is_ok());
+            assert!(call(&client, "", "echo", "1", far()).await.is_ok());
         }
     })
     .await;
@@ -195,9 +195,9 @@ async fn a_watcher_that_reads_nothing_holds_nobody_up() {
     // More than the sockets between them hold.
     let long = format!("\"{}\"", "x".repeat(1_000));
     for _ in 0..1_500 {
-        assert!(call(&client, "", "window.set", &long, 0).await.is_ok());
+        assert!(call(&client, "", "window.set", &long, far()).await.is_ok());
     }
-    assert!(call(&client, "", "echo.slow", "1", 0).await.is_ok());
+    assert!(call(&client, "", "echo.slow", "1", far()).await.is_ok());
     awake.wait_for_line(PATIENCE, "echo.slow").await;
     frozen.resume();
     frozen.wait_for_line(PATIENCE, "echo.slow").await;

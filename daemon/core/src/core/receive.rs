@@ -9,7 +9,7 @@ use super::{Core, readdressed, reply, tell};
 use crate::access::Pattern;
 use crate::call::{Asker, Call, Maker, State};
 use crate::deadline::{Judged, Refusal, judge, judge_compat};
-use crate::event::{Action, Drop, Ended, LOCAL_CLIENT, Receipt, RecordKind, ReplyBody};
+use crate::event::{Action, Drop, Ended, LOCAL_CALLER, LOCAL_CLIENT, Receipt, RecordKind, ReplyBody};
 use crate::journal::{JournalLine, PastCall};
 use crate::lane::Entry;
 use crate::memory::{Mark, Recall};
@@ -52,6 +52,12 @@ impl<P: Clone + Default> Core<P> {
                 return tell(&asker, answer(&asker, &refusal), RecordKind::Answered, actions);
             }
         };
+        let posing = |caller: &String| !receipt.local && caller.starts_with(LOCAL_CALLER);
+        if request.caller.as_ref().is_some_and(posing) {
+            let message = format!("`caller`: {LOCAL_CALLER:?} stands for users of the gateway's own machine");
+            let refusal = Refusal::new(Status::InvalidRequest, message);
+            return Asked { request: &request, compat, local: false }.refuse(&refusal, actions);
+        }
         let calls = &self.calls;
         self.memory.forget(now, |key| calls.contains_key(&key));
         let asked = Asked { request: &request, compat, local: receipt.local };

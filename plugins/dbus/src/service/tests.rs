@@ -57,8 +57,8 @@ async fn a_call_comes_back_with_what_the_plugin_says() {
         ("numbers", ("failed", "bad_answer")),
         ("jam", ("failed", "com.example.Error.Jammed")),
         ("numbered_error", ("failed", "com.example.Error.Jammed")),
-        ("no_method", ("unavailable", "org.freedesktop.DBus.Error.UnknownMethod")),
-        ("denied", ("unavailable", "org.freedesktop.DBus.Error.AccessDenied")),
+        ("no_method", ("failed", "org.freedesktop.DBus.Error.UnknownMethod")),
+        ("denied", ("failed", "org.freedesktop.DBus.Error.AccessDenied")),
         ("nested", ("failed", "org.freedesktop.DBus.Error.ServiceUnknown")),
     ] {
         let completion = client.call(method, Value::Null).await;

@@ -76,14 +76,23 @@ fn it_is_no_compatibility_caller_whatever_their_names_begin_with() {
 #[test]
 fn one_id_is_one_call_whichever_way_it_comes() {
     let mut bench = Bench::new();
-    let asked = Request { caller: Some("local:ann".into()), ..request(1, "set", 5_000) };
+    let asked = Request { caller: Some("ann".into()), ..request(1, "set", 5_000) };
     assert_eq!(bench.send(0, asked.clone()), ["start 1 set"]);
-    assert!(bench.send_with(1, local(1, "set"), here()).is_empty(), "it joins the call");
-    assert_eq!(bench.end(2, 1, ok()), ["reply 1 ok", "reply 1 ok", "record 1 Repeated ok"]);
-    assert_eq!(bench.send_with(3, local(1, "set"), here()), ["reply 1 ok", "record 1 Repeated ok"]);
-    assert_eq!(bench.send(4, asked), ["reply 1 ok", "record 1 Repeated ok"]);
-    let somebody_else = Request { caller: Some("local:bob".into()), ..local(1, "set") };
-    assert_eq!(bench.send_with(5, somebody_else, here()), ["reply 1 conflict"]);
+    assert_eq!(bench.send_with(1, local(1, "set"), here()), ["reply 1 conflict"], "it is somebody else's");
+    assert_eq!(bench.send_with(2, local(2, "wide"), here()), ["start 2 wide"]);
+    assert!(bench.send_with(3, local(2, "wide"), here()).is_empty(), "it joins the call");
+    assert_eq!(bench.end(4, 2, ok()), ["reply 2 ok", "reply 2 ok", "record 2 Repeated ok"]);
+    let from_afar = Request { caller: asked.caller, ..request(2, "wide", 5_000) };
+    assert_eq!(bench.send(5, from_afar), ["reply 2 conflict"]);
+    let somebody_else = Request { caller: Some("local:bob".into()), ..local(2, "wide") };
+    assert_eq!(bench.send_with(6, somebody_else, here()), ["reply 2 conflict"]);
+}
+
+#[test]
+fn nobody_far_away_is_a_user_of_this_machine() {
+    let mut bench = Bench::new();
+    let posing = Request { caller: Some("local:ann".into()), ..request(1, "set", 5_000) };
+    assert_eq!(bench.send(0, posing), ["reply 1 invalid_request"]);
 }
 
 #[test]
