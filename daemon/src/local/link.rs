@@ -3,6 +3,7 @@
 //! A bus that is not there is told once, and changes nothing else. Nothing is kept from one connection for the next.
 
 use std::hash::{BuildHasher, RandomState};
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use nowd_plugin::bus::BusAddress;
+use nowd_plugin::bus::{BusAddress, Longer};
 use nowd_plugin::{BootInstant, CancellationToken};
 use tokio::task::JoinSet;
 use tracing::{debug, info, warn};
@@ -24,6 +25,12 @@ use crate::config::BusConfig;
 
 /// How long connecting may take in all, and a message.
 pub(super) const LIMIT: Duration = Duration::from_secs(10);
+
+/// The longest message that is taken, in bytes: what a call may have, with room for all that is not its parameters.
+pub(super) const MAX_MESSAGE_LEN: usize = 256 * 1024;
+
+/// How many messages wait to be looked at: few, since as many are taken before it is another task's turn.
+const MAX_QUEUED: NonZeroUsize = NonZeroUsize::MIN.saturating_add(3);
 
 /// Between two attempts: the first pause and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
@@ -147,7 +154,10 @@ async fn connect(address: &BusAddress) -> Result<(Connection, MessageStream), No
 
 async fn try_connect(address: &BusAddress) -> Result<(Connection, MessageStream), NotThere> {
     const BUS: &str = "org.freedesktop.DBus";
-    let connection = open(address).await?;
+    // Anybody on the bus may send anything.
+    let bounded = address.bounded(MAX_MESSAGE_LEN, Longer::LosesItsBody).await?;
+    let builder = bounded.unwrap_or_else(|| address.connection()).max_queued(MAX_QUEUED);
+    let connection = builder.build().await?;
     // Before the name, so that no call is lost.
     let stream = MessageStream::from(&connection);
     let path = "/org/freedesktop/DBus";
@@ -161,7 +171,7 @@ async fn try_connect(address: &BusAddress) -> Result<(Connection, MessageStream)
     }
 }
 
-/// A connection to this bus.
+/// A connection to this bus, of somebody who only asks.
 pub(crate) async fn open(address: &BusAddress) -> Result<Connection, zbus::Error> {
     address.connection().build().await
 }

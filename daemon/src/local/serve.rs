@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use nowd_plugin::bus::lost_its_body;
 use nowd_plugin::clock::from_boottime_micros;
 use nowd_plugin::{BootInstant, CancellationToken};
 use nowd_protocol::{Level, MAX_PAYLOAD_LEN, MAX_TIMEOUT_MS, RawValue, Uuid};
@@ -17,7 +18,7 @@ use zbus::message::{Flags, Message, Type};
 use zbus::zvariant::DynamicType;
 
 use super::access::Access;
-use super::link::LIMIT;
+use super::link::{LIMIT, MAX_MESSAGE_LEN};
 use super::status::StatusReport;
 use super::watch::{self, Watchers};
 use super::{Ask, Busy, CONFIG_ERROR, LocalCall, NAME, PATH, ReloadError};
@@ -380,6 +381,10 @@ impl Served {
 
 /// The arguments of a method call.
 fn body<T: serde::de::DeserializeOwned + zbus::zvariant::Type>(message: &Message) -> Result<T, Refused> {
+    if lost_its_body(message) {
+        let why = format!("the arguments are longer than the {MAX_MESSAGE_LEN} bytes that are read");
+        return Err(Refused::Arguments(why));
+    }
     message.body().deserialize().map_err(|e| {
         let found = message.header().signature().to_string();
         Refused::Arguments(format!("the arguments are {found:?}, which is not what the interface says: {e}"))

@@ -1,4 +1,5 @@
-//! A private D-Bus: a real dbus-daemon that allows everything to everybody who reaches its socket.
+//! A private D-Bus: a real dbus-daemon that allows everything to everybody who reaches its socket; messages may be as long
+//! as on a session's bus.
 
 use std::fs;
 use std::os::unix::net::UnixStream;
@@ -33,6 +34,7 @@ impl Bus {
              <type>session</type>\n\
              <listen>{}</listen>\n\
              <auth>EXTERNAL</auth>\n\
+             <limit name=\"max_message_size\">1000000000</limit>\n\
              <policy context=\"default\">\n\
              <allow send_destination=\"*\" eavesdrop=\"true\"/>\n\
              <allow eavesdrop=\"true\"/>\n\

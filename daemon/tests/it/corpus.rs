@@ -1,8 +1,14 @@
 //! The seeds of the fuzz targets, and everything that they ever found, as far as they need no more than public API. See
 //! `docs/FUZZING.md`.
 
+#[path = "../../fuzz/checks/answer.rs"]
+mod answer;
 #[path = "../../fuzz/checks/config.rs"]
 mod config;
+#[path = "../../fuzz/checks/description.rs"]
+mod description;
+#[path = "../../fuzz/checks/drop_in.rs"]
+mod drop_in;
 #[path = "../../fuzz/checks/maps.rs"]
 mod maps;
 #[path = "../../fuzz/checks/methods.rs"]
@@ -44,4 +50,11 @@ fn configuration_and_maps() {
     replay::replay(CORPUS, "maps", maps::check);
     replay::replay(CORPUS, "params", params::check);
     replay::replay(CORPUS, "template", template::check);
+}
+
+#[test]
+fn plugins_of_their_own_processes() {
+    replay::replay(CORPUS, "description", description::check);
+    replay::replay(CORPUS, "answer", answer::check);
+    replay::replay(CORPUS, "drop_in", drop_in::check);
 }

@@ -14,6 +14,8 @@ use crate::bed::{Bed, PATIENCE, request, within_ms, words};
 use crate::local::gateway;
 use crate::plugins::{gate, until};
 
+mod somebody;
+
 const GATE: &str = r#"
 [plugin]
 name = "com.example.Gate"

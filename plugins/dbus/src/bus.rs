@@ -36,7 +36,6 @@ mod link;
 mod pending;
 mod send;
 mod signal;
-mod socket;
 mod told;
 
 /// The bus's own name.

@@ -1,5 +1,7 @@
 //! Which bus: as maps, drop-ins, `nowd.toml` and command lines name it; and why it cannot be reached, in words that lead to the
-//! fix. Opens nothing.
+//! fix; and connections whose messages are bounded in length.
+
+mod socket;
 
 use std::fmt;
 use std::io;
@@ -10,6 +12,7 @@ use zbus::Address;
 use zbus::address::transport::{Transport, UnixSocket};
 use zbus::connection::Builder;
 
+pub use self::socket::{Longer, lost_its_body, too_long};
 use crate::words::nearest;
 
 /// The longest address that a message shows, in characters.
@@ -159,8 +162,8 @@ impl BusAddress {
         Some(path.display().to_string())
     }
 
-    /// The start of a connection to it.
-    #[must_use]
+    /// The start of a connection to it, on which messages may be as long as D-Bus allows: 128 MiB. Only for those who are
+    /// trusted; see [`Self::bounded`].
     pub fn connection(&self) -> Builder<'static> {
         match self {
             Self::System => Builder::system(),

@@ -188,7 +188,7 @@ fn types(value: &Value) -> &[Value] {
 }
 
 /// A message may quote a value: keep it to one short line.
-fn shorten(message: &str) -> String {
+pub(crate) fn shorten(message: &str) -> String {
     const LONGEST: usize = 200;
     let mut line: String =
         message.chars().map(|c| if c.is_control() { ' ' } else { c }).take(LONGEST).collect();

@@ -8,20 +8,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use nowd_plugin::bus::{Longer, too_long};
+use nowd_plugin::service::MAX_MESSAGE_LEN;
 use nowd_plugin::{CancellationToken, Deadline};
-use zbus::connection::Builder;
 use zbus::message::{Message, Type};
 use zbus::{Connection, MessageStream};
 
 use super::pending::Pending;
 use super::signal::owner_change;
-use super::{Allowance, BUS_NAME, Bus, Trust, Up, bus_call, socket};
+use super::{Allowance, BUS_NAME, Bus, Trust, Up, bus_call};
 
 /// How long connecting may take in all, and closing.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 
 /// Between two attempts to connect: the first pause and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+
+/// The longest message on the connection to services, in bytes. One that is longer than the gateway can hand on is judged where
+/// it is read; this is how much memory one may take.
+const MAX_SERVICE_MESSAGE_LEN: usize = 1024 * 1024;
 
 /// A connection that a plugin's offence ends sooner counts as a failure.
 const YOUNG: Duration = Duration::from_secs(10);
@@ -110,7 +115,7 @@ impl Bus {
                             patience.spend(cost(message.data().len()))
                         }
                         Some(Err(e)) => {
-                            offence = socket::too_long(&e);
+                            offence = too_long(&e);
                             break false;
                         }
                         None => break false,
@@ -163,9 +168,14 @@ impl Bus {
     async fn connect(&self) -> Result<(MessageStream, CancellationToken), ConnectError> {
         let builder = match (&self.trust, &self.address) {
             (Trust::Plugins(_), address) => {
-                Builder::socket(socket::connect(address).await?).max_queued(MAX_QUEUED)
+                let builder = address.bounded(MAX_MESSAGE_LEN, Longer::EndsConnection).await?;
+                builder.ok_or(ConnectError::NoUnixSocket)?.max_queued(MAX_QUEUED)
             }
-            (Trust::Services, address) => address.connection(),
+            (Trust::Services, address) => {
+                // Services are trusted, but not everybody else on their bus.
+                let bounded = address.bounded(MAX_SERVICE_MESSAGE_LEN, Longer::LosesItsBody).await?;
+                bounded.unwrap_or_else(|| address.connection())
+            }
         };
         let connection = builder.build().await?;
         let mut stream = MessageStream::from(&connection);

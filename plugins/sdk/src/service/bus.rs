@@ -1,18 +1,23 @@
 //! Which bus a plugin is served on, and how it is reached. Keeps no connection.
 
 use std::hash::{BuildHasher, RandomState};
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use zbus::message::{Flags, Message, Type};
 use zbus::{Connection, MessageStream};
 
-use crate::bus::BusAddress;
+use super::MAX_MESSAGE_LEN;
+use crate::bus::{BusAddress, Longer};
 
 /// How long each question to the bus may take, connecting too.
 pub(super) const ASK_LIMIT: Duration = Duration::from_secs(10);
 
 /// Between two attempts to connect: the first pause and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+
+/// How many messages wait to be looked at: few, since each may be as long as is allowed.
+const MAX_QUEUED: NonZeroUsize = NonZeroUsize::MIN.saturating_add(7);
 
 /// The bus's own name, and the interface of that name.
 pub(super) const BUS_NAME: &str = "org.freedesktop.DBus";
@@ -45,8 +50,13 @@ pub(super) enum NameError {
 
 /// Connects. Nobody knows the connection before its stream is read.
 pub(super) async fn connect(bus: &BusAddress) -> Result<MessageStream, BusError> {
+    let connect = async {
+        // Anybody on the bus may send anything.
+        let bounded = bus.bounded(MAX_MESSAGE_LEN, Longer::LosesItsBody).await?;
+        bounded.unwrap_or_else(|| bus.connection()).max_queued(MAX_QUEUED).build().await
+    };
     tokio::select! {
-        connected = bus.connection().build() => Ok(MessageStream::from(&connected?)),
+        connected = connect => Ok(MessageStream::from(&connected?)),
         () = tokio::time::sleep(ASK_LIMIT) => Err(BusError::TooLong),
     }
 }

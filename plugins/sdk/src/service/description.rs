@@ -33,7 +33,7 @@ use crate::host::identity;
 use crate::map::check_name;
 use crate::map::common::{COMMON_KEYS, CommonKeys};
 use crate::method::{Lane, Method, Policy};
-use crate::params::Params;
+use crate::params::{Params, shorten};
 use crate::words::hint;
 
 /// The keys of a method that only the machine's owner may say, in a drop-in.
@@ -87,7 +87,10 @@ impl Description {
     /// # Errors
     /// The first thing that breaks the contract; then nothing of the description counts.
     pub fn parse(text: &str, plugin: &str) -> Result<Self, DescriptionError> {
-        parse(text, plugin).map_err(|message| DescriptionError { plugin: plugin.to_owned(), message })
+        // It may quote what the plugin has said.
+        let error =
+            |message: String| DescriptionError { plugin: plugin.to_owned(), message: shorten(&message) };
+        parse(text, plugin).map_err(error)
     }
 
     /// What a plugin with these methods says of itself.
@@ -338,6 +341,7 @@ mod tests {
             (with("lane", json!({"concurrency": 1000})), "at most 256"),
             (with("lane", json!({"concurrency": 2})), "another concurrency or depth"),
             (with("params", json!({"x": {"$ref": "#"}})), "`params.x`: `$ref` cannot be used"),
+            (with("lane", json!({"a\nb": 1})), "unknown field `a b`"),
             (with("params", json!({"x": {"maximun": 1}})), "`maximun` is no keyword"),
             (with("params", json!({"x": {"anyOf": vec![pattern; 65]}})), "more than 64 patterns"),
         ] {

@@ -7,6 +7,7 @@ use zbus::names::{InterfaceName, MemberName};
 use zbus::zvariant::DynamicDeserialize;
 
 use super::{INTERFACE, MAX_MESSAGE_LEN, XML};
+use crate::bus::lost_its_body;
 
 /// What every object of a well-behaved service has beside its own interface.
 const STANDARD: &str = r#"  <interface name="org.freedesktop.DBus.Introspectable">
@@ -56,9 +57,9 @@ pub(super) struct Invocation {
 
 /// Reads a method call; `object` is the path of the plugin's object.
 pub(super) fn read(message: &Message, object: &str) -> Asked {
-    let len = message.data().len();
-    if len > MAX_MESSAGE_LEN {
-        let text = format!("the message has {len} bytes, and at most {MAX_MESSAGE_LEN} are read");
+    // Without a body it has come over a Unix socket.
+    if message.data().len() > MAX_MESSAGE_LEN || lost_its_body(message) {
+        let text = format!("the message is longer than the {MAX_MESSAGE_LEN} bytes that are read");
         return Asked::Wrong("org.freedesktop.DBus.Error.LimitsExceeded", text);
     }
     let header = message.header();
