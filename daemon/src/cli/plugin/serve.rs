@@ -78,10 +78,11 @@ pub(super) fn run(serve: &Serve, extra: &[Arc<dyn Plugin>]) -> Result<(), Failur
         of = registry.methods().count(),
         "starting"
     );
-    service.run_until_signal().map_err(|e| match e {
-        ServiceError::NotAllowed { .. } => not_allowed(plugin.name(), service.bus(), service.name()),
-        e => e.into(),
-    })
+    let served = service.run_until_signal();
+    if let Err(ServiceError::NotAllowed { .. }) = &served {
+        return Err(not_allowed(plugin.name(), service.bus(), service.name()));
+    }
+    Ok(served?)
 }
 
 /// The policy of shipped plugins is shipped, too.
