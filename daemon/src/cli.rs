@@ -309,7 +309,8 @@ fn run_gateway(source: &Source, extra: Vec<Arc<dyn Plugin>>) -> Result<(), Failu
 impl Source {
     fn load(&self) -> Result<ConfigFiles, crate::config::ConfigError> {
         let source = self.layers();
-        if !source.required && !source.file.exists() {
+        // What may not be looked for is told with the reason, below.
+        if !source.required && matches!(source.file.try_exists(), Ok(false)) {
             let text =
                 format!("nowd: {} is not there; name another file with --config", source.file.display());
             say(&mut std::io::stderr(), &text);

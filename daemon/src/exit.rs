@@ -23,7 +23,7 @@ pub enum Exit {
     Io,
     /// 75 (`EX_TEMPFAIL`): the gateway is locked out, and it is not known that no call runs any more.
     StillRunning,
-    /// 77 (`EX_NOPERM`): the gateway does not serve this user.
+    /// 77 (`EX_NOPERM`): the gateway does not serve this user, or a plugin may not be called by it.
     Denied,
     /// 78 (`EX_CONFIG`): the configuration is wrong, or names a file that is missing or wrong. Starting again does not
     /// help. Nothing that may come back by itself (network, broker, bus, port) ever ends the process.

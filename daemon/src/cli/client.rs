@@ -177,8 +177,11 @@ impl Client {
             return of(message, Exit::Unreachable);
         }
         if said(".AccessDenied") {
+            // Said by the gateway or by the bus, whose own words help only those who write policies.
             let message = format!(
-                "{e}; try as root, or have yourself added to that group (`usermod -aG nowd $USER`, then log in again)"
+                "the gateway on {} does not serve this user, only root, its own user and the members of a group (`bus.group`, \
+                 nowd unless changed); try as root, or have yourself added to it (`usermod -aG nowd $USER`, then log in again)",
+                self.address.called()
             );
             return of(message, Exit::Denied);
         }

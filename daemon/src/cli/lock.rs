@@ -93,7 +93,19 @@ pub(super) fn unlock(reach: &Reach) -> Result<(), Failure> {
     let was = match lockout::unlock(&folder) {
         // Where no configuration was named, the gateway may have another folder than the one that was looked into.
         Ok(false) if reach.source.config.is_none() => {
-            Client::connect(reach).and_then(|client| client.unlock()).unwrap_or(false)
+            match Client::connect(reach).and_then(|client| client.unlock()) {
+                Ok(was) => was,
+                // There is none.
+                Err(Failure { exit: Exit::Unreachable, .. }) => false,
+                Err(Failure { message, exit }) => {
+                    let message = format!(
+                        "NOT unlocked: nothing is locked in {}, but the gateway may have another state_dir, and cannot be \
+                         asked: {message}",
+                        folder.display()
+                    );
+                    return Err(Failure { message, exit });
+                }
+            }
         }
         Ok(was) => was,
         Err(e) if is_denied(&e) => {
@@ -114,7 +126,7 @@ fn state_dir(source: &Source) -> PathBuf {
             let source = source.layers();
             let (folder, origin) = made_out::state_dir(&source);
             let text = format!(
-                "nowd: note: the configuration has a mistake ({e}); `state_dir` is taken from {origin}: {}",
+                "nowd: note: the configuration cannot be used ({e}); `state_dir` is taken from {origin}: {}",
                 folder.display()
             );
             say(&mut io::stderr(), &text);

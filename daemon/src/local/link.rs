@@ -105,7 +105,7 @@ pub(super) async fn run(
                 if stop.is_cancelled() {
                     return;
                 }
-                warn!("{} is gone; connecting anew", config.address);
+                warn!("{} is gone; connecting anew", config.address.called());
                 PAUSES.0
             }
             Err(e) => attempts.failed(&config.address, &e),

@@ -1,5 +1,8 @@
 //! Calls over the bus of the gateway's own machine, by the shell and by programs.
 
+use std::fs;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::Duration;
 
 use nowd_protocol::{Reply, Uuid};
@@ -23,6 +26,25 @@ pub(crate) async fn gateway_with(bed: &Bed, more: &[&str]) -> Process {
     let gateway = bed.gateway_with(more).await;
     gateway.wait_for_line(PATIENCE, SERVED).await;
     gateway
+}
+
+/// A bus with a policy as the system's, with its address; `policies` goes on in the default one.
+pub(crate) async fn policed_bus(folder: &Path, policies: &str) -> (Process, String) {
+    let (socket, config) = (folder.join("policed"), folder.join("bus.conf"));
+    let address = format!("unix:path={}", socket.display());
+    let text = format!(
+        "<!DOCTYPE busconfig PUBLIC \"-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN\" \
+         \"http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd\">\n\
+         <busconfig><type>system</type><listen>{address}</listen><auth>EXTERNAL</auth>\
+         <policy context=\"default\"><allow user=\"*\"/><allow send_destination=\"*\"/><allow receive_type=\"method_call\"/>\
+         <allow receive_type=\"method_return\"/><allow receive_type=\"error\"/><allow receive_type=\"signal\"/>\
+         {policies}</busconfig>"
+    );
+    fs::write(&config, text).unwrap();
+    let config = format!("--config-file={}", config.display());
+    let daemon = Process::spawn("dbus-daemon", &["--nofork", "--nopidfile", &config], &[]);
+    wait_for(PATIENCE, "dbus-daemon", || UnixStream::connect(&socket).is_ok()).await;
+    (daemon, address)
 }
 
 /// Exit code and what was printed.

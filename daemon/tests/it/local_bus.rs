@@ -1,13 +1,12 @@
 //! The gateway's place on the bus: the contract, and a bus that goes, comes, is taken or not allowed.
 
 use std::fs;
-use std::os::unix::net::UnixStream;
 
 use nowd_testkit::{Process, wait_for};
 use zbus_xml::Node;
 
 use crate::bed::{Bed, PATIENCE, comes_back, nowd, request, words};
-use crate::local::{NAME, PATH, SERVED, client, gateway, gateway_with, shell};
+use crate::local::{NAME, PATH, SERVED, client, gateway, gateway_with, policed_bus, shell};
 
 const CONTRACT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/interfaces/io.nowd.Gateway1.xml");
 const POLICY: &str =
@@ -103,26 +102,38 @@ async fn the_second_of_two_gateways_says_that_the_name_is_taken_and_goes_on() {
 #[tokio::test]
 async fn the_shipped_policy_gives_the_name_to_nobody_else() {
     let mut bed = Bed::new().await;
-    let (socket, config) = (bed.folder.path().join("policed"), bed.folder.path().join("bus.conf"));
-    let address = format!("unix:path={}", socket.display());
-    let text = format!(
-        "<!DOCTYPE busconfig PUBLIC \"-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN\" \
-         \"http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd\">\n\
-         <busconfig><type>system</type><listen>{address}</listen><auth>EXTERNAL</auth>\
-         <policy context=\"default\"><allow send_destination=\"*\"/><allow receive_type=\"method_call\"/>\
-         <allow receive_type=\"method_return\"/><allow receive_type=\"error\"/><allow receive_type=\"signal\"/>\
-         <allow own=\"*\"/></policy><include>{POLICY}</include></busconfig>"
-    );
-    fs::write(&config, text).unwrap();
-    let config = format!("--config-file={}", config.display());
-    let daemon = Process::spawn("dbus-daemon", &["--nofork", "--nopidfile", &config], &[]);
-    wait_for(PATIENCE, "dbus-daemon", || UnixStream::connect(&socket).is_ok()).await;
+    let (daemon, address) =
+        policed_bus(bed.folder.path(), &format!("<allow own=\"*\"/></policy><include>{POLICY}</include>"))
+            .await;
     let gateway = bed.gateway_with(&["--set", &format!("bus.address={address}")]).await;
     gateway.wait_for_line(PATIENCE, "the bus does not give the name io.nowd.Gateway1 to this user").await;
     let cloud = bed.cloud().await;
     comes_back(&cloud).await;
     assert_eq!(times(&gateway, SERVED), 0);
     drop(daemon);
+}
+
+#[tokio::test]
+async fn whom_the_bus_keeps_off_hears_whom_the_gateway_serves() {
+    let bed = Bed::new().await;
+    let denied = "<allow own=\"*\"/></policy><policy context=\"mandatory\"><deny send_destination=\"io.nowd.Gateway1\"/></policy>";
+    let (_daemon, address) = policed_bus(bed.folder.path(), denied).await;
+    let gateway = bed.gateway_with(&["--set", &format!("bus.address={address}")]).await;
+    gateway.wait_for_line(PATIENCE, SERVED).await;
+    let elsewhere = bed.folder.path().join("elsewhere");
+    fs::create_dir(&elsewhere).unwrap();
+    // Its configuration is not known to whoever asks.
+    let state_dir = format!("state_dir={}", elsewhere.display());
+    for command in [&["status"][..], &["watch"], &["reload"], &["call", "echo"], &["unlock"]] {
+        let mut process = nowd(&[command, &["--set", &state_dir, "--bus", &address]].concat());
+        assert_eq!(process.exit(PATIENCE).await.code(), Some(77), "{command:?}: {:?}", process.lines());
+        let said = process.lines().join("\n");
+        assert!(
+            said.contains("does not serve this user, only root, its own user and"),
+            "{command:?}: {said}"
+        );
+        assert!(!said.contains("Rejected") && !said.contains("it was not locked"), "{command:?}: {said}");
+    }
 }
 
 #[tokio::test]

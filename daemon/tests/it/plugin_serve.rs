@@ -14,9 +14,12 @@ use uuid::Uuid;
 use zbus::Connection;
 use zbus::connection::Builder;
 
-use crate::bed::PATIENCE;
+use crate::bed::{PATIENCE, nowd};
+use crate::local::policed_bus;
 
 const PATH: &str = "/io/nowd/Plugin";
+const POLICY: &str =
+    concat!(env!("CARGO_MANIFEST_DIR"), "/../systemd/usr/share/dbus-1/system.d/io.nowd.Plugin.conf");
 
 const ECHO: &str =
     "[simulator]\n[methods.\"echo\"]\non_timeout = \"bus.id\"\n[methods.\"echo.slow\"]\ndelay = \"300ms\"\n";
@@ -136,4 +139,14 @@ async fn what_cannot_be_served_is_told_in_one_sentence() {
     assert_eq!(second.exit(PATIENCE).await.code(), Some(74));
     let said = second.lines().join("\n");
     assert!(said.contains("has the name io.nowd.Plugin.simulator already"), "{said}");
+
+    // As shipped, and this is not the user nowd-simulator.
+    let (_policed, address) =
+        policed_bus(stage.folder.path(), &format!("</policy><include>{POLICY}</include>")).await;
+    let config = stage.folder.path().join("nowd.toml");
+    let args = ["plugin", "serve", "simulator", "--bus", &address, "--config", text(&config)];
+    let mut third = nowd(&args);
+    assert_eq!(third.exit(PATIENCE).await.code(), Some(78));
+    let said = third.lines().join("\n");
+    assert!(said.contains("only the user nowd-simulator may, by /usr/share/dbus-1/system.d/"), "{said}");
 }

@@ -78,7 +78,22 @@ pub(super) fn run(serve: &Serve, extra: &[Arc<dyn Plugin>]) -> Result<(), Failur
         of = registry.methods().count(),
         "starting"
     );
-    Ok(service.run_until_signal()?)
+    let served = service.run_until_signal();
+    if let Err(ServiceError::NotAllowed { .. }) = &served {
+        return Err(not_allowed(plugin.name(), service.bus(), service.name()));
+    }
+    Ok(served?)
+}
+
+/// The policy of shipped plugins is shipped, too.
+fn not_allowed(plugin: &str, bus: &BusAddress, name: &str) -> Failure {
+    let message = format!(
+        "{} does not allow this user to own the name {name}; as shipped, only the user nowd-{plugin} may, by \
+         /usr/share/dbus-1/system.d/io.nowd.Plugin.conf: start this as that user (`systemctl start nowd-plugin@{plugin}`), and \
+         where the file or the user came after the bus, let it read its policy again (`systemctl reload dbus`)",
+        bus.called()
+    );
+    Failure { message, exit: Exit::Config }
 }
 
 /// A plugin describes safe actions only of its own. The daemon knows all of them by the maps.

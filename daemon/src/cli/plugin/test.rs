@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 use nowd_plugin::bus::BusAddress;
-use nowd_plugin::service::conformance::{self, Check, Level, Options, Program, Verdict};
+use nowd_plugin::service::conformance::{self, Check, Level, Options, Program, Unreachable, Verdict};
 use serde_json::Value;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -71,8 +71,11 @@ pub(super) fn run(test: Test) -> Result<(), Failure> {
         return Err(Failure { message: "stopped before the end".into(), exit: Exit::Failed });
     };
     let report = report.map_err(|e| {
-        let exit =
-            if matches!(e, conformance::Unreachable::Wrong(_)) { Exit::Usage } else { Exit::Unreachable };
+        let exit = match e {
+            Unreachable::Wrong(_) => Exit::Usage,
+            Unreachable::Denied { .. } => Exit::Denied,
+            Unreachable::Bus(..) | Unreachable::Nobody { .. } | Unreachable::Program(..) => Exit::Unreachable,
+        };
         Failure { message: e.to_string(), exit }
     })?;
     if json {

@@ -82,6 +82,17 @@ pub enum Unreachable {
         /// What to do, and what its program said.
         hint: String,
     },
+    /// The bus's policy is in the way.
+    #[error(
+        "the policy of {bus} does not let this user call {name}; run this as root or as the gateway's user, and where they may \
+         not either, let them in its file of dbus-1/system.d: <policy user=\"root\"><allow send_destination=\"{name}\"/></policy>"
+    )]
+    Denied {
+        /// The plugin's name.
+        name: String,
+        /// The bus.
+        bus: String,
+    },
     /// The name or path cannot be one.
     #[error("{0}")]
     Wrong(String),

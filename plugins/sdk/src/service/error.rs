@@ -33,7 +33,8 @@ pub enum ServiceError {
     /// The bus's policy forbids it.
     #[error(
         "{} does not allow this user to own the name {name}; allow it in /etc/dbus-1/system.d/{name}.conf with \
-         <policy user=\"USER\"><allow own=\"{name}\"/></policy>, and let the bus read it (`systemctl reload dbus`)",
+         <policy user=\"USER\"><allow own=\"{name}\"/></policy>, and the gateway to call it with <policy user=\"nowd\"><allow \
+         send_destination=\"{name}\"/></policy>, and let the bus read it (`systemctl reload dbus`)",
         .bus.called()
     )]
     NotAllowed {

@@ -186,7 +186,7 @@ impl Service {
                 Err(e) => e.to_string(),
             };
             if told != why {
-                tracing::warn!("not on {} as {}, trying on: {why}", self.bus, self.name);
+                tracing::warn!("not on {} as {}, trying on: {why}", self.bus.called(), self.name);
                 told = why;
             }
             tokio::select! {

@@ -162,7 +162,7 @@ impl<'a> Session<'a> {
     fn begin(&mut self) {
         self.named = true;
         self.health = Some(self.service.health());
-        tracing::info!(name = self.service.name(), "ready on {}", self.service.bus());
+        tracing::info!(name = self.service.name(), "ready on {}", self.service.bus().called());
     }
 
     /// Never waits.

@@ -78,7 +78,7 @@ impl<'o> Bench<'o> {
         if let Some(subject) = &mut subject {
             subject.begin()?;
         }
-        let client = Client::connect(&bus).await.map_err(|e| Unreachable::Bus(bus.to_string(), e))?;
+        let client = Client::connect(&bus).await.map_err(|e| Unreachable::Bus(bus.called(), e))?;
         let within =
             if matches!(options.program, Some(Program::Own(_))) { COMES_WITHIN } else { Duration::ZERO };
         let Some(owner) = arrival(&client, &options.name, "", within).await else {
@@ -86,8 +86,11 @@ impl<'o> Bench<'o> {
                 Some(subject) if subject.is_own() => subject.epitaph(within),
                 Some(_) | None => "; start it, or name its bus with --bus session".into(),
             };
-            return Err(Unreachable::Nobody { name: options.name.clone(), bus: bus.to_string(), hint });
+            return Err(Unreachable::Nobody { name: options.name.clone(), bus: bus.called(), hint });
         };
+        if client.is_denied(&options.name, &options.path, options.answer_within).await {
+            return Err(Unreachable::Denied { name: options.name.clone(), bus: bus.called() });
+        }
         Ok(Self {
             options,
             bus,
@@ -208,7 +211,8 @@ impl<'o> Bench<'o> {
         match message(&self.options.name, &self.options.path, interface, member, body) {
             Ok(message) => self.client.ask(&message, limit).await,
             Err(e) => {
-                let heard = Heard::Error { name: "the test could not send it".into(), message: e };
+                let heard =
+                    Heard::Error { name: "the test could not send it".into(), message: e, by_bus: false };
                 Asked { heard, took: Duration::ZERO, at: BootInstant::now() }
             }
         }

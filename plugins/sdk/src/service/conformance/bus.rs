@@ -16,7 +16,7 @@ use zbus::{Connection, MessageStream};
 
 use crate::BootInstant;
 use crate::bus::BusAddress;
-use crate::service::MAX_MESSAGE_LEN;
+use crate::service::{INTERFACE, MAX_MESSAGE_LEN};
 
 /// How long connecting may take.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
@@ -34,6 +34,8 @@ pub(super) enum Heard {
     Error {
         name: String,
         message: String,
+        /// Whether the bus says it, not the plugin.
+        by_bus: bool,
     },
     TooLong(usize),
     Silence(Duration),
@@ -149,6 +151,13 @@ impl Client {
         self.bus("GetConnectionUnixProcessID", name).await
     }
 
+    /// Whether the bus's policy keeps this test from calling whoever owns `name`. Asks for its health, which moves nothing.
+    pub(super) async fn is_denied(&self, name: &str, path: &str, limit: Duration) -> bool {
+        let Ok(message) = method_call(name, path, INTERFACE, "Health").build(&()) else { return false };
+        let heard = self.ask(&message, limit).await.heard;
+        matches!(heard, Heard::Error { by_bus: true, name, .. } if name == "org.freedesktop.DBus.Error.AccessDenied")
+    }
+
     /// The user of whoever owns `name`.
     pub(super) async fn user_id(&self, name: &str) -> Option<u32> {
         self.bus("GetConnectionUnixUser", name).await
@@ -177,7 +186,8 @@ fn dispatch(state: &Mutex<State>, message: Message) {
             let name =
                 header.error_name().map_or_else(|| "an error without a name".into(), ToString::to_string);
             let text = message.body().deserialize::<String>().unwrap_or_default();
-            Heard::Error { name: clip(&name, 200), message: clip(&text, 300) }
+            let by_bus = header.sender().is_some_and(|sender| sender.as_str() == BUS_NAME);
+            Heard::Error { name: clip(&name, 200), message: clip(&text, 300), by_bus }
         }
         Type::MethodCall | Type::Signal => return,
     };

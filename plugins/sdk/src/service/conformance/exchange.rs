@@ -83,7 +83,7 @@ impl Said {
                 Ok((status, outcome, response_json)) => Ok(Answer { status, outcome, response_json }),
                 Err(_) => Err(Trouble::Form(clip(&reply.body().signature().to_string(), 100))),
             },
-            Heard::Error { name, message } => Err(Trouble::Error { name, message }),
+            Heard::Error { name, message, .. } => Err(Trouble::Error { name, message }),
             Heard::TooLong(len) => Err(Trouble::TooLong(len)),
             Heard::Silence(limit) => Err(Trouble::Silence(limit)),
             Heard::Broken => Err(Trouble::Broken),

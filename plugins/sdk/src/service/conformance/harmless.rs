@@ -22,7 +22,7 @@ pub(super) async fn present(bench: &mut Bench<'_>) -> Seen {
     let user = bench.client.user_id(name).await;
     let process = bench.process_id().await;
     let program = process.and_then(|id| std::fs::read_link(format!("/proc/{id}/exe")).ok());
-    let mut seen = format!("{} on {}", bench.owner, bench.bus);
+    let mut seen = format!("{} on {}", bench.owner, bench.bus.called());
     for (what, value) in [
         ("process", process.map(|id| id.to_string())),
         ("user", user.map(|id| id.to_string())),
@@ -201,7 +201,7 @@ where
             body.deserialize()
                 .map_err(|_| format!("an answer of the form {:?}", clip(&body.signature().to_string(), 100)))
         }
-        Heard::Error { name, message } => Err(format!("the D-Bus error {name}: {message}")),
+        Heard::Error { name, message, .. } => Err(format!("the D-Bus error {name}: {message}")),
         Heard::TooLong(len) => Err(format!("a message of {len} bytes, more than a gateway takes")),
         Heard::Silence(limit) => Err(format!("no answer within {limit:?}")),
         Heard::Broken => Err("the connection to the bus broke".into()),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use nowd_testkit::{Bus, within};
+use nowd_testkit::{Bus, Process, wait_for, within};
 use serde_json::json;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
@@ -231,7 +231,7 @@ async fn what_is_not_there_is_told_with_what_to_do() {
     options.bus = Some(BusAddress::At(bus.address()));
     let said = |e: Unreachable| e.to_string();
     let told = run(&options, |_| ()).await.map_err(said).unwrap_err();
-    assert!(told.starts_with("nobody owns the name com.example.Gate on the bus at unix:path="), "{told}");
+    assert!(told.starts_with("nobody owns the name com.example.Gate on the bus unix:path="), "{told}");
     options.program = Some(Program::Own(["sh", "-c", "echo no device; exit 3"].map(OsString::from).into()));
     let told = run(&options, |_| ()).await.map_err(said).unwrap_err();
     assert!(told.contains("its program has ended (exit status: 3)") && told.contains("no device"), "{told}");
@@ -240,6 +240,36 @@ async fn what_is_not_there_is_told_with_what_to_do() {
     assert!(told.starts_with("\"/nowhere/gate\" cannot be started"), "{told}");
     options.name = "gate".into();
     assert!(matches!(run(&options, |_| ()).await, Err(Unreachable::Wrong(_))));
+}
+
+#[tokio::test]
+async fn a_policy_in_the_way_is_no_breach_of_the_plugin() {
+    let folder = tempfile::tempdir().unwrap();
+    let (config, socket) = (folder.path().join("bus.conf"), folder.path().join("bus"));
+    let text = format!(
+        "<busconfig><type>system</type><listen>unix:path={}</listen><auth>EXTERNAL</auth>\
+         <policy context=\"default\"><allow user=\"*\"/><allow own=\"*\"/><allow send_destination=\"*\"/>\
+         <allow receive_type=\"method_call\"/><allow receive_type=\"method_return\"/><allow receive_type=\"error\"/>\
+         <allow receive_type=\"signal\"/></policy>\
+         <policy context=\"mandatory\"><deny send_destination=\"{NAME}\"/></policy></busconfig>",
+        socket.display()
+    );
+    std::fs::write(&config, text).unwrap();
+    let option = format!("--config-file={}", config.display());
+    let _bus = Process::spawn("dbus-daemon", &["--nofork", "--nopidfile", &option], &[]);
+    wait_for(PATIENT, "the bus", || socket.exists()).await;
+    let address = format!("unix:path={}", socket.display());
+    let ready = Arc::new(Notify::new());
+    let mut tasks = JoinSet::new();
+    let (serving, at, told) = (Gate::new(Wrong::Nothing), address.clone(), Arc::clone(&ready));
+    tasks.spawn(async move { serving.serve(&at, Some(told)).await });
+    within(PATIENT, "the plugin on its bus", ready.notified()).await;
+    let mut options = Options::new(NAME);
+    options.bus = Some(BusAddress::At(address));
+    options.answer_within = PATIENT;
+    let told = run(&options, |_| ()).await.unwrap_err();
+    assert!(matches!(told, Unreachable::Denied { .. }), "{told}");
+    assert!(told.to_string().contains("does not let this user call com.example.Gate"), "{told}");
 }
 
 #[test]

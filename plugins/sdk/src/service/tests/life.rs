@@ -74,6 +74,10 @@ async fn a_name_that_the_bus_does_not_allow_is_told_with_the_file_to_change() {
     let error = within(PATIENCE, "the refusal", service.run(CancellationToken::new())).await.unwrap_err();
     assert!(matches!(error, ServiceError::NotAllowed { .. }) && error.exit_code() == 78, "{error}");
     assert!(error.to_string().contains("/etc/dbus-1/system.d/com.example.Rig.conf"), "{error}");
+    assert!(
+        error.to_string().contains("send_destination=\"com.example.Rig\""),
+        "without it nobody may call: {error}"
+    );
 }
 
 #[tokio::test]
