@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use nowd_cloud::Invoker;
 use nowd_plugin::{BootInstant, Deadline};
-use nowd_testkit::Process;
+use nowd_testkit::{Process, within};
 use tokio::task::JoinSet;
 
 use crate::bed::{Bed, PATIENCE, request, within_ms, words};
@@ -102,7 +102,7 @@ const GARBAGE: &[(&str, &[&str])] = &[
     ("hostile.number_of_a_thousand_digits", &[DONE]),
     ("hostile.error", &[FAILED]),
     ("hostile.no_reply", &[FAILED]),
-    ("hostile.unknown_method", &[]),
+    ("hostile.unknown_method", &[FAILED]),
 ];
 
 /// Runs one that means no good.
@@ -203,6 +203,11 @@ async fn next_to(mode: &Mode) {
         process.wait_for_line(PATIENCE, "ready").await;
         if mode.describes {
             gateway.wait_for_line(PATIENCE, "com.example.Hostile describes").await;
+            // What it describes is on offer a moment later.
+            let (last, _) = mode.calls.last().unwrap();
+            let known =
+                async || cloud.invoke(within_ms(last, "{}", 500)).await.status.as_str() != "unknown_method";
+            within(PATIENCE, "its methods on offer", async { while !known().await {} }).await;
         }
         said = its_own(&cloud, mode).await;
     };
