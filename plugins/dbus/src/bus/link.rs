@@ -34,11 +34,9 @@ const YOUNG: Duration = Duration::from_secs(10);
 /// How many messages of a plugin wait to be looked at: few, since each may be as long as is allowed.
 const MAX_QUEUED: NonZeroUsize = NonZeroUsize::MIN.saturating_add(7);
 
-/// How long a plugin may send more than that before its connection is given up.
-const FLOOD: Duration = Duration::from_secs(2);
-
-/// How many messages of a plugin that nobody has asked for are looked at, at once and after that one in this time.
-const PATIENCE: (u32, Duration) = (512, Duration::from_micros(500));
+/// How many messages of a plugin that nobody has asked for are borne, at once and after that one in this time, before its
+/// connection is given up.
+const PATIENCE: (u32, Duration) = (4_096, Duration::from_micros(500));
 
 impl Bus {
     /// Keeps a connection until `stop`.
@@ -98,21 +96,30 @@ impl Bus {
         self.tried.send_replace(true);
         let young = Deadline::after(YOUNG);
         let mut offence = None;
-        let mut flood: Option<Deadline> = None;
         let mut patience = Allowance::new(PATIENCE.0, PATIENCE.1);
         let given_up = {
             // Not polled any more, it could hold up those who write: it ends with the reading.
             let mut learning = pin!(self.keep_learned());
             loop {
-                let held = tokio::select! {
+                tokio::select! {
                     never = &mut learning => match never {},
                     next = stream.next() => match next {
                         Some(Ok(message)) => {
                             let asked_for = self.dispatch(&message);
-                            if asked_for || matches!(self.trust, Trust::Services) {
-                                continue;
+                            // What strangers send is dropped, and is not the plugin's fault.
+                            let offends = !asked_for
+                                && matches!(self.trust, Trust::Plugins(_))
+                                && self.is_of_owner(&message)
+                                && !patience.spend(cost(message.data().len())).is_zero();
+                            if offends {
+                                // Slower reading would hold up its answers, and beyond its own bound the bus drops those too.
+                                offence = Some(format!(
+                                    "it sent more than {} messages that nobody has asked for, faster than {} a second",
+                                    PATIENCE.0,
+                                    Duration::from_secs(1).as_micros() / PATIENCE.1.as_micros()
+                                ));
+                                break false;
                             }
-                            patience.spend(cost(message.data().len()))
                         }
                         Some(Err(e)) => {
                             offence = too_long(&e);
@@ -121,22 +128,6 @@ impl Bus {
                         None => break false,
                     },
                     () = dead.cancelled() => break true,
-                };
-                if held.is_zero() {
-                    flood = None;
-                } else if flood.get_or_insert_with(|| Deadline::after(FLOOD)).check().is_err() {
-                    // What waits in the bus meanwhile has a bound, beyond which the bus drops answers as well.
-                    offence = Some(format!(
-                        "for {} s more messages came than are taken, that nobody has asked for",
-                        FLOOD.as_secs()
-                    ));
-                    break false;
-                } else {
-                    // Whoever floods this connection waits, and with him only those who call him.
-                    tokio::select! {
-                        () = tokio::time::sleep(held) => {}
-                        () = dead.cancelled() => break true,
-                    }
                 }
             }
         };
@@ -151,6 +142,15 @@ impl Bus {
             }
         }
         Ok(Ended { offence, lived: young.check().is_err() })
+    }
+
+    /// Whether it comes from whoever has one of the names that are followed.
+    fn is_of_owner(&self, message: &Message) -> bool {
+        let header = message.header();
+        let Some(sender) = header.sender() else { return false };
+        let state = self.lock();
+        let owners = state.up.as_ref().map(|up| &up.owners);
+        owners.is_some_and(|owners| owners.values().any(|owner| owner == sender.as_str()))
     }
 
     /// Why there is no connection, and what to do, in words.

@@ -11,6 +11,7 @@ use zbus::{Connection, MessageStream};
 use super::rig::{Apart, state};
 use super::*;
 use crate::bus::BUS_NAME;
+use crate::service::State;
 use crate::tests::rig::LONG;
 
 const BAD: &str = "com.example.Bad";
@@ -256,7 +257,15 @@ async fn next_to(how: How) {
             let state = state(&bad, "the mistake", |state| state.mistake.is_some()).await;
             assert!(state.mistake.unwrap().contains("did not describe itself"));
         }
-        How::Signals | How::LargeSignals | How::Answers | How::Changed | How::Flaps => {
+        // Whoever shouts is not listened to.
+        How::Signals | How::LargeSignals => {
+            let shouts = |state: &State| {
+                state.why_absent.as_deref().is_some_and(|why| why.contains("nobody has asked for"))
+            };
+            state(&bad, "the end of its connection", shouts).await;
+        }
+        // The bus itself lets no answer through that it knows no question of.
+        How::Answers | How::Changed | How::Flaps => {
             state(&bad, "the description", |state| state.described.is_some()).await;
         }
     }
@@ -285,6 +294,45 @@ next_to! {
     a_description_that_is_too_long: Long,
     too_many_methods: Methods,
     silence: Silent,
+}
+
+/// Somebody on the bus who is no plugin sends every connection as much as the bus takes.
+#[tokio::test]
+async fn what_strangers_send_holds_up_no_answer() {
+    let bus = PrivateBus::start().await;
+    let (address, said) = (bus.address(), Said::new(&description()));
+    let _good = Apart::start(move || async move {
+        let _fake = Fake::start(&address, NAME, &said).await;
+        std::future::pending::<()>().await;
+    });
+    let client = Client::start(&bus);
+    client.described().await;
+    let (alone, _) = median(&client, 100).await;
+    let (address, sent) = (bus.address(), Arc::new(AtomicU32::new(0)));
+    let _stranger = {
+        let sent = Arc::clone(&sent);
+        Apart::start(move || async move {
+            let connection = zbus::connection::Builder::address(address.as_str()).build().await.unwrap();
+            loop {
+                for number in 1..12 {
+                    let to = format!(":1.{number}");
+                    let signal = Message::signal(PATH, INTERFACE, "Changed").destination(to.as_str());
+                    connection.send(&signal.build(&()).unwrap()).await.unwrap();
+                    sent.fetch_add(1, Ordering::SeqCst);
+                }
+            }
+        })
+    };
+    until("the stranger", || sent.load(Ordering::SeqCst) > 1_000).await;
+    let until = Deadline::after(Duration::from_millis(2_500));
+    let mut medians = Vec::new();
+    while until.check().is_ok() {
+        medians.push(median(&client, 20).await.0);
+    }
+    medians.sort();
+    let beside = medians[medians.len() / 2];
+    println!("{alone:?} alone, {beside:?} beside {} messages of a stranger", sent.load(Ordering::SeqCst));
+    assert!(beside < alone * 50 + Duration::from_millis(50), "{alone:?} alone, {beside:?} beside");
 }
 
 #[tokio::test]
