@@ -349,6 +349,7 @@ mod tests {
             (many(MAX_METHODS + 1), "257 methods"),
             (json!({"methods": {"nowd.methods": {}}}), "is kept for the gateway"),
             (json!({"methods": {"a/b": {}}}), "cannot be a method's name"),
+            (json!({"methods": {"a\u{202e}b": {}}}), "cannot be a method's name"),
             (
                 with("timout", json!("1s")),
                 "methods.\"gate.open\": unknown key `timout`; did you mean `timeout`?",
