@@ -197,7 +197,7 @@ mod tests {
         ] {
             match (text.parse::<BusAddress>(), expected) {
                 (Ok(bus), Ok(called)) => {
-                    assert_eq!((bus.called().as_str(), bus.to_string().as_str()), (called, text))
+                    assert_eq!((bus.called().as_str(), bus.to_string().as_str()), (called, text));
                 }
                 (Err(e), Err(hint)) => assert!(e.to_string().contains(hint), "{e}"),
                 (found, _) => panic!("{text:?}: {found:?}"),

@@ -331,12 +331,16 @@ pub enum NameMistake {
     Kept(String),
 }
 
+/// What is not seen, or turns round what is.
+const UNSEEN: fn(char) -> bool = |c| matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
+
 /// A method's name is a topic level; the rules of the wire, in words.
 pub(crate) fn check_name(name: &str) -> Result<(), NameMistake> {
     let bad = name.is_empty()
         || name.len() > 64
         || name.starts_with('$')
-        || name.chars().any(|c| matches!(c, '/' | '+' | '#') || c.is_control() || c.is_whitespace());
+        || name.chars().any(|c| matches!(c, '/' | '+' | '#') || c.is_control() || c.is_whitespace())
+        || name.contains(UNSEEN);
     if bad {
         return Err(NameMistake::Form(name.to_owned()));
     }

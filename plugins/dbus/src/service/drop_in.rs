@@ -96,6 +96,14 @@ impl DropIn {
         let mut notes = Vec::new();
         let mut methods = Vec::new();
         for (name, method) in &described {
+            if *name == "*" && !self.methods.contains_key("*") {
+                let text = format!(
+                    "{} describes a method \"*\", which would take the calls of all names that nobody has; it is left out unless [methods.\"*\"] stands here",
+                    self.target.name
+                );
+                notes.push(self.origin.error(text).to_string());
+                continue;
+            }
             let mut method = match self.methods.get(*name) {
                 None => (*method).clone(),
                 Some(narrowing) => {

@@ -45,6 +45,9 @@ const WIDEST_LANE: u16 = 256;
 /// The most patterns that a description may make the gateway compile.
 const MAX_PATTERNS: usize = 64;
 
+/// The most schemas in `anyOf` and its like of one parameter.
+const MAX_ALTERNATIVES: usize = 64;
+
 /// What a plugin says of itself.
 #[derive(Debug, Clone)]
 pub struct Description {
@@ -209,7 +212,7 @@ fn method(
         return Err(format!("unknown key `{key}`{}", hint(key, known().collect::<Vec<_>>())));
     }
     for (param, schema) in keys.get("params").and_then(Value::as_object).into_iter().flatten() {
-        bounded(schema, patterns).map_err(|message| format!("`params.{param}`: {message}"))?;
+        bounded(schema, patterns, &mut 0).map_err(|message| format!("`params.{param}`: {message}"))?;
     }
     let common: CommonKeys = serde_json::from_value(Value::Object(keys)).map_err(|e| e.to_string())?;
     let policy = common.policy().map_err(|e| e.to_string())?;
@@ -246,23 +249,37 @@ fn lane(plugin: &str, said: &LaneSaid) -> Result<Lane, String> {
 }
 
 /// Whether looking at parameters by this schema can take no longer than their own length allows.
-fn bounded(schema: &Value, patterns: &mut usize) -> Result<(), String> {
+fn bounded(schema: &Value, patterns: &mut usize, alternatives: &mut usize) -> Result<(), String> {
     match schema {
         Value::Object(keywords) => {
             for (keyword, value) in keywords {
                 match keyword.as_str() {
-                    "$ref" | "$defs" => return Err(format!("`{keyword}` cannot be used by a plugin")),
+                    // Where they nest, each level looks several times at what is below it.
+                    "$ref" | "$defs" | "unevaluatedItems" | "unevaluatedProperties" => {
+                        return Err(format!("`{keyword}` cannot be used by a plugin"));
+                    }
+                    // Each looks at the same value: with many of them, and a long list of values, that takes seconds.
+                    "allOf" | "anyOf" | "oneOf" | "dependentSchemas" => {
+                        let count = value.as_array().map_or(0, Vec::len);
+                        let count = value.as_object().map_or(count, Map::len);
+                        *alternatives = alternatives.saturating_add(count);
+                    }
                     "pattern" | "patternProperties" => *patterns = patterns.saturating_add(1),
                     _ => {}
                 }
                 if *patterns > MAX_PATTERNS {
                     return Err(format!("the plugin has more than {MAX_PATTERNS} patterns"));
                 }
-                bounded(value, patterns)?;
+                if *alternatives > MAX_ALTERNATIVES {
+                    return Err(format!(
+                        "it has more than {MAX_ALTERNATIVES} schemas in `{keyword}` and the like"
+                    ));
+                }
+                bounded(value, patterns, alternatives)?;
             }
             Ok(())
         }
-        Value::Array(items) => items.iter().try_for_each(|item| bounded(item, patterns)),
+        Value::Array(items) => items.iter().try_for_each(|item| bounded(item, patterns, alternatives)),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Ok(()),
     }
 }
@@ -329,6 +346,7 @@ mod tests {
             (many(MAX_METHODS + 1), "257 methods"),
             (json!({"methods": {"nowd.methods": {}}}), "is kept for the gateway"),
             (json!({"methods": {"a/b": {}}}), "cannot be a method's name"),
+            (json!({"methods": {"a\u{202e}b": {}}}), "cannot be a method's name"),
             (
                 with("timout", json!("1s")),
                 "methods.\"gate.open\": unknown key `timout`; did you mean `timeout`?",
@@ -343,7 +361,21 @@ mod tests {
             (with("params", json!({"x": {"$ref": "#"}})), "`params.x`: `$ref` cannot be used"),
             (with("lane", json!({"a\nb": 1})), "unknown field `a b`"),
             (with("params", json!({"x": {"maximun": 1}})), "`maximun` is no keyword"),
-            (with("params", json!({"x": {"anyOf": vec![pattern; 65]}})), "more than 64 patterns"),
+            (
+                with(
+                    "params",
+                    json!({"x": {"items": {"enum": [1], "pattern": "a", "prefixItems": vec![pattern; 64]}}}),
+                ),
+                "more than 64 patterns",
+            ),
+            (
+                with("params", json!({"x": {"items": {"anyOf": vec![json!({"const": 1}); 65]}}})),
+                "more than 64 schemas in `anyOf`",
+            ),
+            (
+                with("params", json!({"x": {"unevaluatedProperties": false}})),
+                "`unevaluatedProperties` cannot be used",
+            ),
         ] {
             let found = Description::parse(&said.to_string(), NAME).unwrap_err().to_string();
             assert!(found.starts_with("com.example.Gate describes itself wrongly: "), "{found}");

@@ -248,6 +248,16 @@ fn what_is_not_described_is_there_all_the_same() {
 }
 
 #[test]
+fn only_the_owner_lets_a_plugin_take_the_calls_of_all_names() {
+    let said = Description::parse(r#"{"methods": {"*": {}, "a": {}}}"#, NAME).unwrap();
+    let (methods, notes) = load(PLUGIN).unwrap().methods(Some(&said));
+    assert_eq!((methods.len(), notes.len()), (1, 1));
+    assert!(notes[0].contains("describes a method \"*\""), "{notes:?}");
+    let (methods, notes) = load(&format!("{PLUGIN}[methods.\"*\"]\n")).unwrap().methods(Some(&said));
+    assert_eq!((methods.len(), notes.len()), (2, 0));
+}
+
+#[test]
 fn a_lane_is_that_of_all_its_methods() {
     let (methods, _) = narrowed("[lane]\nname = \"port:rs485\"\n[methods.new]\n");
     assert!(methods.values().all(|method| method.lane == Lane::exclusive("port:rs485")));
