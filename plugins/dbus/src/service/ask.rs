@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use zbus::message::{Message, Type};
 
 use super::{Service, lock};
-use crate::bus::{Allowance, Unanswered, call_message};
+use crate::bus::{Allowance, BUS_NAME, Unanswered, call_message};
 use crate::json::clip;
 
 /// How long a plugin may take to say what it is.
@@ -181,6 +181,13 @@ impl Service {
         };
         if reply.message_type() == Type::Error {
             let (why, path) = (error_name(&reply), &self.target.path);
+            let by_bus = reply.header().sender().is_some_and(|sender| sender.as_str() == BUS_NAME);
+            if by_bus && why.ends_with(".AccessDenied") {
+                return Err(Undescribed::Wrong(format!(
+                    "the policy of {} does not let the gateway call {name}; allow its user in a file of dbus-1/system.d",
+                    self.target.bus.called()
+                )));
+            }
             return Err(Undescribed::Wrong(format!(
                 "{name} does not describe itself ({why}); it must implement {INTERFACE} at {path}"
             )));

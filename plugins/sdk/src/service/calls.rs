@@ -16,6 +16,7 @@ use super::interface::Invocation;
 use super::{Answer, MAX_RESPONSE_LEN};
 use crate::call::{Call, Deadline};
 use crate::completion::{CallError, Completion};
+use crate::method::Method;
 use crate::params::Params;
 use crate::{CancellationToken, Plugin};
 
@@ -31,7 +32,7 @@ const MAX_ERROR_CHARS: usize = 2_000;
 #[derive(Debug)]
 pub(super) struct Calls {
     plugin: Arc<dyn Plugin>,
-    methods: HashMap<String, Option<Params>>,
+    methods: HashMap<String, Known>,
     tasks: JoinSet<Completion>,
     ids: HashMap<Id, Uuid>,
     running: HashMap<Uuid, Running>,
@@ -39,10 +40,19 @@ pub(super) struct Calls {
     stopping: bool,
 }
 
+/// What is known of a method.
+#[derive(Debug)]
+struct Known {
+    params: Option<Params>,
+    lane: String,
+    stop: bool,
+}
+
 #[derive(Debug)]
 struct Running {
     cancelled: CancellationToken,
     asked: Asking,
+    lane: String,
 }
 
 /// Who asked, and by which connection.
@@ -54,9 +64,21 @@ pub(super) struct Asking {
     pub(super) message: Message,
 }
 
+impl Asking {
+    /// Whether both come from the same process on the same connection.
+    fn is_by(&self, other: &Self) -> bool {
+        let (one, another) = (self.message.header(), other.message.header());
+        self.session == other.session && one.sender() == another.sender()
+    }
+}
+
 impl Calls {
     pub(super) fn new(plugin: Arc<dyn Plugin>) -> Self {
-        let methods = plugin.methods().into_iter().map(|method| (method.name, method.params)).collect();
+        let known = |method: Method| {
+            let Method { name, params, lane, policy, .. } = method;
+            (name, Known { params, lane: lane.name, stop: policy.stop })
+        };
+        let methods = plugin.methods().into_iter().map(known).collect();
         Self {
             plugin,
             methods,
@@ -86,7 +108,7 @@ impl Calls {
             let why = "the call's id is not a UUID in its canonical form (36 characters, lower case)";
             return Err(Completion::InvalidRequest(CallError::new("invalid_id", why)));
         };
-        let Some(params) = self.methods.get(&method).or_else(|| self.methods.get("*")) else {
+        let Some(known) = self.methods.get(&method).or_else(|| self.methods.get("*")) else {
             let why = format!("the plugin {:?} has no method {}", self.plugin.name(), quoted(&method));
             return unavailable("unknown_method", why);
         };
@@ -101,15 +123,22 @@ impl Calls {
         if self.running.len().saturating_add(unsent) >= MAX_CALLS {
             return unavailable("too_many_calls", format!("{MAX_CALLS} calls run already"));
         }
+        // Whoever asks keeps the lane for his own calls, and knows nothing of those of others, who may have gone.
+        let is_anothers = |running: &Running| running.lane == known.lane && !running.asked.is_by(&asked);
+        if !known.stop && self.running.values().any(is_anothers) {
+            let why = "a call of somebody else still runs in the same lane: of a gateway that has left, or from before the bus was lost";
+            return unavailable("lane_held", why.into());
+        }
         let at = from_boottime_micros(not_after_us);
         let deadline = Deadline::new(at, at.saturating_since(BootInstant::now()));
         deadline.check()?;
         let call = Call::new(id, method, Value::Null, deadline);
         let cancelled = call.cancelled.clone();
-        let task = run(Arc::clone(&self.plugin), params.clone(), call, request_json);
+        let task = run(Arc::clone(&self.plugin), known.params.clone(), call, request_json);
         let task = self.tasks.spawn(task);
         self.ids.insert(task.id(), id);
-        self.running.insert(id, Running { cancelled, asked });
+        let lane = known.lane.clone();
+        self.running.insert(id, Running { cancelled, asked, lane });
         Ok(())
     }
 
