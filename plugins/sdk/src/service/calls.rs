@@ -53,6 +53,8 @@ struct Running {
     cancelled: CancellationToken,
     asked: Asking,
     lane: String,
+    /// Whether whoever asked has gone.
+    orphan: bool,
 }
 
 /// Who asked, and by which connection.
@@ -64,11 +66,11 @@ pub(super) struct Asking {
     pub(super) message: Message,
 }
 
-impl Asking {
-    /// Whether both come from the same process on the same connection.
-    fn is_by(&self, other: &Self) -> bool {
-        let (one, another) = (self.message.header(), other.message.header());
-        self.session == other.session && one.sender() == another.sender()
+impl Running {
+    /// Nobody waits for it any more.
+    fn leave(&mut self) {
+        self.orphan = true;
+        self.cancelled.cancel();
     }
 }
 
@@ -123,10 +125,10 @@ impl Calls {
         if self.running.len().saturating_add(unsent) >= MAX_CALLS {
             return unavailable("too_many_calls", format!("{MAX_CALLS} calls run already"));
         }
-        // Whoever asks keeps the lane for his own calls, and knows nothing of those of others, who may have gone.
-        let is_anothers = |running: &Running| running.lane == known.lane && !running.asked.is_by(&asked);
-        if !known.stop && self.running.values().any(is_anothers) {
-            let why = "a call of somebody else still runs in the same lane: of a gateway that has left, or from before the bus was lost";
+        // Whoever asks keeps the lane for his own calls, and knows nothing of those of somebody who has gone.
+        let is_left = |running: &Running| running.lane == known.lane && running.orphan;
+        if !known.stop && self.running.values().any(is_left) {
+            let why = "a call of a gateway that has left, or from before the bus was lost, still runs in the same lane";
             return unavailable("lane_held", why.into());
         }
         let at = from_boottime_micros(not_after_us);
@@ -138,7 +140,7 @@ impl Calls {
         let task = self.tasks.spawn(task);
         self.ids.insert(task.id(), id);
         let lane = known.lane.clone();
-        self.running.insert(id, Running { cancelled, asked, lane });
+        self.running.insert(id, Running { cancelled, asked, lane, orphan: false });
         Ok(())
     }
 
@@ -150,17 +152,17 @@ impl Calls {
     }
 
     /// Its caller has left the bus.
-    pub(super) fn cancel_of(&self, session: u64, caller: &str) {
+    pub(super) fn cancel_of(&mut self, session: u64, caller: &str) {
         let is_theirs = |asked: &Asking| {
             asked.session == session
                 && asked.message.header().sender().is_some_and(|sender| sender.as_str() == caller)
         };
-        self.running.values().filter(|running| is_theirs(&running.asked)).for_each(|r| r.cancelled.cancel());
+        self.running.values_mut().filter(|running| is_theirs(&running.asked)).for_each(Running::leave);
     }
 
     /// Nobody who called can be answered any more.
-    pub(super) fn cancel_all(&self) {
-        self.running.values().for_each(|running| running.cancelled.cancel());
+    pub(super) fn cancel_all(&mut self) {
+        self.running.values_mut().for_each(Running::leave);
     }
 
     /// From now on no call starts.
