@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nowd_core::{Instant, LOCAL_CLIENT, Receipt, ReplyBody};
-use nowd_plugin::{BootInstant, Plugin, Policy};
+use nowd_plugin::{BootInstant, Health, Plugin, Policy};
 use nowd_plugin_dbus::service::{Service, ServicePlugin};
 use nowd_protocol::{Level, METHODS_METHOD, NotAfter, OUTCOME_METHOD, Received, Request, RequestTopic, Uuid};
 use tokio::sync::oneshot;
@@ -150,10 +150,14 @@ impl Gateway {
         let name = plugin.name().to_owned();
         let all = self.generations.registry().all();
         let notes = self.services.notes().get(&name).cloned().unwrap_or_default();
+        let mut health = plugin.health();
+        if health == Health::Ok && !notes.is_empty() {
+            health = Health::Degraded("not all that is said of its methods can be followed".into());
+        }
         let report = PluginReport {
             methods: all.filter(|(_, other)| other.name() == name).count(),
             kind: kind.into(),
-            health: HealthReport::of(&plugin.health()),
+            health: HealthReport::of(&health),
             notes,
             name,
         };

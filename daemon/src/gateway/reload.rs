@@ -254,6 +254,9 @@ impl Gateway {
             report.extend(["; `", key, "` was changed as well, which takes effect at the next start"]);
             warn!("`{key}` was changed as well, which takes effect at the next start");
         }
+        for (plugin, notes) in self.services.notes() {
+            report.extend(notes.iter().flat_map(|note| ["\n", plugin.as_str(), ": ", note.as_str()]));
+        }
         self.reloads.tell(&Ok(report));
     }
 }

@@ -108,7 +108,10 @@ impl Snapshot {
         }
         while asking.join_next().await.is_some() {}
         for plugin in &mut self.plugins {
-            plugin.report.health = HealthReport::of(&plugin.plugin.health());
+            let health = plugin.plugin.health();
+            if health != Health::Ok || plugin.report.notes.is_empty() {
+                plugin.report.health = HealthReport::of(&health);
+            }
         }
     }
 }

@@ -15,7 +15,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use self::common::{COMMON_KEYS, CommonKeys};
-pub use self::drop_in::{DropInFile, Narrowing};
+pub use self::drop_in::{DropInFile, Narrowing, withheld};
 pub use self::place::{MapError, MapOrigin};
 use crate::method::{Lane, Method, Policy};
 use crate::params::{Derived, Params};

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
-use nowd_plugin::map::{DropInFile, LaneTable, MapError, MapOrigin, MapSource, Narrowing};
+use nowd_plugin::map::{DropInFile, LaneTable, MapError, MapOrigin, MapSource, Narrowing, withheld};
 use nowd_plugin::service::Description;
 use nowd_plugin::{Lane, Method};
 use serde::Deserialize;
@@ -94,7 +94,7 @@ impl DropIn {
             .map(|method| (method.name.as_str(), method))
             .collect();
         let mut notes = Vec::new();
-        let mut methods = Vec::new();
+        let mut methods: Vec<Method> = Vec::new();
         for (name, method) in &described {
             if *name == "*" && !self.methods.contains_key("*") {
                 let text = format!(
@@ -127,7 +127,13 @@ impl DropIn {
                 continue;
             }
             if !described.is_empty() {
-                notes.push(narrowing.undescribed(&self.target.name, described.keys().copied()));
+                let names = |name: &str| self.methods.contains_key(name);
+                let (note, open) = narrowing.undescribed(&self.target.name, described.keys().copied(), names);
+                notes.push(note);
+                // What was meant to be narrowed is not left open.
+                if let Some(method) = methods.iter_mut().find(|method| Some(method.name.as_str()) == open) {
+                    *method = withheld(method);
+                }
             }
             methods.push(narrowing.placeholder(self.lane(own.clone())));
         }

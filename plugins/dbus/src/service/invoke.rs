@@ -49,6 +49,13 @@ impl Service {
         let why = match (&state.described, &state.mistake) {
             (None, Some(mistake)) => mistake.clone(),
             (None, None) => format!("the plugin {} has not said yet which methods it has", self.target.name),
+            (Some(said), _) if said.methods.iter().any(|method| method.name == call.method) => {
+                let why = format!(
+                    "the drop-in of the plugin {} does not fit what it describes, so {:?} is withheld; `nowd status` says what to mend",
+                    self.target.name, call.method
+                );
+                return Completion::Unavailable(CallError::new("withheld", why));
+            }
             (Some(_), _) => format!("the plugin {} describes no method {:?}", self.target.name, call.method),
         };
         Completion::Unavailable(CallError::new("not_described", why))
@@ -101,7 +108,12 @@ impl Service {
         loop {
             tokio::select! {
                 biased;
-                reply = &mut received => return Ok(self.completion(&reply?)),
+                reply = &mut received => {
+                    let completion = self.completion(&reply?);
+                    // By how much is in the plugin's own words; the gateway knows until when it was.
+                    let late = call.deadline.check().err().filter(|_| matches!(completion, Completion::Expired(_)));
+                    return Ok(late.map_or(completion, Completion::Expired));
+                }
                 () = call.cancelled.cancelled(), if !told => {
                     told = true;
                     self.cancel(call, to).await;

@@ -96,13 +96,18 @@ impl<P: DeserializeOwned> DropInFile<P> {
 
 impl Narrowing {
     /// What is left of a method that a plugin describes; and sentences, each with its place, about what does not go with
-    /// the description and is left out.
+    /// the description. Where that would leave something open that the drop-in means to close, nothing is left: see
+    /// [`withheld`].
     ///
     /// Compiles schemas that a plugin has made: not to be called where calls wait for it.
     #[must_use]
     pub fn narrow(&self, described: &Method) -> (Method, Vec<String>) {
         let mut notes = Vec::new();
-        let params = self.params(described.params.as_ref(), &mut notes);
+        let Some(params) = self.params(described.params.as_ref(), &mut notes) else {
+            let (origin, place) = (self.origin.to_string(), Some(self.origin.clone()));
+            let policy = self.keys.narrow(&described.policy);
+            return (withheld(&Method { origin, place, policy, ..described.clone() }), notes);
+        };
         let mut policy = self.keys.narrow(&described.policy);
         let required = params.as_ref().and_then(|params| params.required().next().map(str::to_owned));
         let note = |key: &str, message: String| self.origin.at(key).error(message).to_string();
@@ -148,14 +153,15 @@ impl Narrowing {
         }
     }
 
-    /// What both schemas allow.
-    fn params(&self, described: Option<&Params>, notes: &mut Vec<String>) -> Option<Params> {
+    /// What both schemas allow; `None` if the drop-in says something that cannot be followed.
+    fn params(&self, described: Option<&Params>, notes: &mut Vec<String>) -> Option<Option<Params>> {
         if self.keys.params.is_empty() {
-            return described.cloned();
+            return Some(described.cloned());
         }
-        let Some(params) = described else { return Params::new(&self.keys.params).ok() };
+        let Some(params) = described else { return Some(Params::new(&self.keys.params).ok()) };
         let mut all = params.properties();
         let mut last = Params::new(&all).ok();
+        let mut followed = true;
         for (name, ours) in &self.keys.params {
             let path = format!("params.{name}");
             let mut note = |message: String| notes.push(self.origin.at(&path).error(message).to_string());
@@ -163,9 +169,10 @@ impl Narrowing {
                 let known: Vec<&str> = all.keys().map(String::as_str).take(8).collect();
                 let hint = hint(name, known);
                 note(format!(
-                    "the plugin's {} has no parameter {name:?}, so it is left out{hint}",
+                    "the plugin's {0} has no parameter {name:?}{hint}; until this is mended {0} is unavailable",
                     self.name
                 ));
+                followed = false;
                 continue;
             };
             let mut made = None;
@@ -183,10 +190,16 @@ impl Narrowing {
             match made {
                 Some((with, params)) => (all, last) = (with, Some(params)),
                 // Cannot be, since both are right by themselves.
-                None => note(format!("{name:?} cannot be narrowed, and is as the plugin describes it")),
+                None => {
+                    note(format!(
+                        "{name:?} cannot be narrowed; until this is mended {} is unavailable",
+                        self.name
+                    ));
+                    followed = false;
+                }
             }
         }
-        last
+        followed.then_some(last)
     }
 }
 
@@ -231,15 +244,33 @@ fn refers(schema: &Value) -> bool {
     }
 }
 
-/// A sentence about a method that the plugin does not describe.
+/// A method that is told of and cannot be called, because a drop-in says something of it that cannot be followed.
+#[must_use]
+pub fn withheld(described: &Method) -> Method {
+    let policy = Policy { on_timeout: None, on_stop: None, poll: None, ..described.policy.clone() };
+    Method { params: None, policy, ..described.clone() }
+}
+
 impl Narrowing {
-    /// Says that the plugin describes others, and which one may have been meant.
+    /// Says that the plugin describes others, and which one was probably meant. Where the drop-in `names` nothing of that one, it
+    /// comes back: it must be [`withheld`].
     #[must_use]
-    pub fn undescribed<'m>(&self, plugin: &str, described: impl IntoIterator<Item = &'m str>) -> String {
-        let hint = match nearest(&self.name, described) {
-            Some(nearest) => format!("did you mean {nearest:?}?"),
-            None => "its calls are unavailable".into(),
+    pub fn undescribed<'m>(
+        &self,
+        plugin: &str,
+        described: impl IntoIterator<Item = &'m str>,
+        names: impl Fn(&str) -> bool,
+    ) -> (String, Option<&'m str>) {
+        let meant = nearest(&self.name, described);
+        let open = meant.filter(|meant| !names(meant));
+        let hint = match (meant, open) {
+            (Some(meant), None) => format!("did you mean {meant:?}?"),
+            (_, Some(meant)) => {
+                format!("did you mean {meant:?}? until this is mended both are unavailable")
+            }
+            (None, None) => "its calls are unavailable".into(),
         };
-        self.origin.error(format!("{plugin} describes no method {:?}; {hint}", self.name)).to_string()
+        let note = format!("{plugin} describes no method {:?}; {hint}", self.name);
+        (self.origin.error(note).to_string(), open)
     }
 }

@@ -145,7 +145,7 @@ fn a_drop_in_only_narrows() {
         on_stop = "gate.halt"
         on_timeout = "position"
         params.percent = { maximum = 50, default = 20 }
-        params.spede = { type = "string" }
+
         [methods."lamp.set"]
         timeout = "1h"
         poll = "1s"
@@ -194,8 +194,26 @@ fn a_drop_in_only_narrows() {
         notes,
         [
             "gate.toml:24:16: the plugin says that this is a `stop` method, which cannot be polled; `poll` is left out",
-            "gate.toml:17:24: the plugin's gate.open has no parameter \"spede\", so it is left out; did you mean `speed`?",
             "gate.toml:20:16: the method is polled, and the gateway has no value for its parameter \"on\"; give it a default; until then `poll` is left out",
+        ]
+    );
+}
+
+#[test]
+fn what_cannot_be_followed_leaves_nothing_open() {
+    let (methods, notes) = narrowed(
+        "[methods.\"gate.open\"]\nallow = \"ops\"\nparams.spede = { maximum = 1 }\n[methods.\"lamp.st\"]\n",
+    );
+    for name in ["gate.open", "lamp.st", "lamp.set"] {
+        assert!(methods[name].params.is_none(), "{name} is there, and is not called");
+    }
+    assert!(methods["position"].params.is_some());
+    assert_eq!(methods["gate.open"].policy.allow, Some(vec!["ops".into()]));
+    assert_eq!(
+        notes,
+        [
+            "gate.toml:6:16: the plugin's gate.open has no parameter \"spede\"; did you mean `speed`?; until this is mended gate.open is unavailable",
+            "gate.toml:7:10: com.example.Gate describes no method \"lamp.st\"; did you mean \"lamp.set\"? until this is mended both are unavailable",
         ]
     );
 }
@@ -238,7 +256,7 @@ fn what_is_not_described_is_there_all_the_same() {
     assert_eq!(
         notes,
         [
-            "gate.toml:5:18: com.example.Gate describes no method \"gate.opne\"; did you mean \"gate.open\"?",
+            "gate.toml:5:18: com.example.Gate describes no method \"gate.opne\"; did you mean \"gate.open\"? until this is mended both are unavailable",
             "gate.toml:11:18: com.example.Gate describes no method \"other\"; its calls are unavailable",
         ]
     );

@@ -199,3 +199,20 @@ async fn a_flood_of_garbage_stops_no_call() {
     }
     assert_eq!(words(&caller.invoke("act", &json!({})).await), ("ok", "executed"));
 }
+
+#[tokio::test]
+async fn what_somebody_left_running_holds_its_lane() {
+    let bed = Bed::new().await;
+    let (leaving, staying) = (bed.caller().await, bed.caller().await);
+    let id = Uuid::new_v4().to_string();
+    let body = (id.as_str(), "wait.deaf", "{}", in_time());
+    let message = Message::method_call(PATH, "Invoke").destination(NAME).interface(INTERFACE);
+    leaving.connection.send(&message.build(&body).unwrap()).await.unwrap();
+    wait_for(PATIENCE, "the call", || bed.rig.waiting.load(Ordering::SeqCst) == 1).await;
+    assert_eq!(words(&staying.invoke("act", &json!({})).await), ("ok", "executed"), "both are there");
+    leaving.connection.close().await.unwrap();
+    wait_for(PATIENCE, "the end of who asked", || bed.rig.cancelled.load(Ordering::SeqCst) == 1).await;
+    let refused = staying.invoke("act", &json!({})).await;
+    assert_eq!(words(&refused), ("unavailable", "not_executed"));
+    assert!(refused.response_json.contains("lane_held"), "{refused:?}");
+}
