@@ -46,7 +46,9 @@ pub(crate) fn check(data: &[u8]) {
             assert!(before.idempotent || !policy.idempotent, "a drop-in makes nothing idempotent");
             assert!(policy.internal || !before.internal, "a drop-in opens nothing");
             assert_eq!(policy.stop, before.stop);
-            let (params, before) = (method.params.as_ref().unwrap(), theirs.params.as_ref().unwrap());
+            // Without a schema it is withheld.
+            let Some(params) = method.params.as_ref() else { continue };
+            let before = theirs.params.as_ref().unwrap();
             for request in [json!({}), json!({"percent": 40}), json!({"percent": 40, "x": null}), Value::Null]
             {
                 match params.check(request) {

@@ -148,8 +148,8 @@ struct Record {
 fn records(file: &Path) -> Vec<Record> {
     let text = fs::read_to_string(file).unwrap_or_default();
     let read = |line: &str| {
-        let words: Vec<&str> = line.splitn(4, ' ').collect();
-        let [at, id, limit, what] = words[..] else { panic!("no record: {line}") };
+        let words: [&str; 4] = line.splitn(4, ' ').collect::<Vec<_>>().try_into().unwrap();
+        let [at, id, limit, what] = words;
         let micros = |text: &str| text.parse::<u64>().unwrap();
         assert!(micros(at) < micros(limit), "it acted too late: {line}");
         Record { id: id.into(), what: what.into() }

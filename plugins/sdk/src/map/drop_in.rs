@@ -109,7 +109,7 @@ impl Narrowing {
             return (withheld(&Method { origin, place, policy, ..described.clone() }), notes);
         };
         let mut policy = self.keys.narrow(&described.policy);
-        let required = params.as_ref().and_then(|params| params.required().next().map(str::to_owned));
+        let required = params.required().next().map(str::to_owned);
         let note = |key: &str, message: String| self.origin.at(key).error(message).to_string();
         if policy.poll.is_some() && policy.stop {
             policy.poll = None;
@@ -132,7 +132,7 @@ impl Narrowing {
             place: Some(self.origin.clone()),
             lane: described.lane.clone(),
             policy,
-            params,
+            params: Some(params),
         };
         (method, notes)
     }
@@ -154,11 +154,11 @@ impl Narrowing {
     }
 
     /// What both schemas allow; `None` if the drop-in says something that cannot be followed.
-    fn params(&self, described: Option<&Params>, notes: &mut Vec<String>) -> Option<Option<Params>> {
+    fn params(&self, described: Option<&Params>, notes: &mut Vec<String>) -> Option<Params> {
         if self.keys.params.is_empty() {
-            return Some(described.cloned());
+            return described.cloned();
         }
-        let Some(params) = described else { return Some(Params::new(&self.keys.params).ok()) };
+        let Some(params) = described else { return Params::new(&self.keys.params).ok() };
         let mut all = params.properties();
         let mut last = Params::new(&all).ok();
         let mut followed = true;
@@ -187,19 +187,18 @@ impl Narrowing {
                     "the default of {name:?} is not what plugin and drop-in both allow, so callers have to say it"
                 ));
             }
-            match made {
-                Some((with, params)) => (all, last) = (with, Some(params)),
+            if let Some((with, params)) = made {
+                (all, last) = (with, Some(params));
+            } else {
                 // Cannot be, since both are right by themselves.
-                None => {
-                    note(format!(
-                        "{name:?} cannot be narrowed; until this is mended {} is unavailable",
-                        self.name
-                    ));
-                    followed = false;
-                }
+                note(format!(
+                    "{name:?} cannot be narrowed; until this is mended {} is unavailable",
+                    self.name
+                ));
+                followed = false;
             }
         }
-        followed.then_some(last)
+        last.filter(|_| followed)
     }
 }
 
