@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use nowd_plugin::BootInstant;
 use nowd_plugin::clock::boottime_micros;
@@ -15,7 +15,7 @@ use zbus::Connection;
 use zbus::fdo::DBusProxy;
 use zbus::names::BusName;
 
-use crate::bed::PATIENCE;
+use crate::bed::{PATIENCE, nowd};
 
 mod gateway;
 
@@ -29,12 +29,19 @@ const LONG: Duration = Duration::from_secs(600);
 struct Example {
     language: &'static str,
     command: Vec<PathBuf>,
+    /// Whether it connects again by itself when the bus was gone; else it ends, and its supervisor starts it.
+    connects_again: bool,
     /// What was built for this test.
     _folder: Option<TempDir>,
 }
 
+/// Those whose bus is all their own; the one in Rust has the tests of the crate that does it for it.
 fn examples() -> Vec<Example> {
     vec![python(), c()]
+}
+
+fn all() -> Vec<Example> {
+    vec![python(), c(), rust()]
 }
 
 fn folder() -> PathBuf {
@@ -43,7 +50,7 @@ fn folder() -> PathBuf {
 
 fn python() -> Example {
     let command = vec!["/usr/bin/python3".into(), folder().join("python/gate.py")];
-    Example { language: "Python", command, _folder: None }
+    Example { language: "Python", command, connects_again: false, _folder: None }
 }
 
 /// Built as its README says, with what finds mistakes and leaks: any of them ends it with another status than 0.
@@ -63,7 +70,41 @@ fn c() -> Example {
         .output()
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    Example { language: "C", command: vec![built.path().join("gate")], _folder: Some(built) }
+    let command = vec![built.path().join("gate")];
+    Example { language: "C", command, connects_again: false, _folder: Some(built) }
+}
+
+/// A program of this workspace. `.ci/test` has built it with all others; else cargo does, which takes its time.
+fn rust() -> Example {
+    let bin = Path::new(env!("CARGO_BIN_EXE_nowd")).parent().unwrap();
+    let gate = bin.join("gate");
+    let sources = [folder().join("rust/src"), folder().join("../sdk/src")];
+    let newest = sources.iter().map(|folder| changed(folder)).max();
+    if fs::metadata(&gate).and_then(|built| built.modified()).ok() < newest {
+        let profile = if cfg!(debug_assertions) { "dev" } else { "release" };
+        let output = Command::new(env!("CARGO"))
+            .args(["build", "--locked", "--profile", profile, "-p", "nowd-example-gate", "--bin", "gate"])
+            .arg("--target-dir")
+            .arg(bin.parent().unwrap())
+            .current_dir(folder())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    Example { language: "Rust", command: vec![gate], connects_again: true, _folder: None }
+}
+
+/// When something in a folder was changed last.
+fn changed(folder: &Path) -> SystemTime {
+    let entries = fs::read_dir(folder).unwrap().map(Result::unwrap);
+    let of = |entry: fs::DirEntry| {
+        if entry.path().is_dir() {
+            changed(&entry.path())
+        } else {
+            entry.metadata().unwrap().modified().unwrap()
+        }
+    };
+    entries.map(of).max().unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
 /// A bus, a gate on it, and somebody who asks it.
@@ -336,5 +377,21 @@ async fn each_is_there_again_after_the_bus_was() {
         let status = bench.launch(&example).exit(PATIENCE).await;
         assert!(!status.success(), "{}: {status}", example.language);
         ends_well(gate, example.language).await;
+    }
+}
+
+/// What an author is told to run, and what it must say of each of them.
+#[tokio::test]
+async fn each_passes_the_conformance_test() {
+    for example in all() {
+        let program: Vec<&str> = example.command.iter().map(|word| word.to_str().unwrap()).collect();
+        let there = r#"gate.open {"percent": 90}"#;
+        let back = r#"gate.open {"percent": 0}"#;
+        let args = ["plugin", "test", NAME, "--answer-within", "10s", "--call", there, "--call", back, "--"];
+        let mut test = nowd(&[&args[..], &program].concat());
+        let status = test.exit(PATIENCE).await;
+        let said = test.lines().join("\n");
+        assert!(status.success(), "{}:\n{said}", example.language);
+        assert!(said.contains("0 FAIL"), "{}:\n{said}", example.language);
     }
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use nowd_plugin::BootInstant;
 use tokio::sync::watch;
 
-/// How long it takes from closed to open.
-const TRAVEL: Duration = Duration::from_secs(1);
+/// How long it takes from closed to open, in milliseconds, unless `GATE_TRAVEL_MS` says otherwise.
+const TRAVEL_MS: u32 = 1_000;
 
 /// A motor that goes where it is told.
 #[derive(Debug)]
@@ -23,6 +23,7 @@ struct Motion {
     from: f64,
     to: f64,
     since: BootInstant,
+    travel: Duration,
 }
 
 /// One command, told from all others.
@@ -40,19 +41,21 @@ pub(crate) enum Moved {
 
 impl Default for Motor {
     fn default() -> Self {
-        let motion = Motion { from: 0.0, to: 0.0, since: BootInstant::now() };
+        let ms = std::env::var("GATE_TRAVEL_MS").ok().and_then(|text| text.parse().ok()).unwrap_or(TRAVEL_MS);
+        let travel = Duration::from_millis(ms.into());
+        let motion = Motion { from: 0.0, to: 0.0, since: BootInstant::now(), travel };
         Self { motion: Mutex::new(motion), commands: watch::Sender::new(0) }
     }
 }
 
 impl Motion {
     fn percent(&self, now: BootInstant) -> f64 {
-        let gone = 100.0 * now.saturating_since(self.since).as_secs_f64() / TRAVEL.as_secs_f64();
+        let gone = 100.0 * now.saturating_since(self.since).as_secs_f64() / self.travel.as_secs_f64();
         if self.to >= self.from { (self.from + gone).min(self.to) } else { (self.from - gone).max(self.to) }
     }
 
     fn arrives(&self) -> BootInstant {
-        self.since.saturating_add(TRAVEL.mul_f64((self.to - self.from).abs() / 100.0))
+        self.since.saturating_add(self.travel.mul_f64((self.to - self.from).abs() / 100.0))
     }
 }
 
@@ -61,7 +64,7 @@ impl Motor {
     pub(crate) fn move_to(&self, percent: f64) -> Command {
         let mut motion = self.lock();
         let now = BootInstant::now();
-        *motion = Motion { from: motion.percent(now), to: percent.clamp(0.0, 100.0), since: now };
+        *motion = Motion { from: motion.percent(now), to: percent.clamp(0.0, 100.0), since: now, ..*motion };
         self.count()
     }
 
@@ -81,7 +84,7 @@ impl Motor {
     fn stop(&self, motion: &mut Motion) {
         let now = BootInstant::now();
         let here = motion.percent(now);
-        *motion = Motion { from: here, to: here, since: now };
+        *motion = Motion { from: here, to: here, since: now, ..*motion };
         self.count();
     }
 
