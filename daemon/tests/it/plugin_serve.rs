@@ -126,6 +126,16 @@ async fn each_serves_the_methods_of_its_maps_and_no_others() {
 }
 
 #[tokio::test]
+async fn asked_to_read_its_maps_again_it_says_so_and_ends() {
+    let stage = Stage::new(&[("echo.toml", ECHO)]);
+    let mut simulator = stage.serve("simulator");
+    simulator.wait_for_line(PATIENCE, "ready on").await;
+    simulator.hang_up();
+    assert_eq!(simulator.exit(PATIENCE).await.code(), Some(0), "{:?}", simulator.lines());
+    simulator.wait_for_line(PATIENCE, "asked to read its maps again: ends").await;
+}
+
+#[tokio::test]
 async fn what_cannot_be_served_is_told_in_one_sentence() {
     let stage = Stage::new(&[("echo.toml", ECHO), ("bus.toml", BUS_ID)]);
     let mut serial = stage.serve("serial");

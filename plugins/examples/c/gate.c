@@ -288,9 +288,24 @@ static int run(sd_bus **bus) {
     /* The object first, then the name: who sees the name may call at once. */
     if (r >= 0)
         r = sd_bus_add_object_vtable(*bus, NULL, PATH, INTERFACE, interface, NULL);
-    if (r >= 0)
-        r = sd_bus_request_name(*bus, NAME, 0);
-    return r < 0 ? r : sd_event_loop(gate.event);
+    if (r < 0) {
+        fprintf(stderr, "gate: there is no bus at NOWD_BUS=%s: %s\n", getenv("NOWD_BUS") ?: "system", strerror(-r));
+        return r;
+    }
+    r = sd_bus_request_name(*bus, NAME, 0);
+    if (r == -EEXIST)
+        fprintf(stderr, "gate: another process has the name " NAME " already: stop it (`busctl status " NAME "` says which it is)\n");
+    else if (r == -EACCES || r == -EPERM)
+        fprintf(stderr, "gate: the bus does not allow this user to own the name " NAME ": run as the user that "
+                        "/etc/dbus-1/system.d/" NAME ".conf names, and let the bus read that file (`systemctl reload dbus`)\n");
+    else if (r < 0)
+        fprintf(stderr, "gate: the name " NAME " cannot be had: %s\n", strerror(-r));
+    if (r < 0)
+        return r;
+    r = sd_event_loop(gate.event);
+    if (r < 0)
+        fprintf(stderr, "gate: it cannot go on: %s\n", strerror(-r));
+    return r;
 }
 
 int main(void) {
@@ -303,9 +318,7 @@ int main(void) {
     sd_bus_message_unref(gate.moving.message);
     sd_bus_flush_close_unref(bus);
     sd_event_unref(gate.event);
-    if (r < 0)
-        fprintf(stderr, "gate: no bus, or the name %s cannot be had: %s\n", NAME, strerror(-r));
-    else if (r > 0)
+    if (r > 0)
         fprintf(stderr, "gate: the bus went away\n");
     return r == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -183,8 +183,14 @@ async def main():
     bus = await MessageBus(where if ":" in where else None, kind).connect()
     gate = Gate()
     bus.export(PATH, gate)  # before the name is taken: who sees the name may call at once
-    if await bus.request_name(NAME, NameFlag.DO_NOT_QUEUE) != RequestNameReply.PRIMARY_OWNER:
-        return f"gate: {NAME} is taken; does it run already?"
+    try:
+        if await bus.request_name(NAME, NameFlag.DO_NOT_QUEUE) != RequestNameReply.PRIMARY_OWNER:
+            return f"gate: another process has the name {NAME} already: stop it (`busctl status {NAME}` says which it is)"
+    except DBusError as e:
+        if e.type != "org.freedesktop.DBus.Error.AccessDenied":
+            raise
+        return (f"gate: the bus does not allow this user to own the name {NAME}: run as the user that "
+                f"/etc/dbus-1/system.d/{NAME}.conf names, and let the bus read that file (`systemctl reload dbus`)")
     asyncio.get_running_loop().add_signal_handler(SIGTERM, bus.disconnect)
     try:
         await bus.wait_for_disconnect()
@@ -196,4 +202,4 @@ if __name__ == "__main__":
     try:
         sys.exit(asyncio.run(main()))
     except (OSError, EOFError, DBusError) as e:
-        sys.exit(f"gate: there is no bus, or no more: {e!r}")  # status 1: systemd starts it again
+        sys.exit(f"gate: there is no bus at NOWD_BUS={os.environ.get('NOWD_BUS', 'system')}, or no more: {e!r}")  # status 1: systemd starts it again

@@ -82,7 +82,11 @@ pub(super) fn run(test: Test) -> Result<(), Failure> {
         let findings: Vec<Value> = report.findings.iter().map(conformance::Finding::json).collect();
         say(&mut io::stdout(), &Value::Array(findings).to_string());
     } else {
-        say(&mut io::stdout(), &format!("\n{}", report.summary()));
+        let mut end = format!("\n{}\n\nnot shown:", report.summary());
+        for what in &report.not_shown {
+            end = format!("{end}\n- {what}");
+        }
+        say(&mut io::stdout(), &end);
     }
     if report.failed() {
         let failed = report.findings.iter().filter(|finding| finding.verdict == Verdict::Fail);

@@ -58,6 +58,10 @@ impl Default for Error {
 const OUTCOMES: [(Outcome, &str); 3] =
     [(Outcome::Executed, "executed"), (Outcome::NotExecuted, "not_executed"), (Outcome::Unknown, "unknown")];
 
+/// The words for a status.
+pub(super) const STATUSES: [&str; 9] =
+    ["ok", "sent", "failed", "refused", "timeout", "expired", "invalid_request", "unavailable", "internal"];
+
 impl Answer {
     /// What a plugin says of `completion`.
     #[must_use]
@@ -83,6 +87,11 @@ impl Answer {
         let outcome = completion.outcome();
         let word = OUTCOMES.iter().find(|(known, _)| *known == outcome).map_or("unknown", |(_, word)| word);
         Self { status: status.into(), outcome: word.into(), response_json }
+    }
+
+    /// Whether its status is one of the words of the contract.
+    pub(super) fn knows_status(&self) -> bool {
+        STATUSES.contains(&self.status.as_str())
     }
 
     /// What is known after a plugin has said this. What contradicts itself counts as `unknown`; a status of a later version is

@@ -141,17 +141,62 @@ pub async fn run(options: &Options, mut tell: impl FnMut(&Finding)) -> Result<Re
             report::Seen::skip(reason)
         } else if late {
             report::Seen::skip("the time for all checks is used up: the plugin answers slowly")
-        } else if let Err(reason) = bench.attend(check).await {
-            report::Seen::skip(reason)
         } else {
-            make(check, &mut bench).await
+            attended(check, &mut bench).await
         };
         let finding = seen.finding(check);
         tell(&finding);
         report.findings.push(finding);
     }
+    report.not_shown = not_shown(&bench);
     bench.take_down().await;
     Ok(report)
+}
+
+/// The check, and whether the program ended in it or since the one before.
+async fn attended(check: Check, bench: &mut Bench<'_>) -> report::Seen {
+    if matches!(check, Check::HasMethods | Check::Clock | Check::Answers) {
+        return make(check, bench).await;
+    }
+    let before = bench.end_of_program(false).await;
+    if let Err(reason) = bench.attend(check).await {
+        let seen = report::Seen::skip(reason);
+        return match before {
+            Some(end) => seen.ended(end),
+            None => seen,
+        };
+    }
+    let seen = make(check, bench).await;
+    // These end it themselves, and it may end with its bus.
+    let of_its_own = !matches!(check, Check::Killed | Check::Terminated | Check::BusGone);
+    let after = if of_its_own { bench.end_of_program(!seen.is_ok()).await } else { None };
+    match after.or(before) {
+        Some(end) if !seen.is_skip() => seen.ended(end),
+        Some(_) | None => seen,
+    }
+}
+
+/// What nobody should take for tested.
+fn not_shown(bench: &Bench<'_>) -> Vec<String> {
+    let mut all = vec![
+        "when the device really moves: only answers are seen, so look once for yourself".to_owned(),
+        "CLOCK_MONOTONIC in place of CLOCK_BOOTTIME: both are the same on a machine that was never suspended"
+            .to_owned(),
+    ];
+    if !bench.waited {
+        all.push(
+            "a deadline that is compared at the start of the handler, and not directly before acting: it shows only where calls wait \
+             in the plugin"
+                .into(),
+        );
+    }
+    let limit = bench.options.answer_within;
+    if bench.longest_meanwhile <= limit {
+        all.push(format!(
+            "a handler that holds up all else while the device works: give a --call that takes more than {limit:?}"
+        ));
+    }
+    all
 }
 
 async fn make(check: Check, bench: &mut Bench<'_>) -> report::Seen {

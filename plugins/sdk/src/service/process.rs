@@ -13,7 +13,7 @@ use crate::bus::BusAddress;
 use crate::{CancellationToken, Plugin};
 
 /// The variable of the environment that names the bus.
-const BUS_VARIABLE: &str = "NOWD_BUS";
+pub(super) const BUS_VARIABLE: &str = "NOWD_BUS";
 
 /// The whole of a plugin's `main`: serves it under `name` at `path` until SIGTERM or Ctrl-C.
 ///
@@ -44,7 +44,9 @@ fn bus_of_environment() -> Result<BusAddress, ServiceError> {
 }
 
 impl Service {
-    /// [`Self::run`] with a runtime of its own, until SIGTERM or SIGINT; a second one leaves at once.
+    /// [`Self::run`] with a runtime of its own, until SIGTERM, SIGINT or SIGHUP; a second one leaves at once.
+    ///
+    /// SIGHUP asks a daemon to read its files again. A plugin does so by starting again, which whoever started it sees to.
     ///
     /// # Errors
     /// As [`Self::run`], and where the process gets no thread or no signals.
@@ -56,6 +58,7 @@ impl Service {
         let served = runtime.block_on(async {
             let mut terminate = signal(SignalKind::terminate()).map_err(ServiceError::Start)?;
             let mut interrupt = signal(SignalKind::interrupt()).map_err(ServiceError::Start)?;
+            let mut hang_up = signal(SignalKind::hangup()).map_err(ServiceError::Start)?;
             let stop = CancellationToken::new();
             let mut running = std::pin::pin!(self.run(stop.clone()));
             loop {
@@ -63,6 +66,9 @@ impl Service {
                     ended = &mut running => return ended,
                     _ = terminate.recv() => {}
                     _ = interrupt.recv() => {}
+                    _ = hang_up.recv() => {
+                        tracing::info!("asked to read its maps again: ends, so that whoever started it starts it again");
+                    }
                 }
                 if stop.is_cancelled() {
                     tracing::error!("asked to stop a second time: leaving at once");

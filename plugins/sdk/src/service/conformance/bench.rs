@@ -9,6 +9,7 @@ use zbus::names::WellKnownName;
 
 use super::bus::{Asked, Client, Heard, clip, message};
 use super::exchange::{Question, Said, Trouble, now};
+use super::harmless::said;
 use super::process::{PrivateBus, Subject};
 use super::report::{Check, Level, Problem};
 use super::sample::Sample;
@@ -17,12 +18,16 @@ use crate::BootInstant;
 use crate::bus::BusAddress;
 use crate::clock::boottime_micros;
 use crate::service::{Description, INTERFACE};
+use crate::words::hint;
 
 /// How long a program of the test's own may take until it is on the bus.
 pub(super) const COMES_WITHIN: Duration = Duration::from_secs(10);
 
 /// How long to wait for a supervisor to start a plugin again that has left.
 const COMES_BACK_WITHIN: Duration = Duration::from_secs(3);
+
+/// How long the end of a program may take after its connection to the bus has gone.
+const ENDS_WITHIN: Duration = Duration::from_secs(1);
 
 /// How often to look.
 pub(super) const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -56,6 +61,10 @@ pub(super) struct Bench<'o> {
     pub(super) early: Vec<Problem>,
     /// How long the first of the calls that may be run took at most, when it ran alone and was confirmed.
     pub(super) took_alone: Option<Duration>,
+    /// How long a call ran at most while other things were asked.
+    pub(super) longest_meanwhile: Duration,
+    /// Whether a call has waited in the plugin until it was too late.
+    pub(super) waited: bool,
     /// How a method that does not exist is answered, and each that is described, with the method's name left out.
     pub(super) unknown: Vec<String>,
     pub(super) errors: BTreeMap<String, Vec<String>>,
@@ -74,7 +83,7 @@ impl<'o> Bench<'o> {
             return Err(Unreachable::Wrong(format!("{path:?} is no path such as /com/example/Gate")));
         }
         let (bus, private) = process::bus(options).await?;
-        let mut subject = Subject::new(options, &bus, private.is_some());
+        let mut subject = Subject::new(options, &bus);
         if let Some(subject) = &mut subject {
             subject.begin()?;
         }
@@ -83,7 +92,7 @@ impl<'o> Bench<'o> {
             if matches!(options.program, Some(Program::Own(_))) { COMES_WITHIN } else { Duration::ZERO };
         let Some(owner) = arrival(&client, &options.name, "", within).await else {
             let hint = match &mut subject {
-                Some(subject) if subject.is_own() => subject.epitaph(within),
+                Some(subject) if subject.is_own() => subject.epitaph(within).await,
                 Some(_) | None => "; start it, or name its bus with --bus session".into(),
             };
             return Err(Unreachable::Nobody { name: options.name.clone(), bus: bus.called(), hint });
@@ -91,7 +100,7 @@ impl<'o> Bench<'o> {
         if client.is_denied(&options.name, &options.path, options.answer_within).await {
             return Err(Unreachable::Denied { name: options.name.clone(), bus: bus.called() });
         }
-        Ok(Self {
+        let bench = Self {
             options,
             bus,
             client,
@@ -106,9 +115,53 @@ impl<'o> Bench<'o> {
             ahead: 0,
             early: Vec::new(),
             took_alone: None,
+            longest_meanwhile: Duration::ZERO,
+            waited: false,
             unknown: Vec::new(),
             errors: BTreeMap::new(),
-        })
+        };
+        bench.calls_are_described().await?;
+        Ok(bench)
+    }
+
+    /// Nothing is run that the plugin would never be asked for. A description that cannot be read is told by `describe`.
+    async fn calls_are_described(&self) -> Result<(), Unreachable> {
+        let Options { name, calls, .. } = self.options;
+        if calls.is_empty() {
+            return Ok(());
+        }
+        let text = said::<String>(&self.ask("Describe").await).ok();
+        let Some(described) = text.and_then(|text| Description::parse(&text, name).ok()) else {
+            return Ok(());
+        };
+        let names: Vec<&str> = described.methods.iter().map(|method| method.name.as_str()).collect();
+        for (method, params) in calls {
+            let wrong = |why: String| {
+                Unreachable::Wrong(format!(
+                    "--call '{} {}': {why}",
+                    clip(method, 64),
+                    clip(&params.to_string(), 200)
+                ))
+            };
+            let Some(found) = described.methods.iter().find(|found| found.name == *method) else {
+                let hint = clip(&hint(method, names.iter().copied()), 400);
+                return Err(wrong(format!("{name} describes no method of this name{hint}")));
+            };
+            if let Some(Err(e)) = found.params.as_ref().map(|known| known.check(params.clone())) {
+                return Err(wrong(format!("what {name} describes does not allow these parameters: {e}")));
+            }
+        }
+        Ok(())
+    }
+
+    /// That the program of the test has ended by itself, and what it said. Where a check has `failed`, it may just be ending.
+    pub(super) async fn end_of_program(&mut self, failed: bool) -> Option<String> {
+        // One that has put itself into the background is still there.
+        if self.current_owner().await.is_some() {
+            return None;
+        }
+        let limit = if failed { ENDS_WITHIN } else { Duration::ZERO };
+        self.subject.as_mut()?.end_within(limit).await
     }
 
     pub(super) async fn take_down(&mut self) {
@@ -182,9 +235,10 @@ impl<'o> Bench<'o> {
                 self.owner = owner;
                 Ok(())
             }
-            None => {
-                Err(format!(", and started again it does not come back{}", subject.epitaph(COMES_WITHIN)))
-            }
+            None => Err(format!(
+                ", and started again it does not come back{}",
+                subject.epitaph(COMES_WITHIN).await
+            )),
         }
     }
 
@@ -253,6 +307,14 @@ impl<'o> Bench<'o> {
                         said.to_string(),
                         contract,
                         format!("{e}: answer with a pair that belongs together"),
+                    ));
+                }
+                if !answer.knows_status() {
+                    self.bad_answers.push(Problem::breach(
+                        question.to_string(),
+                        said.to_string(),
+                        "status is one of the words of the specification (section 13.1)",
+                        "take one of these words: what has another one is not heard as ok, whatever its outcome",
                     ));
                 }
                 if answer.status == "expired" && ahead {

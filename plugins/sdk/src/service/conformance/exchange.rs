@@ -9,6 +9,7 @@ use super::bus::{Asked, Heard, clip};
 use crate::BootInstant;
 use crate::clock::boottime_micros;
 use crate::service::Answer;
+use crate::service::answer::STATUSES;
 
 /// An `Invoke`.
 #[derive(Debug, Clone)]
@@ -114,8 +115,14 @@ impl fmt::Display for Said {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.answer {
             Ok(Answer { status, outcome, response_json }) => {
-                let (status, outcome) = (clip(status, 40), clip(outcome, 40));
-                write!(f, "{status}, {outcome}, {} after {:.1?}", clip(response_json, 160), self.took)
+                let (word, outcome) = (clip(status, 40), clip(outcome, 40));
+                write!(f, "{word}, {outcome}, {} after {:.1?}", clip(response_json, 160), self.took)?;
+                if let Ok(answer) = &self.answer
+                    && !answer.knows_status()
+                {
+                    write!(f, "; `{word}` is none of {}", STATUSES.join(", "))?;
+                }
+                Ok(())
             }
             Err(trouble) => trouble.fmt(f),
         }

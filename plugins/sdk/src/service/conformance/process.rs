@@ -8,6 +8,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
@@ -18,6 +19,7 @@ use super::bus::clip;
 use super::{Options, Program, Unreachable};
 use crate::BootInstant;
 use crate::bus::BusAddress;
+use crate::service::process::BUS_VARIABLE;
 
 /// How long a bus may take to start.
 const BUS_WITHIN: Duration = Duration::from_secs(5);
@@ -28,6 +30,12 @@ const RESTART_WITHIN: Duration = Duration::from_secs(30);
 /// How many of the last lines of a program are kept, and how much of each.
 const LAST_LINES: usize = 12;
 const LINE_LEN: u64 = 300;
+
+/// How many of them go into one sentence.
+const LAST_WORDS: usize = 4;
+
+/// How long reading them may take after the end: what the program has started may hold its output open.
+const READ_WITHIN: Duration = Duration::from_millis(300);
 
 /// The bus to test on.
 pub(super) async fn bus(options: &Options) -> Result<(BusAddress, Option<PrivateBus>), Unreachable> {
@@ -124,30 +132,66 @@ impl Drop for PrivateBus {
     }
 }
 
+/// The last lines of what a program says.
+#[derive(Debug, Default)]
+struct Said {
+    lines: Arc<Mutex<VecDeque<String>>>,
+    readers: Vec<JoinHandle<()>>,
+}
+
+impl Said {
+    /// Reads what the program says, so that it is never held up by it.
+    fn follow(&mut self, output: Option<impl Read + Send + 'static>) {
+        let Some(output) = output else { return };
+        let lines = Arc::clone(&self.lines);
+        self.readers.push(std::thread::spawn(move || {
+            let mut output = BufReader::new(output);
+            let mut line = Vec::new();
+            // A line that is longer comes in pieces.
+            while (&mut output).take(LINE_LEN).read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
+                let mut lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
+                if lines.len() >= LAST_LINES {
+                    lines.pop_front();
+                }
+                lines.push_back(clip(String::from_utf8_lossy(&line).trim_end(), 300));
+                line.clear();
+            }
+        }));
+    }
+
+    /// The last lines, so many at most. A process that has ended may have said something that is still being read.
+    async fn lines(&self, most: usize) -> Vec<String> {
+        if !self.readers.is_empty() {
+            until(READ_WITHIN, || self.readers.iter().all(JoinHandle::is_finished)).await;
+        }
+        let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.iter().skip(lines.len().saturating_sub(most)).cloned().collect()
+    }
+}
+
 /// The process that is tested.
 #[derive(Debug)]
 pub(super) struct Subject {
     program: Program,
     environment: Vec<(&'static str, String)>,
     child: Option<Child>,
-    lines: Arc<Mutex<VecDeque<String>>>,
+    said: Said,
     /// What has been frozen and must not stay so.
     frozen: Option<u32>,
 }
 
 impl Subject {
-    pub(super) fn new(options: &Options, bus: &BusAddress, private: bool) -> Option<Self> {
+    pub(super) fn new(options: &Options, bus: &BusAddress) -> Option<Self> {
         let program = options.program.clone()?;
+        // Whichever of them the program uses; and whatever this test was started with, it moves nothing on another bus.
         let environment = match bus {
-            // Whichever of them the program uses.
-            BusAddress::At(address) if private || matches!(program, Program::Own(_)) => {
-                ["DBUS_SYSTEM_BUS_ADDRESS", "DBUS_SESSION_BUS_ADDRESS"]
-                    .map(|key| (key, address.clone()))
-                    .into()
-            }
-            BusAddress::System | BusAddress::Session | BusAddress::At(_) => Vec::new(),
+            BusAddress::At(address) => [BUS_VARIABLE, "DBUS_SYSTEM_BUS_ADDRESS", "DBUS_SESSION_BUS_ADDRESS"]
+                .map(|key| (key, address.clone()))
+                .into(),
+            BusAddress::System => vec![(BUS_VARIABLE, "system".into())],
+            BusAddress::Session => vec![(BUS_VARIABLE, "session".into())],
         };
-        Some(Self { program, environment, child: None, lines: Arc::default(), frozen: None })
+        Some(Self { program, environment, child: None, said: Said::default(), frozen: None })
     }
 
     /// Starts the program, if that is the test's to do.
@@ -171,40 +215,36 @@ impl Subject {
             // With all that it starts, so that all of it can be frozen and killed.
             .process_group(0)
             .spawn()?;
-        self.follow(child.stdout.take());
-        self.follow(child.stderr.take());
+        // What an earlier process said is not this one's.
+        self.said = Said::default();
+        self.said.follow(child.stdout.take());
+        self.said.follow(child.stderr.take());
         self.child = Some(child);
         Ok(())
     }
 
-    /// Reads what the program says, so that it is never held up by it.
-    fn follow(&self, output: Option<impl Read + Send + 'static>) {
-        let Some(output) = output else { return };
-        let lines = Arc::clone(&self.lines);
-        std::thread::spawn(move || {
-            let mut output = BufReader::new(output);
-            let mut line = Vec::new();
-            // A line that is longer comes in pieces.
-            while (&mut output).take(LINE_LEN).read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
-                let mut lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
-                if lines.len() >= LAST_LINES {
-                    lines.pop_front();
-                }
-                lines.push_back(clip(String::from_utf8_lossy(&line).trim_end(), 300));
-                line.clear();
-            }
-        });
-    }
-
     /// Why the plugin does not come, as far as its program says.
-    pub(super) fn epitaph(&mut self, within: Duration) -> String {
+    pub(super) async fn epitaph(&mut self, within: Duration) -> String {
         let status = match self.exit_status() {
             Some(status) => format!("; its program has ended ({status})"),
             None => format!(" within {} s", within.as_secs()),
         };
-        let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+        let lines = self.said.lines(LAST_LINES).await;
         if lines.is_empty() { status } else { format!("{status}; it said:\n  {}", lines.join("\n  ")) }
+    }
+
+    /// How the program ended, and what it said last, where it is the test's own and has ended within this time.
+    pub(super) async fn end_within(&mut self, limit: Duration) -> Option<String> {
+        self.child.as_ref()?;
+        until(limit, || self.exit_status().is_some()).await;
+        let status = self.exit_status()?;
+        let lines = self.said.lines(LAST_WORDS).await;
+        let said = if lines.is_empty() {
+            "it said nothing".into()
+        } else {
+            format!("it said: {}", lines.join(" / "))
+        };
+        Some(format!("the program ended ({status}); {said}"))
     }
 
     /// How it ended, where it is the test's own, and has.

@@ -105,7 +105,7 @@ pub(super) async fn not_after(bench: &mut Bench<'_>) -> Seen {
                         question.to_string(),
                         said.to_string(),
                         contract,
-                        "compare CLOCK_BOOTTIME, not the wall clock or CLOCK_MONOTONIC, with not_after_us directly before acting: at or after it, answer expired, not_executed, also where a method only reads",
+                        "compare CLOCK_BOOTTIME in microseconds (not milliseconds or seconds, not the wall clock or CLOCK_MONOTONIC) with not_after_us directly before acting: at or after it, answer expired, not_executed, also where a method only reads",
                     ));
                     bench.honours = Honours::Broken;
                     return seen;

@@ -70,6 +70,9 @@ async fn round(bench: &mut Bench<'_>, real: &Real, usual: Duration) -> (Duration
     for (question, said) in behind.iter().zip(tail) {
         bench.learn(question, &said);
         let late_by = late_by(question, &said);
+        // Told only after its deadline, when it was its turn.
+        bench.waited |=
+            late_by > Duration::ZERO && said.answer.as_ref().is_ok_and(|answer| answer.status == "expired");
         if late_by > slow && said.answer.as_ref().is_ok_and(|answer| answer.outcome == "executed") {
             let came =
                 format!("{said}, which is {late_by:.1?} after its deadline; alone it takes {usual:.1?}");

@@ -75,9 +75,6 @@ pub(super) async fn call(bench: &mut Bench<'_>) -> Seen {
     let all = Real::all(bench);
     let mut statuses: Vec<Vec<String>> = vec![Vec::new(); all.len()];
     let mut longest = vec![Duration::ZERO; all.len()];
-    for real in &all {
-        check_described(bench, real, &mut seen);
-    }
     // In turn: calls that undo each other then have something to do each time.
     'times: for _ in 0..TIMES {
         for ((real, statuses), longest) in all.iter().zip(&mut statuses).zip(&mut longest) {
@@ -129,26 +126,6 @@ fn ran_for(real: &Real, took: Duration) -> String {
     format!("{ran}, too short to show much: give two --call that undo each other")
 }
 
-fn check_described(bench: &Bench<'_>, real: &Real, seen: &mut Seen) {
-    let Some(sample) = bench.samples.iter().find(|sample| sample.method.name == real.method) else {
-        let sent = format!("--call {:?}", real.method);
-        let contract = "what is not described is on offer to nobody";
-        seen.add(Problem::note(
-            sent,
-            "Describe does not tell of it",
-            contract,
-            "describe it, or correct --call",
-        ));
-        return;
-    };
-    let request = serde_json::from_str(&real.request).unwrap_or_default();
-    if let Some(Err(e)) = sample.method.params.as_ref().map(|params| params.check(request)) {
-        let sent = format!("--call {:?}", real.method);
-        let mend = "correct --call, or the described parameters";
-        seen.add(Problem::note(sent, format!("the description does not allow it: {e}"), "", mend));
-    }
-}
-
 fn judge(question: &Question, said: &Said, budget: Duration, seen: &mut Seen) {
     let (sent, came) = (question.to_string(), said.to_string());
     let breach = |contract: &str, mend: &str| Problem::breach(sent.clone(), came.clone(), contract, mend);
@@ -158,6 +135,7 @@ fn judge(question: &Question, said: &Said, budget: Duration, seen: &mut Seen) {
         return;
     };
     match answer.completion() {
+        Ok(_) if !answer.knows_status() => seen.add(breach("status is one of the words of the specification (section 13.1)", "see answers")),
         Err(_) => seen.add(breach("status and outcome belong together, and the response is JSON", "see answers")),
         Ok(Completion::Ok(_) | Completion::Sent(_)) if said.took > budget => seen.add(note(
             "who called has heard timeout, unknown by then",
@@ -258,6 +236,7 @@ pub(super) async fn meanwhile(bench: &mut Bench<'_>) -> Seen {
     };
     let (ran, others) = tokio::join!(running, others);
     bench.learn(&question, &ran);
+    bench.longest_meanwhile = ran.took;
     let mut seen = Seen::default();
     for (what, came) in others {
         if let Some(came) = came {

@@ -92,7 +92,18 @@ pub struct Finding {
 pub struct Report {
     /// One for each check, also for those that were not made.
     pub findings: Vec<Finding>,
+    /// What a test cannot see, or this one did not, besides the checks that were left out: one sentence each.
+    pub not_shown: Vec<String>,
 }
+
+/// What comes of a question to a plugin that is gone.
+const SILENCES: [&str; 5] = [
+    "the D-Bus error org.freedesktop.DBus.Error.NoReply",
+    "the D-Bus error org.freedesktop.DBus.Error.ServiceUnknown",
+    "the D-Bus error org.freedesktop.DBus.Error.NameHasNoOwner",
+    "no answer within",
+    "the plugin left the bus",
+];
 
 /// More problems of one check only tire.
 const MOST_PROBLEMS: usize = 3;
@@ -306,6 +317,26 @@ impl Seen {
     pub(super) fn says(mut self, seen: impl Into<String>) -> Self {
         self.sentence = seen.into();
         self
+    }
+
+    /// The program ended by itself: that is what to mend first, and what was only its silence says nothing else.
+    pub(super) fn ended(mut self, end: String) -> Self {
+        for problem in &mut self.problems {
+            if SILENCES.iter().any(|silence| problem.came.starts_with(silence)) {
+                problem.mend.clear();
+            }
+        }
+        let sent = self.problems.first().map_or("see the check before", |_| "see below").to_owned();
+        let contract = "whatever is asked, a plugin answers, and goes on";
+        let mend = "mend this first, and test again: catch what goes wrong with one call, and never end the process for it";
+        self.problems.insert(0, Problem::breach(sent, end.clone(), contract, mend));
+        self.verdict = Verdict::Fail;
+        self.sentence = end;
+        self
+    }
+
+    pub(super) fn is_skip(&self) -> bool {
+        self.verdict == Verdict::Skip
     }
 
     pub(super) fn is_ok(&self) -> bool {

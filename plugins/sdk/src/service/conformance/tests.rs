@@ -72,6 +72,9 @@ async fn a_plugin_that_is_right_passes_and_moves_nothing() {
     expect(&report, &[], &[], &skipped(&[&REAL, &LIFE]));
     assert_eq!(gate.moved.load(Ordering::SeqCst), 0, "harmless");
     assert_eq!(report.findings.len(), Check::ALL.len());
+    for what in ["CLOCK_MONOTONIC", "at the start of the handler", "give a --call that takes more than"] {
+        assert!(report.not_shown.iter().any(|line| line.contains(what)), "{what}: {:?}", report.not_shown);
+    }
 }
 
 #[tokio::test]
@@ -145,10 +148,13 @@ async fn real_calls_show_what_the_others_cannot() {
         (Wrong::WallClock, &["call"][..], &["queued"][..]),
         (Wrong::DeadlineTooEarly, &["queued"], &[]),
         (Wrong::NoCancel, &["interface", "cancel-unknown", "cancel"], &[]),
+        (Wrong::MisspeltStatus, &["call", "answers"], &["queued"]),
     ] {
         println!("{wrong:?}");
         let (report, _) = test(wrong, real).await;
         expect(&report, fail, &[], &skipped(&[&LIFE, skip]));
+        let told = text(&report).contains("`done` is none of ok, sent, failed, ");
+        assert_eq!(told, wrong == Wrong::MisspeltStatus);
     }
 }
 
@@ -170,7 +176,7 @@ async fn a_plugin_that_is_busy_with_a_call_hears_nothing() {
 async fn plugin_of_its_own() {
     let Ok(name) = std::env::var("NOWD_TEST_PLUGIN") else { return };
     let (_, wrong) = OF_OWN.into_iter().find(|(known, _)| *known == name).unwrap();
-    let address = std::env::var("DBUS_SYSTEM_BUS_ADDRESS").unwrap();
+    let address = std::env::var("NOWD_BUS").unwrap();
     Gate::new(wrong).serve(&address, None).await;
 }
 
@@ -183,9 +189,14 @@ fn own(name: &str) -> Program {
 }
 
 async fn test_own(name: &str) -> Report {
+    test_own_with(name, |_| ()).await
+}
+
+async fn test_own_with(name: &str, change: impl FnOnce(&mut Options)) -> Report {
     let mut options = Options::new(NAME);
     options.answer_within = PATIENT;
     options.program = Some(own(name));
+    change(&mut options);
     within(LONG, "the end of the test", run(&options, |_| ())).await.unwrap()
 }
 
@@ -204,13 +215,56 @@ async fn a_process_is_frozen_killed_terminated_and_left_without_a_bus() {
 }
 
 #[tokio::test]
+async fn a_program_that_ends_by_itself_is_told_before_all_that_comes_of_it() {
+    let report = test_own_with("ends-in-call", |options| {
+        real(options);
+        options.skip = LIFE.map(String::from).into();
+    })
+    .await;
+    let failed = of(&report, Verdict::Fail);
+    for check in ["call", "late", "concurrent-calls", "meanwhile", "cancel"] {
+        assert!(failed.contains(&check), "{check}: {}", text(&report));
+    }
+    for finding in report.findings.iter().filter(|finding| finding.verdict == Verdict::Fail) {
+        assert!(finding.seen.starts_with("the program ended (exit status: 3); it said: "), "{finding}");
+        assert!(finding.seen.contains("the motor is stuck"), "{finding}");
+        assert!(finding.problems.first().unwrap().mend.starts_with("mend this first"), "{finding}");
+        assert!(!finding.to_string().contains("implement Cancel"), "{finding}");
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_is_not_described_stops_the_test_before_anything_runs() {
+    for (call, told) in [
+        (
+            ("gate.opne", json!({"percent": 40})),
+            "describes no method of this name; did you mean `gate.open`?",
+        ),
+        (("gate.open", json!({"percent": 900})), "does not allow these parameters"),
+        (("gate.open", json!({})), "does not allow these parameters"),
+    ] {
+        let bus = Bus::start();
+        let mut options = Options::new(NAME);
+        options.calls = vec![("gate.halt".into(), json!({})), (call.0.into(), call.1)];
+        options.bus = Some(BusAddress::At(bus.address()));
+        options.answer_within = PATIENT;
+        options.program = Some(own("nothing"));
+        let mut asked = 0;
+        let wrong = within(LONG, "the end", run(&options, |_| asked += 1)).await.unwrap_err();
+        assert!(matches!(wrong, Unreachable::Wrong(_)), "{wrong}");
+        assert!(wrong.to_string().contains(told) && wrong.to_string().starts_with("--call '"), "{wrong}");
+        assert_eq!(asked, 0);
+    }
+}
+
+#[tokio::test]
 async fn a_process_of_somebody_elses_is_started_again_by_a_command() {
     let bus = Bus::start();
     let Program::Own(command) = own("nothing") else { unreachable!() };
     let command = command.iter().map(|word| format!("'{}'", word.display())).collect::<Vec<_>>().join(" ");
     let address = bus.address();
     // It ends with its bus.
-    let start = format!("DBUS_SYSTEM_BUS_ADDRESS='{address}' {command} >/dev/null 2>&1 &");
+    let start = format!("NOWD_BUS='{address}' {command} >/dev/null 2>&1 &");
     let first = std::process::Command::new("sh").arg("-c").arg(&start).status().unwrap();
     assert!(first.success());
     let client = Client::connect(&BusAddress::At(address.clone())).await.unwrap();
@@ -232,8 +286,11 @@ async fn what_is_not_there_is_told_with_what_to_do() {
     let said = |e: Unreachable| e.to_string();
     let told = run(&options, |_| ()).await.map_err(said).unwrap_err();
     assert!(told.starts_with("nobody owns the name com.example.Gate on the bus unix:path="), "{told}");
-    options.program = Some(Program::Own(["sh", "-c", "echo no device; exit 3"].map(OsString::from).into()));
+    options.program =
+        Some(Program::Own(["sh", "-c", "echo no device on $NOWD_BUS; exit 3"].map(OsString::from).into()));
     let told = run(&options, |_| ()).await.map_err(said).unwrap_err();
+    let bus_of_test = format!("no device on {}", bus.address());
+    assert!(told.contains(&bus_of_test), "{told}");
     assert!(told.contains("its program has ended (exit status: 3)") && told.contains("no device"), "{told}");
     options.program = Some(Program::Own(vec!["/nowhere/gate".into()]));
     let told = run(&options, |_| ()).await.map_err(said).unwrap_err();

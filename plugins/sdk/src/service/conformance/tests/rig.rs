@@ -42,14 +42,17 @@ pub(super) enum Wrong {
     IgnoresTerminate,
     ChangesItsMind,
     UnknownHealth,
+    MisspeltStatus,
+    EndsInCall,
 }
 
 /// Names for the command line of a plugin in a process of its own.
-pub(super) const OF_OWN: [(&str, Wrong); 4] = [
+pub(super) const OF_OWN: [(&str, Wrong); 5] = [
     ("nothing", Wrong::Nothing),
     ("forgets-freeze", Wrong::ForgetsFreeze),
     ("stays-without-bus", Wrong::StaysWithoutBus),
     ("ignores-terminate", Wrong::IgnoresTerminate),
+    ("ends-in-call", Wrong::EndsInCall),
 ];
 
 #[derive(Debug)]
@@ -229,6 +232,12 @@ impl Gate {
             expired
         } else {
             self.moved.fetch_add(1, Ordering::SeqCst);
+            if self.wrong == Wrong::EndsInCall {
+                eprintln!("the motor is stuck");
+                #[expect(clippy::exit, reason = "this is the mistake")]
+                std::process::exit(3);
+            }
+            let done = if self.wrong == Wrong::MisspeltStatus { "done" } else { "ok" };
             let busy = match self.wrong {
                 Wrong::BusyWithCalls => 3_000,
                 // Long beside what a busy machine adds.
@@ -237,7 +246,7 @@ impl Gate {
             };
             tokio::select! {
                 () = stop.notified() => ("failed", "unknown", json!({"code": "stopped", "message": "it was cancelled"})),
-                () = tokio::time::sleep(Duration::from_millis(busy)) => ("ok", "executed", json!(percent)),
+                () = tokio::time::sleep(Duration::from_millis(busy)) => (done, "executed", json!(percent)),
             }
         };
         drop(device);
