@@ -20,6 +20,7 @@ use crate::config::BusConfig;
 mod access;
 mod ended;
 mod link;
+mod places;
 mod serve;
 mod status;
 mod watch;
