@@ -5,20 +5,15 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
-use nowd_plugin::host::Registry;
+use nowd_plugin::host::{Registry, keep_running};
 use nowd_plugin::{CancellationToken, Plugin};
 use nowd_plugin_serial::SerialPlugin;
 use tokio::task::JoinSet;
 use tokio_util::sync::DropGuard;
-use tracing::error;
 
 use crate::offer::Set;
 use crate::setup::Plugins;
-
-/// A plugin whose background work ended by mistake gets it again after this.
-const RESTART_PAUSE: Duration = Duration::from_secs(1);
 
 /// One set of methods and what runs them.
 #[derive(Debug)]
@@ -143,27 +138,6 @@ impl Generations {
     pub(super) async fn end(mut self) {
         self.stop.cancel();
         while self.background.join_next().await.is_some() {}
-    }
-}
-
-async fn keep_running(plugin: Arc<dyn Plugin>, stop: CancellationToken) {
-    while !stop.is_cancelled() {
-        // In a task of its own, so that a panic ends nothing else.
-        let mut task = JoinSet::new();
-        task.spawn(Arc::clone(&plugin).run(stop.clone()));
-        let ended = task.join_next().await;
-        if stop.is_cancelled() {
-            return;
-        }
-        let panicked = matches!(ended, Some(Err(_)));
-        error!(
-            plugin = plugin.name(),
-            panicked, "a plugin's background work ended by mistake; starting it again"
-        );
-        tokio::select! {
-            () = stop.cancelled() => {}
-            () = tokio::time::sleep(RESTART_PAUSE) => {}
-        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::Value;
 use tokio::task::{Id, JoinSet};
@@ -13,6 +14,9 @@ use crate::method::{Lane, Method};
 use crate::params::{Params, ParamsError};
 use crate::words::hint;
 use crate::{CancellationToken, Plugin};
+
+/// Background work that ended by mistake is started again after this.
+const RESTART_PAUSE: Duration = Duration::from_secs(1);
 
 /// The methods of all plugins, by name.
 #[derive(Debug, Clone, Default)]
@@ -309,6 +313,29 @@ impl<K: PartialEq> Host<K> {
             if let Some((key, _)) = self.running.remove(&id) {
                 return (key, completion);
             }
+        }
+    }
+}
+
+/// Runs a plugin's background work until `stop`; should it end before, by mistake or by a panic, it is started again.
+pub async fn keep_running(plugin: Arc<dyn Plugin>, stop: CancellationToken) {
+    while !stop.is_cancelled() {
+        // In a task of its own, so that a panic ends nothing else.
+        let mut task = JoinSet::new();
+        task.spawn(Arc::clone(&plugin).run(stop.clone()));
+        let ended = task.join_next().await;
+        if stop.is_cancelled() {
+            return;
+        }
+        let panicked = matches!(ended, Some(Err(_)));
+        tracing::error!(
+            plugin = plugin.name(),
+            panicked,
+            "a plugin's background work ended by mistake; starting it again"
+        );
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = tokio::time::sleep(RESTART_PAUSE) => {}
         }
     }
 }

@@ -16,10 +16,8 @@ use super::error::ServiceError;
 use super::session::{Ending, FAREWELL, Session};
 use super::{Description, fingerprint};
 use crate::bus::BusAddress;
+use crate::host::keep_running;
 use crate::{CancellationToken, Method, Plugin};
-
-/// A plugin whose background work ended by mistake gets it again after this.
-const RESTART_PAUSE: Duration = Duration::from_secs(1);
 
 /// How long the plugin's buses and ports may take before it is put on the bus without them.
 const READY_LIMIT: Duration = Duration::from_secs(1);
@@ -205,28 +203,6 @@ impl Service {
             NameError::Taken => Some(ServiceError::NameTaken { name, bus }),
             NameError::NotAllowed => Some(ServiceError::NotAllowed { name, bus }),
             NameError::Bus(_) => None,
-        }
-    }
-}
-
-async fn keep_running(plugin: Arc<dyn Plugin>, stop: CancellationToken) {
-    while !stop.is_cancelled() {
-        // In a task of its own, so that a panic ends nothing else.
-        let mut task = JoinSet::new();
-        task.spawn(Arc::clone(&plugin).run(stop.clone()));
-        let ended = task.join_next().await;
-        if stop.is_cancelled() {
-            return;
-        }
-        let panicked = matches!(ended, Some(Err(_)));
-        tracing::error!(
-            plugin = plugin.name(),
-            panicked,
-            "the plugin's background work ended by mistake; starting it again"
-        );
-        tokio::select! {
-            () = stop.cancelled() => {}
-            () = sleep(RESTART_PAUSE) => {}
         }
     }
 }
