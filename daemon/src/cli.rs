@@ -48,7 +48,7 @@ const DEFAULT_CONFIG: &str = "/etc/nowd/nowd.toml";
     after_help = "Each key of nowd.toml can also be given as an environment variable, such as NOWD__LINK__ENDPOINT.\n\n\
                   Exit codes: 0 done, 1 a plugin failed its test, 3 the call was not executed, 4 it may have been, 64 wrong command line,\n\
                   69 no gateway or no plugin can be asked, 70 a bug, 74 a file of the state cannot be read or written,\n\
-                  75 locked while calls may still run, 77 the gateway does not serve this user, 78 wrong configuration."
+                  75 locked while calls may still run, or already for another reason, 77 the gateway does not serve this user, 78 wrong configuration."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -150,8 +150,8 @@ enum Command {
 
 #[derive(Debug, Clone, Args)]
 struct Source {
-    /// The configuration; `nowd.toml.d/` and `methods.d/` lie beside it [default: /etc/nowd/nowd.toml; except for `run`,
-    /// a nowd.toml in this folder or beside the map goes before that]
+    /// The configuration; `nowd.toml.d/` and `methods.d/` lie beside it [default: /etc/nowd/nowd.toml; except for `run`
+    /// and `plugin serve`, a nowd.toml in this folder or beside the map goes before that]
     #[arg(long, short, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Set one key over all other layers, such as --set link.endpoint=broker:8883
