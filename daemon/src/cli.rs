@@ -1,6 +1,6 @@
 //! The command line: `nowd run`, and what a person at the bench asks.
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -48,7 +48,7 @@ const DEFAULT_CONFIG: &str = "/etc/nowd/nowd.toml";
     after_help = "Each key of nowd.toml can also be given as an environment variable, such as NOWD__LINK__ENDPOINT.\n\n\
                   Exit codes: 0 done, 1 a plugin failed its test, 3 the call was not executed, 4 it may have been, 64 wrong command line,\n\
                   69 no gateway or no plugin can be asked, 70 a bug, 74 a file of the state cannot be read or written,\n\
-                  75 locked while calls may still run, 77 the gateway does not serve this user, 78 wrong configuration."
+                  75 locked while calls may still run, or already for another reason, 77 the gateway does not serve this user, 78 wrong configuration."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -65,7 +65,7 @@ enum Command {
     Check {
         #[command(flatten)]
         source: Source,
-        /// Explain these maps; each need not lie in `methods.d/` yet
+        /// Explain these maps or drop-ins; each need not lie in `methods.d/` or `plugins.d/` yet
         #[arg(value_name = "MAP")]
         maps: Vec<PathBuf>,
     },
@@ -128,8 +128,9 @@ enum Command {
     },
     /// Lock the gateway out: nothing starts until `nowd unlock`, also after a restart
     ///
-    /// Waits until each daemon that lives has seen it and no call runs any more. It is not an emergency stop and not a
-    /// substitute for switching off the energy.
+    /// Waits until each daemon that lives has seen it and no call runs any more. What is locked is the `state_dir` of the
+    /// configuration, and the gateway on the bus if it has another; with --bus, that gateway and nothing else. A lockout for another
+    /// reason stays as it is, and is told. It is not an emergency stop and not a substitute for switching off the energy.
     Lock {
         #[command(flatten)]
         reach: Reach,
@@ -140,7 +141,7 @@ enum Command {
         #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = humantime::parse_duration)]
         wait: Duration,
     },
-    /// Let calls start again
+    /// Let calls start again: what `nowd lock` has locked
     Unlock(Reach),
     /// Plugins in processes of their own
     #[command(subcommand)]
@@ -150,7 +151,7 @@ enum Command {
 #[derive(Debug, Clone, Args)]
 struct Source {
     /// The configuration; `nowd.toml.d/` and `methods.d/` lie beside it [default: /etc/nowd/nowd.toml; except for `run`
-    /// and `lock`, a nowd.toml in this folder or beside the map goes before that]
+    /// and `plugin serve`, a nowd.toml in this folder or beside the map goes before that]
     #[arg(long, short, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Set one key over all other layers, such as --set link.endpoint=broker:8883
@@ -316,6 +317,16 @@ impl Source {
             say(&mut std::io::stderr(), &text);
         }
         source.load()
+    }
+
+    /// A file that was named must be there, also for those who can do without what it says.
+    fn named(&self) -> Result<(), Failure> {
+        match self.config.as_ref().map(|file| (file, file.metadata())) {
+            Some((file, Err(source))) if source.kind() == ErrorKind::NotFound => {
+                Err(ConfigError::Read { file: file.clone(), source }.into())
+            }
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// The same, or, where no file was named, the `nowd.toml` of this folder, for whoever tries something out.

@@ -21,7 +21,8 @@ pub enum Exit {
     Internal,
     /// 74 (`EX_IOERR`): a file of the gateway's state cannot be read or written, or another process holds it.
     Io,
-    /// 75 (`EX_TEMPFAIL`): the gateway is locked out, and it is not known that no call runs any more.
+    /// 75 (`EX_TEMPFAIL`): the gateway is locked out, and it is not known that no call runs any more; or it was already, for
+    /// another reason, which stays.
     StillRunning,
     /// 77 (`EX_NOPERM`): the gateway does not serve this user, or a plugin may not be called by it.
     Denied,

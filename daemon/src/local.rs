@@ -36,6 +36,9 @@ pub(crate) const PATH: &str = "/io/nowd/Gateway1";
 /// What is told for a mistake in configuration or maps.
 pub(crate) const CONFIG_ERROR: &str = "io.nowd.Error.Config";
 
+/// The D-Bus error that says that it is locked already, for another reason.
+pub(crate) const LOCKED_ERROR: &str = "io.nowd.Error.Locked";
+
 /// How many questions may wait for the gateway's loop.
 const ASKS: usize = 64;
 

@@ -145,8 +145,34 @@ impl Lockout {
     }
 }
 
-/// Locks; the lockout holds when this returns, and survives a loss of power.
-pub(crate) fn lock(folder: &Path, reason: &str) -> io::Result<Order> {
+/// Why it was not locked anew.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LockError {
+    /// Somebody has said another reason, which stays: the one unlock that takes it back must not be taken for both.
+    #[error(
+        "NOT locked for you: {} is locked already, for this reason: {reason}; your reason was not written, and whoever \
+         unlocks that lets things move again: agree with them, or lock when they have",
+        .folder.display()
+    )]
+    Already {
+        /// What is locked.
+        folder: PathBuf,
+        /// Why it is.
+        reason: String,
+    },
+    /// A file.
+    #[error(transparent)]
+    File(#[from] io::Error),
+}
+
+/// Locks; the lockout holds when this returns, and survives a loss of power. For the reason for which it is locked already it
+/// may be locked once more, and daemons answer anew. Of two who lock in the same instant the later one holds, and the other hears
+/// no answer.
+pub(crate) fn lock(folder: &Path, reason: &str) -> Result<Order, LockError> {
+    // One that nobody could have read gives way.
+    if let Some(other) = self::order(folder).ok().filter(|other| other.reason != reason) {
+        return Err(LockError::Already { folder: folder.into(), reason: other.reason });
+    }
     let order = Order { id: Uuid::new_v4(), reason: reason.to_owned() };
     files::make_folder(folder)?;
     files::write(&order_file(folder), &order)?;

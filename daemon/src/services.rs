@@ -15,6 +15,9 @@ use nowd_plugin_dbus::service::{DropIn, Service, ServicePlugin, ServiceTarget, S
 /// The shipped plugins that can run in processes of their own.
 pub(crate) const SHIPPED: &[&str] = &["dbus", "serial", "simulator"];
 
+/// The code of calls to a plugin that is not there.
+const NO_OWNER: &str = "no_owner";
+
 /// Where a shipped plugin is found when it runs in a process of its own.
 #[must_use]
 pub(crate) fn shipped(name: &str, bus: BusAddress) -> ServiceTarget {
@@ -104,6 +107,16 @@ impl Isolated {
         self.service.described_now().is_some_and(|(_, theirs)| theirs != self.fingerprint)
     }
 
+    /// A shipped plugin is not another's to correct: how it is started is known.
+    fn absent(&self) -> String {
+        let (name, target) = (self.plugin.name(), self.service.target());
+        format!(
+            "nobody on {} has the name {}; start it: nowd plugin serve {name}, or systemctl start nowd-plugin@{name}",
+            target.bus.called(),
+            target.name
+        )
+    }
+
     fn other_maps(&self) -> String {
         let name = self.plugin.name();
         format!(
@@ -132,7 +145,12 @@ impl Plugin for Isolated {
             if self.has_other_maps() {
                 return Completion::Unavailable(CallError::new("other_maps", self.other_maps()));
             }
-            self.service.invoke_only(call, &self.fingerprint).await
+            match self.service.invoke_only(call, &self.fingerprint).await {
+                Completion::Unavailable(error) if error.code == NO_OWNER => {
+                    Completion::Unavailable(CallError::new(NO_OWNER, self.absent()))
+                }
+                completion => completion,
+            }
         })
     }
 
@@ -155,6 +173,8 @@ impl Plugin for Isolated {
         let state = self.service.news();
         let state = state.borrow();
         match &state.why_absent {
+            // Where the bus is there, so that the plugin is what is missing.
+            Some(why) if !state.present && why.contains("start that plugin") => Health::Failed(self.absent()),
             Some(why) if !state.present => Health::Failed(why.clone()),
             Some(_) | None => state.health.clone(),
         }

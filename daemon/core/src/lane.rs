@@ -159,6 +159,11 @@ impl Lane {
         self.reading.is_some() && self.running.len() <= usize::from(self.settings.concurrency.get())
     }
 
+    /// Whether a call may wait for another at all.
+    pub(crate) const fn may_wait(&self) -> bool {
+        self.settings.depth > 0
+    }
+
     /// How many may wait: as many as there would run and wait without the read.
     fn depth(&self) -> usize {
         usize::from(self.settings.depth).saturating_add(usize::from(self.reading.is_some()))

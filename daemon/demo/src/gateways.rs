@@ -3,6 +3,7 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use anyhow::{Context as _, anyhow};
@@ -67,7 +68,8 @@ pub(crate) fn start(config: PathBuf, stop: CancellationToken) -> anyhow::Result<
     let thread = std::thread::Builder::new().name(name).spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
-            Gateway::new(setup)?.run(stop).await;
+            // It is told over its bus to read them again, and by no signal.
+            Gateway::new(setup)?.reloading(source, Arc::default()).run(stop).await;
             Ok(())
         })
     });

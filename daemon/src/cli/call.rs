@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use nowd_plugin::BootInstant;
 use nowd_plugin::clock::boottime_micros;
-use nowd_protocol::{Outcome, Reply, Timing, Uuid};
+use nowd_plugin::words::nearest;
+use nowd_protocol::{Outcome, Reply, Status, Timing, Uuid};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -19,6 +20,9 @@ const LAST_WORD: Duration = Duration::from_millis(250);
 
 /// The timeout of methods that are not on offer, which is as good as any.
 const OTHERWISE: Duration = Duration::from_secs(2);
+
+/// The gateway takes no instant that lies further ahead.
+const LONGEST: Duration = Duration::from_secs(3_600);
 
 /// What is called, and how.
 pub(super) struct What<'a> {
@@ -40,12 +44,19 @@ pub(super) fn call(reach: &Reach, what: &What<'_>) -> Result<Exit, Failure> {
     let wrong = |message: String| Failure { message, exit: Exit::Usage };
     serde_json::from_str::<Value>(what.params)
         .map_err(|e| wrong(format!("the parameters are not JSON, such as '{{\"percent\":40}}': {e}")))?;
+    if let Some(timeout) = what.timeout.filter(|timeout| *timeout > LONGEST) {
+        let (found, longest) = (humantime::format_duration(timeout), humantime::format_duration(LONGEST));
+        return Err(wrong(format!(
+            "`--timeout` is {found}, and no call may take longer than {longest}; most methods allow less (`nowd methods`)"
+        )));
+    }
     let client = Client::connect(reach)?;
     let timeout = match what.timeout {
         Some(timeout) => timeout,
         None => timeout_of(&client, what.method)?,
     };
     let id = what.id.unwrap_or_else(Uuid::new_v4);
+    let before = what.id.and_then(|id| before(&client, id)).filter(|_| !what.json);
     let begun = BootInstant::now();
     let deadline = begun.saturating_add(timeout);
     let until = deadline.saturating_add(LAST_WORD);
@@ -66,6 +77,14 @@ pub(super) fn call(reach: &Reach, what: &What<'_>) -> Result<Exit, Failure> {
         for line in lines(&reply, took) {
             say(&mut out, &line);
         }
+        if let Some(before) = before.filter(|_| reply.status.as_str() != Status::Conflict.as_str()) {
+            say(&mut out, &format!("  {before}"));
+        }
+        if reply.status.as_str() == Status::UnknownMethod.as_str()
+            && let Some(meant) = meant(&client, what.method)
+        {
+            say(&mut out, &format!("  did you mean `{meant}`?"));
+        }
     }
     Ok(exit(reply.outcome))
 }
@@ -78,11 +97,36 @@ fn timeout_of(client: &Client, method: &str) -> Result<Duration, Failure> {
     Ok(found.map_or(OTHERWISE, |listed| Duration::from_millis(listed.timeout_ms)))
 }
 
+/// What became of the call that had this id, if there was one: the same call is answered from memory, and acts only once.
+fn before(client: &Client, id: Uuid) -> Option<&'static str> {
+    let until = BootInstant::now().saturating_add(OTHERWISE);
+    let request = json!({ "id": id }).to_string();
+    let not_after = boottime_micros(until);
+    let text = client.call(Uuid::new_v4(), "nowd.outcome", &request, not_after, until).ok()?;
+    let reply = Reply::parse(text.as_bytes()).ok()?;
+    let known: Value = serde_json::from_str(reply.response.get()).ok()?;
+    match known.get("state")?.as_str()? {
+        "ended" => {
+            Some("answered from memory: the call with this id had ended before, and nothing was started now")
+        }
+        "running" | "waiting" => {
+            Some("the call with this id was under way already, and nothing was started now")
+        }
+        _ => None,
+    }
+}
+
+/// The method on offer whose name is nearest.
+fn meant(client: &Client, method: &str) -> Option<String> {
+    let listed: Vec<Listed> = serde_json::from_str(&client.methods_json().ok()?).ok()?;
+    nearest(method, listed.iter().map(|listed| listed.name.as_str())).map(str::to_owned)
+}
+
 /// Nothing came that says what became of it.
 fn unanswered(client: &Client, e: &AskError, id: Uuid, json: bool) -> Result<Exit, Failure> {
     let lost = match e {
         AskError::Said { name, .. } => name.ends_with(".NoReply"),
-        AskError::TooLong | AskError::Gone(_) => true,
+        AskError::TooLong | AskError::Gone(_) | AskError::Unreadable(_) => true,
     };
     if !lost {
         return Err(client.failure(e));
@@ -92,7 +136,7 @@ fn unanswered(client: &Client, e: &AskError, id: Uuid, json: bool) -> Result<Exi
             let ms = LAST_WORD.as_millis();
             format!("the gateway has said nothing until {ms} ms past the deadline")
         }
-        AskError::Said { .. } | AskError::Gone(_) => e.to_string(),
+        AskError::Said { .. } | AskError::Gone(_) | AskError::Unreadable(_) => e.to_string(),
     };
     if json {
         let error = json!({"code": "no_reply", "message": message});
@@ -123,6 +167,12 @@ fn lines(reply: &Reply, took: Duration) -> Vec<String> {
     }
     let response: Value = serde_json::from_str(reply.response.get()).unwrap_or_default();
     lines.extend(flat(&response).into_iter().map(|line| format!("  {line}")));
+    if reply.outcome == Outcome::Unknown {
+        lines.push(format!(
+            "  its id: {id}; `nowd call nowd.outcome '{{\"id\":\"{id}\"}}'` says what is known later",
+            id = reply.id
+        ));
+    }
     lines.push(format!("  {}", hops(reply.timing.unwrap_or_default(), took)));
     lines
 }

@@ -4,24 +4,27 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use nowd_plugin::host::Registry;
+use nowd_plugin::map::MapSource;
 use nowd_plugin::{Method, Plugin};
+use nowd_plugin_dbus::service::DropIn;
 use serde_json::Value;
+use toml::Table;
 
 use super::{Failure, Source, say};
 use crate::clock::WallClock;
 use crate::config::{ConfigFiles, read_map};
 use crate::log;
-use crate::setup::{Setup, plugins};
+use crate::setup::{Setup, SetupError, plugins};
 
 /// The whole configuration.
 pub(super) fn check(source: &Source, extra: Vec<Arc<dyn Plugin>>) -> Result<(), Failure> {
     let files = source.load()?;
     log::check(&files.config.log)?;
     let setup = Setup::new(&files, extra, WallClock::of_this_machine(files.config.clock))?;
-    let (methods, maps, ports) =
-        (setup.plugins.registry.methods().count(), files.maps.len(), files.config.ports.len());
+    let (methods, maps) = (setup.plugins.registry.methods().count(), files.maps.len());
+    let (drop_ins, ports) = (files.drop_ins.len(), files.config.ports.len());
     let text = format!(
-        "ok: target {}, broker {}, {methods} methods from {maps} maps, {ports} ports",
+        "ok: target {}, broker {}, {methods} methods from {maps} maps, {drop_ins} drop-ins, {ports} ports",
         setup.target(),
         setup.endpoint()
     );
@@ -40,23 +43,36 @@ pub(super) fn check(source: &Source, extra: Vec<Arc<dyn Plugin>>) -> Result<(), 
     Ok(())
 }
 
-/// What the methods of these maps will do, by the configuration that they belong to.
+/// What the methods of these maps will do, and what these drop-ins say, by the configuration that they belong to.
 pub(super) fn explain(source: &Source, extra: Vec<Arc<dyn Plugin>>, maps: &[PathBuf]) -> Result<(), Failure> {
     let source = source.or_beside(maps).or_here();
     let mut files = source.load()?;
     let mut named = Vec::new();
+    let mut drop_ins = Vec::new();
     for path in maps {
         let map = read_map(path)?;
         // One that is installed already is looked at once.
         let same = |file: &str| {
             path.canonicalize().is_ok_and(|real| Path::new(file).canonicalize().is_ok_and(|f| f == real))
         };
+        if is_drop_in(path, &map) {
+            files.drop_ins.retain(|other| !same(&other.file));
+            files.drop_ins.push(map.clone());
+            drop_ins.push(map);
+            continue;
+        }
         files.maps.retain(|other| !same(&other.file));
         named.push(map.file.clone());
         files.maps.push(map);
     }
     let (_, registry) = plugins(&files, extra)?;
     let mut out = std::io::stdout();
+    for map in &drop_ins {
+        let drop_in = DropIn::load(map, &files.config.bus.address).map_err(SetupError::from)?;
+        for line in of_drop_in(&drop_in, map) {
+            say(&mut out, &line);
+        }
+    }
     for (method, plugin) in registry.all() {
         let here = |file: &String| {
             method.origin.strip_prefix(file.as_str()).is_some_and(|rest| rest.starts_with(':'))
@@ -68,6 +84,45 @@ pub(super) fn explain(source: &Source, extra: Vec<Arc<dyn Plugin>>, maps: &[Path
         }
     }
     Ok(())
+}
+
+/// Drop-ins are known by their folder, or by what they hold, wherever they lie.
+fn is_drop_in(path: &Path, map: &MapSource) -> bool {
+    let folder = path.canonicalize().ok().and_then(|path| Some(path.parent()?.ends_with("plugins.d")));
+    let holds = || toml::from_str::<Table>(&map.text).is_ok_and(|table| table.contains_key("plugin"));
+    folder == Some(true) || holds()
+}
+
+/// What a drop-in names, and what it says beyond the plugin's own description, as it stands there.
+fn of_drop_in(drop_in: &DropIn, map: &MapSource) -> Vec<String> {
+    let target = drop_in.target();
+    let mut lines = vec![
+        format!("{}  ({})", target.name, drop_in.origin()),
+        format!("  {:<12}{}", "path", target.path),
+        format!("  {:<12}{}", "bus", target.bus.full()),
+    ];
+    let table: Table = toml::from_str(&map.text).unwrap_or_default();
+    let keys = |value: Option<&toml::Value>| -> String {
+        let table = value.and_then(toml::Value::as_table);
+        let words = table.into_iter().flatten().map(|(key, value)| match value {
+            toml::Value::Table(_) => key.clone(),
+            value => format!("{key} = {value}"),
+        });
+        words.collect::<Vec<_>>().join(", ")
+    };
+    if table.contains_key("lane") {
+        lines.push(format!("  {:<12}{}", "lane", keys(table.get("lane"))));
+    }
+    let methods = table.get("methods").and_then(toml::Value::as_table);
+    for (index, (name, value)) in methods.into_iter().flatten().enumerate() {
+        let what = if index == 0 { "narrows" } else { "" };
+        lines.push(format!("  {what:<12}{name}: {}", keys(Some(value))));
+    }
+    if methods.is_none_or(Table::is_empty) {
+        lines.push(format!("  {:<12}nothing: all that the plugin describes is on offer", "narrows"));
+    }
+    lines.push(String::new());
+    lines
 }
 
 /// Why nobody may call a method.

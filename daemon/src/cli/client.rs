@@ -6,8 +6,8 @@ use std::time::Duration;
 use clap::Args;
 use nowd_plugin::BootInstant;
 use nowd_protocol::Uuid;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use tokio::runtime::{Builder, Runtime};
 use zbus::Connection;
 use zbus::message::{Flags, Message};
@@ -15,7 +15,7 @@ use zbus::zvariant::{DynamicType, Type};
 
 use super::{Failure, Source, internal, made_out};
 use crate::exit::Exit;
-use crate::local::{CONFIG_ERROR, NAME, PATH, StatusReport, open};
+use crate::local::{CONFIG_ERROR, LOCKED_ERROR, NAME, PATH, StatusReport, open};
 use nowd_plugin::bus::BusAddress;
 
 /// How long connecting may take.
@@ -38,7 +38,7 @@ pub(super) struct Reach {
 }
 
 impl Reach {
-    fn address(&self) -> BusAddress {
+    pub(super) fn address(&self) -> BusAddress {
         self.bus.clone().unwrap_or_else(|| made_out::bus(&self.source.or_here().layers()))
     }
 }
@@ -57,8 +57,10 @@ pub(super) enum AskError {
     Said { name: String, message: String },
     /// Nothing was heard.
     TooLong,
-    /// It went away, or the bus did.
+    /// The bus went away.
     Gone(String),
+    /// What was heard is no answer to this.
+    Unreadable(String),
 }
 
 impl fmt::Display for AskError {
@@ -66,7 +68,10 @@ impl fmt::Display for AskError {
         match self {
             Self::Said { message, .. } => f.write_str(message),
             Self::TooLong => f.write_str("the gateway does not answer"),
-            Self::Gone(reason) => write!(f, "the gateway has left the bus: {reason}"),
+            Self::Gone(reason) => {
+                write!(f, "the bus has gone away ({reason}), and with it the gateway's answer")
+            }
+            Self::Unreadable(reason) => write!(f, "the gateway's answer cannot be read: {reason}"),
         }
     }
 }
@@ -74,6 +79,7 @@ impl fmt::Display for AskError {
 impl Client {
     /// Connects to the bus.
     pub(super) fn connect(reach: &Reach) -> Result<Self, Failure> {
+        reach.source.named()?;
         let address = reach.address();
         let runtime = Builder::new_current_thread().enable_all().build().map_err(|e| internal(&e))?;
         let unreachable = |why: &dyn fmt::Display| Failure {
@@ -115,6 +121,25 @@ impl Client {
         self.simple("Lock", &reason, ANSWER_WITHIN)
     }
 
+    /// Whether the gateway is locked; `None` where there is none.
+    pub(super) fn is_locked(&self) -> Result<Option<bool>, Failure> {
+        /// What any version has said.
+        #[derive(Deserialize)]
+        struct Locked {
+            lockout: Option<String>,
+        }
+        let json: String = match self.ask("Status", &(), ANSWER_WITHIN) {
+            Ok(json) => json,
+            Err(AskError::Gone(_)) => return Ok(None),
+            Err(e) if is_absent(&e) => return Ok(None),
+            Err(e) => return Err(self.failure(&e)),
+        };
+        match serde_json::from_str::<Locked>(&json) {
+            Ok(Locked { lockout }) => Ok(Some(lockout.is_some())),
+            Err(e) => Err(self.failure(&AskError::Unreadable(e.to_string()))),
+        }
+    }
+
     pub(super) fn unlock(&self) -> Result<bool, Failure> {
         self.simple("Unlock", &(), ANSWER_WITHIN)
     }
@@ -153,15 +178,15 @@ impl Client {
         B: Serialize + DynamicType,
         T: DeserializeOwned + Type,
     {
-        let gone = |e: zbus::Error| AskError::Gone(e.to_string());
+        let unreadable = |e: zbus::Error| AskError::Unreadable(e.to_string());
         let message = Message::method_call(PATH, member).destination(NAME).interface(NAME);
-        let message = message.with_flags(Flags::NO_AUTO_START).build(body).map_err(gone)?;
+        let message = message.with_flags(Flags::NO_AUTO_START).build(body).map_err(unreadable)?;
         self.run(async {
             let answered = tokio::select! {
                 answered = super::ask::answer(&self.connection, &message) => answered,
                 () = tokio::time::sleep(within) => return Err(AskError::TooLong),
             };
-            answered?.body().deserialize().map_err(gone)
+            answered?.body().deserialize().map_err(unreadable)
         })
     }
 
@@ -169,7 +194,7 @@ impl Client {
     pub(super) fn failure(&self, e: &AskError) -> Failure {
         let said = |word: &str| matches!(e, AskError::Said { name, .. } if name.ends_with(word));
         let of = |message: String, exit| Failure { message, exit };
-        if said(".ServiceUnknown") || said(".NameHasNoOwner") {
+        if is_absent(e) {
             let message = format!(
                 "no gateway runs on {}; if one should, its log says why it is not there",
                 self.address.called()
@@ -187,10 +212,16 @@ impl Client {
         }
         let exit = match e {
             AskError::Said { name, .. } if name == CONFIG_ERROR => Exit::Config,
+            AskError::Said { name, .. } if name == LOCKED_ERROR => Exit::StillRunning,
             AskError::Said { name, .. } if name.ends_with(".InvalidArgs") => Exit::Usage,
             AskError::Said { .. } => Exit::NotExecuted,
-            AskError::TooLong | AskError::Gone(_) => Exit::Unreachable,
+            AskError::TooLong | AskError::Gone(_) | AskError::Unreadable(_) => Exit::Unreachable,
         };
         of(e.to_string(), exit)
     }
+}
+
+/// The bus's own word that nobody has the name.
+fn is_absent(e: &AskError) -> bool {
+    matches!(e, AskError::Said { name, .. } if name.ends_with(".ServiceUnknown") || name.ends_with(".NameHasNoOwner"))
 }

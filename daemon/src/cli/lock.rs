@@ -1,7 +1,8 @@
 //! `nowd lock` and `nowd unlock`: for the person with a hand in the gate.
 //!
 //! They need `state_dir` and nothing else, so no mistake elsewhere in the configuration stops them. Whoever may not write
-//! there asks the gateway to do it, over the bus.
+//! there asks the gateway to do it, over the bus. What is never said is that it is locked while the gateway that `nowd status`
+//! would show is not: it may have another folder, and is then locked and unlocked too.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,7 +14,7 @@ use nowd_plugin::BootInstant;
 use super::client::{Client, Reach};
 use super::{Failure, Source, made_out, say};
 use crate::exit::Exit;
-use crate::lockout::{self, Answers};
+use crate::lockout::{self, Answers, LockError, Order};
 
 /// A daemon that runs sees a lockout within its heartbeat of a second; one that does not in this time hangs.
 const SEEN_WITHIN: Duration = Duration::from_secs(3);
@@ -23,43 +24,79 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// Locks, and waits until every daemon that lives has said that nothing runs.
 pub(super) fn lock(reach: &Reach, reason: &str, wait: Duration) -> Result<(), Failure> {
-    let mut folder = state_dir(&reach.source);
-    let order = match lockout::lock(&folder, reason) {
-        Ok(order) => order,
-        Err(e) if is_denied(&e) => {
-            let by_bus = Client::connect(reach).and_then(|client| {
-                client.lock(reason)?;
-                Ok((client.status()?.state_dir, client))
-            });
-            let (its_folder, client) = by_bus.map_err(|other| neither("locked", &folder, &e, &other))?;
-            folder = its_folder;
+    reach.source.named().map_err(|e| not("locked", e))?;
+    if reach.bus.is_some() {
+        return wait_by_bus(&ask(reach, reason)?, wait);
+    }
+    let folder = state_dir(&reach.source.or_here());
+    let (lives, told) = match lockout::lock(&folder, reason) {
+        Ok(order) => wait_in(&folder, &order, wait),
+        Err(e @ LockError::Already { .. }) => return Err(not_known(e.to_string())),
+        Err(LockError::File(e)) if is_denied(&e) => {
+            let by_bus = ask(reach, reason).and_then(|client| Ok((client.status()?.state_dir, client)));
+            let (folder, client) = by_bus.map_err(|other| neither("locked", &folder, &e, other))?;
             match lockout::order(&folder) {
-                Ok(order) => order,
+                Ok(order) => wait_in(&folder, &order, wait),
                 Err(e) if is_denied(&e) => return wait_by_bus(&client, wait),
-                Err(e) => return Err(unreadable(&folder, &e)),
+                Err(e) => (true, Err(unreadable(&folder, &e))),
             }
         }
-        Err(e) => return Err(failed("locked", &folder, &e)),
+        Err(LockError::File(e)) => return Err(failed("locked", &folder, &e)),
     };
+    // Whoever asks for the gateway's status sees the one on the bus, which may have another folder.
+    let by_bus = match Client::connect(reach).map_or(Ok(None), |client| client.is_locked()) {
+        Ok(Some(is_locked)) => !is_locked || !lives,
+        Ok(None) => false,
+        // Those that live in the folder hang, or one of them is it.
+        Err(e) if !lives || (told.is_ok() && e.exit != Exit::Denied) => {
+            let (message, bus) = (e.message, reach.address());
+            let message = format!(
+                "NOT known to be locked: the gateway on {} may have another state_dir than {}, which is locked, and cannot be \
+                 asked: {message}",
+                bus.called(),
+                folder.display()
+            );
+            return Err(Failure { message, exit: e.exit });
+        }
+        Err(_) => false,
+    };
+    if by_bus {
+        wait_by_bus(&ask(reach, reason)?, wait)?;
+        return if lives { told } else { Ok(()) };
+    }
+    told?;
+    say(&mut io::stdout(), "locked: the gateway starts nothing, and no call runs");
+    Ok(())
+}
+
+/// Has the gateway on the bus lock itself.
+fn ask(reach: &Reach, reason: &str) -> Result<Client, Failure> {
+    let client = Client::connect(reach).map_err(|e| not("locked", e))?;
+    client.lock(reason).map_err(|e| not("locked", e))?;
+    Ok(client)
+}
+
+/// Waits for the daemons that have this folder; says also whether one lives.
+fn wait_in(folder: &Path, order: &Order, wait: Duration) -> (bool, Result<(), Failure>) {
     let begun = BootInstant::now();
     // Daemons may end and start meanwhile; each gets its time.
     let mut unclear_since = begun;
     loop {
         let now = BootInstant::now();
-        let answers = lockout::answers(&folder, &order).map_err(|e| unreadable(&folder, &e))?;
+        let answers = match lockout::answers(folder, order) {
+            Ok(answers) => answers,
+            Err(e) => return (true, Err(unreadable(folder, &e))),
+        };
         let overdue = now.saturating_since(unclear_since) >= SEEN_WITHIN
             || now.saturating_since(begun) >= wait.saturating_add(SEEN_WITHIN);
         match answers {
-            Answers::All { running: 0 } => {
-                say(&mut io::stdout(), "locked: the gateway starts nothing, and no call runs");
-                return Ok(());
-            }
+            Answers::All { running: 0 } => return (true, Ok(())),
             Answers::All { running } if now.saturating_since(begun) >= wait => {
-                return Err(still_running(running));
+                return (true, Err(still_running(running)));
             }
             Answers::All { .. } => unclear_since = now,
-            Answers::Nobody if overdue => return Err(nobody(&folder)),
-            Answers::Missing(missing) if overdue => return Err(no_answer(missing)),
+            Answers::Nobody if overdue => return (false, Err(nobody(folder))),
+            Answers::Missing(missing) if overdue => return (true, Err(no_answer(missing))),
             Answers::Nobody | Answers::Missing(_) => {}
         }
         thread::sleep(LOOK_EVERY);
@@ -89,31 +126,37 @@ fn wait_by_bus(client: &Client, wait: Duration) -> Result<(), Failure> {
 
 /// Unlocks.
 pub(super) fn unlock(reach: &Reach) -> Result<(), Failure> {
-    let folder = state_dir(&reach.source);
-    let was = match lockout::unlock(&folder) {
-        // Where no configuration was named, the gateway may have another folder than the one that was looked into.
-        Ok(false) if reach.source.config.is_none() => {
-            match Client::connect(reach).and_then(|client| client.unlock()) {
-                Ok(was) => was,
-                // There is none.
-                Err(Failure { exit: Exit::Unreachable, .. }) => false,
-                Err(Failure { message, exit }) => {
-                    let message = format!(
-                        "NOT unlocked: nothing is locked in {}, but the gateway may have another state_dir, and cannot be \
-                         asked: {message}",
-                        folder.display()
-                    );
-                    return Err(Failure { message, exit });
-                }
-            }
-        }
+    reach.source.named().map_err(|e| not("unlocked", e))?;
+    let by_bus = || Client::connect(reach).and_then(|client| client.unlock());
+    if reach.bus.is_some() {
+        return unlocked(by_bus().map_err(|e| not("unlocked", e))?);
+    }
+    let folder = state_dir(&reach.source.or_here());
+    let here = match lockout::unlock(&folder) {
         Ok(was) => was,
         Err(e) if is_denied(&e) => {
-            let by_bus = Client::connect(reach).and_then(|client| client.unlock());
-            by_bus.map_err(|other| neither("unlocked", &folder, &e, &other))?
+            return unlocked(by_bus().map_err(|other| neither("unlocked", &folder, &e, other))?);
         }
         Err(e) => return Err(failed("unlocked", &folder, &e)),
     };
+    // The gateway may have another folder than the one that was looked into.
+    match by_bus() {
+        Ok(there) => unlocked(here || there),
+        // There is none.
+        Err(Failure { exit: Exit::Unreachable, .. }) => unlocked(here),
+        Err(_) if here => unlocked(here),
+        Err(Failure { message, exit }) => {
+            let message = format!(
+                "NOT unlocked: nothing is locked in {}, but the gateway may have another state_dir, and cannot be \
+                 asked: {message}",
+                folder.display()
+            );
+            Err(Failure { message, exit })
+        }
+    }
+}
+
+fn unlocked(was: bool) -> Result<(), Failure> {
     say(&mut io::stdout(), if was { "unlocked" } else { "it was not locked" });
     Ok(())
 }
@@ -169,13 +212,20 @@ fn is_denied(e: &io::Error) -> bool {
     matches!(e.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
 }
 
-fn neither(what: &str, folder: &Path, e: &io::Error, by_bus: &Failure) -> Failure {
-    let message = format!(
-        "NOT {what}: {} cannot be written: {e}; nor by way of the bus: {}",
-        folder.display(),
-        by_bus.message
-    );
+fn neither(what: &str, folder: &Path, e: &io::Error, by_bus: Failure) -> Failure {
+    if by_bus.exit == Exit::StillRunning {
+        return by_bus;
+    }
+    let why = by_bus.message.trim_start_matches(&format!("NOT {what}: "));
+    let message =
+        format!("NOT {what}: {} cannot be written: {e}; nor by way of the bus: {why}", folder.display());
     Failure { message, exit: Exit::Io }
+}
+
+/// Failures of the bus and of files, after the word that counts.
+fn not(what: &str, Failure { message, exit }: Failure) -> Failure {
+    let message = if message.starts_with("NOT ") { message } else { format!("NOT {what}: {message}") };
+    Failure { message, exit }
 }
 
 fn failed(what: &str, folder: &Path, e: &io::Error) -> Failure {

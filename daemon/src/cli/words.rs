@@ -57,7 +57,7 @@ fn collect(value: &Value, path: String, leaves: &mut Vec<(String, String)>) {
         }
         Value::Array(items) => {
             let items: Vec<String> = items.iter().map(text).collect();
-            leaves.push((path, if items.is_empty() { "nothing".into() } else { items.join(", ") }));
+            leaves.push((path, if items.is_empty() { "[]".into() } else { items.join(", ") }));
         }
         Value::Null if path.is_empty() => {}
         Value::Object(_) | Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {
@@ -70,7 +70,9 @@ fn collect(value: &Value, path: String, leaves: &mut Vec<(String, String)>) {
 fn text(value: &Value) -> String {
     match value {
         Value::String(text) => printable(text),
-        Value::Null | Value::Object(_) | Value::Array(_) => "nothing".into(),
+        Value::Null => "nothing".into(),
+        // Only those that hold nothing come here.
+        Value::Object(_) | Value::Array(_) => value.to_string(),
         Value::Bool(flag) => flag.to_string(),
         Value::Number(number) => number.to_string(),
     }
@@ -114,8 +116,9 @@ mod tests {
             (json!("a\u{1b}[31m\nb"), &["a\\u{1b}[31m\\nb"]),
             (json!({"state": "armed", "zone": 3}), &["state  armed", "zone   3"]),
             (json!({"a": {"b": [1, 2]}, "long": null}), &["a.b   1, 2", "long  nothing"]),
-            (json!([{"x": 1}, {}]), &["0.x  1", "1    nothing"]),
-            (json!([]), &["nothing"]),
+            (json!([{"x": 1}, {}]), &["0.x  1", "1    {}"]),
+            (json!([]), &["[]"]),
+            (json!({}), &["{}"]),
         ] {
             assert_eq!(flat(&value), expected, "{value}");
         }

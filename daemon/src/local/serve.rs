@@ -21,9 +21,9 @@ use super::link::{LIMIT, MAX_MESSAGE_LEN};
 use super::places::Places;
 use super::status::StatusReport;
 use super::watch::{self, Watchers};
-use super::{Ask, Busy, CONFIG_ERROR, LocalCall, NAME, PATH, ReloadError};
+use super::{Ask, Busy, CONFIG_ERROR, LOCKED_ERROR, LocalCall, NAME, PATH, ReloadError};
 use crate::cli::methods::listed;
-use crate::lockout::{self, check_reason};
+use crate::lockout::{self, LockError, check_reason};
 
 /// How many may be under way and being refused; more are not even answered.
 const MOST_REFUSED: usize = 256;
@@ -84,6 +84,8 @@ enum Refused {
     #[error("{0}")]
     Config(String),
     #[error("{0}")]
+    Locked(String),
+    #[error("{0}")]
     Failed(String),
 }
 
@@ -97,6 +99,7 @@ impl Refused {
             Self::NoObject(_) => "org.freedesktop.DBus.Error.UnknownObject",
             Self::NoAnswer => "org.freedesktop.DBus.Error.NoReply",
             Self::Config(_) => CONFIG_ERROR,
+            Self::Locked(_) => LOCKED_ERROR,
             Self::Stopping | Self::Failed(_) => "org.freedesktop.DBus.Error.Failed",
         }
     }
@@ -236,7 +239,10 @@ impl Served {
     async fn lock(&self, reason: String) -> Result<Answer, Refused> {
         let reason = check_reason(&reason).map_err(Refused::Arguments)?;
         let folder = self.state_dir.clone();
-        aside(move || lockout::lock(&folder, &reason)).await?.map_err(|e| self.not("locked", &e))?;
+        aside(move || lockout::lock(&folder, &reason)).await?.map_err(|e| match e {
+            LockError::Already { .. } => Refused::Locked(e.to_string()),
+            LockError::File(e) => self.not("locked", &e),
+        })?;
         // What waits is refused now, not at the next heartbeat.
         self.ask(Ask::Look).await.map(|()| Answer::Nothing)
     }

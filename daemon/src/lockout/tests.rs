@@ -29,6 +29,16 @@ fn an_order_is_seen_once_and_until_it_is_taken_back() {
     assert_eq!(heard(&folder, &order), Answers::All { running: 2 });
     daemon.tell(0).unwrap();
     assert_eq!(heard(&folder, &order), QUIET);
+    let again = lock(&folder, "a hand in the gate").unwrap();
+    assert_eq!(heard(&folder, &again), Answers::Missing(1), "the same once more is answered anew");
+    assert_eq!(daemon.look(), Some(Change::Locked("a hand in the gate".into())));
+    let refused = lock(&folder, "two hands").unwrap_err().to_string();
+    assert!(
+        refused.starts_with("NOT locked for you: ") && refused.contains(": a hand in the gate;"),
+        "{refused}"
+    );
+    assert_eq!(daemon.look(), None, "the first reason stays");
+    assert!(unlock(&folder).unwrap());
     let other = lock(&folder, "two hands").unwrap();
     assert_eq!(heard(&folder, &other), Answers::Missing(1), "what was told of another lockout");
     assert_eq!(daemon.look(), Some(Change::Locked("two hands".into())));

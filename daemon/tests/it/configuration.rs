@@ -122,3 +122,30 @@ async fn the_list_of_methods() {
         "{lines:?}"
     );
 }
+
+#[tokio::test]
+async fn drop_ins_are_counted_and_explained() {
+    let bed = Bed::new().await;
+    let file = bed.folder.path().join("plugins.d/gate.toml");
+    fs::create_dir(file.parent().unwrap()).unwrap();
+    let good = "[plugin]\nname = \"com.example.Gate\"\npath = \"/com/example/Gate\"\n\n\
+                [methods.\"gate.open\"]\nallow = [\"ops-*\"]\n";
+    let said = async |args: &[&str]| {
+        let mut process = nowd(args);
+        let code = process.exit(PATIENCE).await.code();
+        (code, process.lines().join("\n"))
+    };
+    for (text, code, expected) in [
+        (good.to_owned(), 0, "\n  narrows     gate.open: allow = [\"ops-*\"]"),
+        (good.replace("path", "pth"), 78, "gate.toml:3:1: unknown key `pth`"),
+        (good.replace("plugin]", "plugn]"), 78, "gate.toml:1:2: unknown table [plugn]"),
+    ] {
+        fs::write(&file, text).unwrap();
+        let (found, told) = said(&["check", file.to_str().unwrap()]).await;
+        assert!(found == Some(code) && told.contains(expected), "{told}");
+        assert_eq!(told.contains("\n  path        /com/example/Gate\n  bus         "), code == 0, "{told}");
+    }
+    fs::write(&file, good).unwrap();
+    let (code, told) = said(&["check", "--config", bed.config().to_str().unwrap()]).await;
+    assert!(code == Some(0) && told.contains(" maps, 1 drop-ins, 1 ports"), "{told}");
+}

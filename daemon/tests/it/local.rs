@@ -100,6 +100,10 @@ async fn the_shell_says_what_became_of_a_call() {
         (&["echo.closed", "7", "--timeout", "20s"], 0, "ok: executed\n  7\n"),
         (&["alarm.arm", r#"{"zone":9}"#, "--timeout", "20s"], 3, "refused: not executed\n  "),
         (&["alarm.hang", "--timeout", "2s"], 4, "timeout: unknown\n  it was started"),
+        (&["alarm.hang", "--timeout", "1s"], 4, "\n  its id: "),
+        (&["echo", "{}", "--timeout", "20s"], 0, "ok: executed\n  {}\n"),
+        (&["window.sett"], 3, "\n  did you mean `window.set`?"),
+        (&["echo", "--timeout", "10h"], 64, "nowd: `--timeout` is 10h, and no call may take longer than 1h"),
         (&["window.halt"], 3, "forbidden: not executed\n  \"window.halt\" is internal"),
         (&["window.paint"], 3, "unknown_method: not executed\n  there is no method \"window.paint\""),
         (&["window.set", r#"{"percent":101}"#], 3, "invalid_request: not executed\n  "),
@@ -117,6 +121,11 @@ async fn the_shell_says_what_became_of_a_call() {
     ] {
         let (found, text) = shell(&bed, &[&["call"], args].concat()).await;
         assert!(found == code && text.contains(expected), "{args:?}: {found}\n{text}");
+    }
+    let id = Uuid::new_v4().to_string();
+    for is_repeat in [false, true] {
+        let (code, text) = shell(&bed, &["call", "echo", "5", "--timeout", "20s", "--id", &id]).await;
+        assert!(code == 0 && text.contains("answered from memory") == is_repeat, "{text}");
     }
     let id = Uuid::new_v4();
     let args = ["call", "echo", r#"{"a":1}"#, "--json", "--timeout", "20s", "--id", &id.to_string()];

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use nowd_testkit::within;
+use nowd_testkit::{Process, within};
 use tokio::task::JoinSet;
 
 use crate::bed::{Bed, PATIENCE, comes_back, nowd, request, words};
@@ -83,6 +83,78 @@ async fn every_daemon_that_shares_the_folder_must_have_seen_it() {
     two.resume();
     assert_eq!(shell(&["lock", "--reason", "x"], &config).await.0, 0);
     drop((one, two));
+}
+
+#[tokio::test]
+async fn a_second_reason_does_not_replace_the_first() {
+    let bed = Bed::new().await;
+    let _gateway = crate::local::gateway(&bed).await;
+    let config = bed.config();
+    let bus = bed.bus.address();
+    assert_eq!(shell(&["lock", "--reason", "a hand in the gate"], &config).await.0, 0);
+    for args in [&["lock", "--reason", "two"][..], &["lock", "--reason", "two", "--bus", &bus]] {
+        let (code, text) = shell(args, &config).await;
+        assert!(code == 75 && text.starts_with("nowd: NOT locked for you: "), "{code} {text}");
+        assert!(text.contains("for this reason: a hand in the gate; your reason was not written"), "{text}");
+    }
+    assert_eq!(shell(&["unlock"], &config).await, (0, "unlocked".into()));
+    assert_eq!(shell(&["lock", "--reason", "two"], &config).await.0, 0);
+}
+
+#[tokio::test]
+async fn what_is_locked_is_what_the_siblings_talk_to() {
+    let bed = Bed::new().await;
+    let gateway = crate::local::gateway(&bed).await;
+    let (folder, bus) = (bed.folder.path(), bed.bus.address());
+    let here = |folder: &Path, args: &[&str]| {
+        // The shell of somebody who stands in a folder, and names nothing.
+        let line = format!("cd '{}' && exec \"$0\" \"$@\"", folder.display());
+        let args = [&["-c", &line, env!("CARGO_BIN_EXE_nowd")], args].concat();
+        Process::spawn("sh", &args, &[("RUST_BACKTRACE", "0")])
+    };
+    let said = async |folder: &Path, args: &[&str]| {
+        let mut process = here(folder, args);
+        let code = process.exit(PATIENCE).await.code().unwrap();
+        (code, process.lines().join("\n"))
+    };
+    let locked = (0, "locked: the gateway starts nothing, and no call runs".to_owned());
+    assert_eq!(said(folder, &["lock", "--reason", "x"]).await, locked);
+    assert!(folder.join("state/lockout").exists());
+    assert_eq!(said(folder, &["unlock"]).await, (0, "unlocked".into()));
+    // A configuration with another folder, on the bus of the gateway that runs.
+    let other = folder.join("other");
+    fs::create_dir(&other).unwrap();
+    let text = format!("state_dir = \"{}\"\n[bus]\naddress = {bus:?}\n", other.join("state").display());
+    fs::write(other.join("nowd.toml"), text).unwrap();
+    let (code, text) = said(&other, &["lock", "--reason", "x"]).await;
+    assert_eq!(
+        (code, text.as_str()),
+        (0, "locked: the gateway on the bus starts nothing, and no call of it runs")
+    );
+    assert!(folder.join("state/lockout").exists() && other.join("state/lockout").exists());
+    assert_eq!(said(&other, &["unlock"]).await, (0, "unlocked".into()));
+    assert!(!folder.join("state/lockout").exists() && !other.join("state/lockout").exists());
+    // A bus that is named is asked, and nothing else.
+    assert_eq!(said(&other, &["lock", "--reason", "x", "--bus", &bus]).await.0, 0);
+    assert!(folder.join("state/lockout").exists() && !other.join("state/lockout").exists());
+    assert_eq!(said(&other, &["unlock", "--bus", &bus]).await, (0, "unlocked".into()));
+    drop(gateway);
+    for (args, code, expected) in [
+        (&["lock", "--reason", "x", "--bus", &bus][..], 69, "nowd: NOT locked: no gateway runs on the bus"),
+        (&["unlock", "--bus", "unix:path=/nowhere"], 69, "nowd: NOT unlocked: no gateway can be asked"),
+        (&["lock", "--reason", "x", "--config", "no.toml"], 78, "nowd: NOT locked: no.toml: cannot be read"),
+        (&["unlock", "--config", "no.toml"], 78, "nowd: NOT unlocked: no.toml: cannot be read"),
+        (&["status", "--config", "no.toml"], 78, "nowd: no.toml: cannot be read: No such file"),
+        (
+            &["call", "echo", "--config", "no.toml", "--bus", &bus],
+            78,
+            "nowd: no.toml: cannot be read: No such",
+        ),
+        (&["reload", "--config", "no.toml"], 78, "nowd: no.toml: cannot be read: No such file"),
+    ] {
+        let (found, text) = said(&other, args).await;
+        assert!(found == code && text.starts_with(expected), "{args:?}: {found} {text}");
+    }
 }
 
 #[tokio::test]

@@ -164,7 +164,9 @@ async fn a_shipped_plugin_in_a_process_of_its_own() {
     let arm = async || cloud.invoke(request("alarm.arm", "{\"zone\":3}")).await;
     let absent = arm().await;
     assert_eq!(words(&absent), "unavailable not_executed null");
-    assert!(absent.error.unwrap().message.contains("io.nowd.Plugin.serial"));
+    let message = absent.error.unwrap().message;
+    let advice = "has the name io.nowd.Plugin.serial; start it: nowd plugin serve serial, or systemctl start nowd-plugin@serial";
+    assert!(message.ends_with(advice), "{message}");
     let serial = bed.serve("serial");
     let armed = "ok executed {\"state\":\"armed\"}";
     let in_the_end = async |expected: &str| {

@@ -197,6 +197,9 @@ impl<P: Clone + Default> Core<P> {
                 refuse(Status::Busy, "earlier calls run, and too little time is left to wait for them")
             }
             Entry::Start | Entry::Wait | Entry::WaitForRead => Ok(admitted),
+            Entry::Full if self.lanes.get(&admitted.lane).is_some_and(|lane| !lane.may_wait()) => {
+                refuse(Status::Busy, "a call runs, and none may wait; try again later")
+            }
             Entry::Full => refuse(Status::Busy, "as many calls wait as may wait; try again later"),
             Entry::Stuck => refuse(Status::Unavailable, "an earlier call hangs and holds the device"),
         }

@@ -246,3 +246,21 @@ fn what_runs_is_counted_answered_or_not() {
     bench.end(110, 1, ok());
     assert_eq!((bench.core.running(), bench.core.unanswered(), bench.core.calls()), (1, 1, 1));
 }
+
+#[test]
+fn a_lane_in_which_none_may_wait_says_so() {
+    for (depth, waiting, expected) in [(0, 0, "a call runs, and none may wait"), (1, 1, "as many calls wait")]
+    {
+        let mut settings = settings();
+        offer(&mut settings).lanes.insert("window".into(), lane(1, depth));
+        let mut bench = Bench::with(settings);
+        for id in 1..=1 + waiting {
+            bench.send(0, request(id, "set", 1_000));
+        }
+        let message = Received::Request(request(9, "set", 1_000));
+        let event = Event::Received { message, receipt: receipt(), params: Ok(0) };
+        let actions = bench.core.handle(at(1), event);
+        let Action::Reply(reply) = &actions[0] else { panic!("{actions:?}") };
+        assert!(reply.error.as_ref().unwrap().message.starts_with(expected), "{reply:?}");
+    }
+}
