@@ -145,12 +145,11 @@ impl Plugin for Isolated {
             if self.has_other_maps() {
                 return Completion::Unavailable(CallError::new("other_maps", self.other_maps()));
             }
-            match self.service.invoke_only(call, &self.fingerprint).await {
-                Completion::Unavailable(error) if error.code == NO_OWNER => {
-                    Completion::Unavailable(CallError::new(NO_OWNER, self.absent()))
-                }
-                completion => completion,
+            let completion = self.service.invoke_only(call, &self.fingerprint).await;
+            if matches!(&completion, Completion::Unavailable(error) if error.code == NO_OWNER) {
+                return Completion::Unavailable(CallError::new(NO_OWNER, self.absent()));
             }
+            completion
         })
     }
 

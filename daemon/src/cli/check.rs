@@ -104,10 +104,10 @@ fn of_drop_in(drop_in: &DropIn, map: &MapSource) -> Vec<String> {
     let table: Table = toml::from_str(&map.text).unwrap_or_default();
     let keys = |value: Option<&toml::Value>| -> String {
         let table = value.and_then(toml::Value::as_table);
-        let words = table.into_iter().flatten().map(|(key, value)| match value {
-            toml::Value::Table(_) => key.clone(),
-            value => format!("{key} = {value}"),
-        });
+        let words = table
+            .into_iter()
+            .flatten()
+            .map(|(key, value)| if value.is_table() { key.clone() } else { format!("{key} = {value}") });
         words.collect::<Vec<_>>().join(", ")
     };
     if table.contains_key("lane") {

@@ -46,7 +46,6 @@ pub(super) fn lock(reach: &Reach, reason: &str, wait: Duration) -> Result<(), Fa
     // Whoever asks for the gateway's status sees the one on the bus, which may have another folder.
     let by_bus = match Client::connect(reach).map_or(Ok(None), |client| client.is_locked()) {
         Ok(Some(is_locked)) => !is_locked || !lives,
-        Ok(None) => false,
         // Those that live in the folder hang, or one of them is it.
         Err(e) if !lives || (told.is_ok() && e.exit != Exit::Denied) => {
             let (message, bus) = (e.message, reach.address());
@@ -58,7 +57,7 @@ pub(super) fn lock(reach: &Reach, reason: &str, wait: Duration) -> Result<(), Fa
             );
             return Err(Failure { message, exit: e.exit });
         }
-        Err(_) => false,
+        Ok(None) | Err(_) => false,
     };
     if by_bus {
         wait_by_bus(&ask(reach, reason)?, wait)?;
@@ -129,36 +128,39 @@ pub(super) fn unlock(reach: &Reach) -> Result<(), Failure> {
     reach.source.named().map_err(|e| not("unlocked", e))?;
     let by_bus = || Client::connect(reach).and_then(|client| client.unlock());
     if reach.bus.is_some() {
-        return unlocked(by_bus().map_err(|e| not("unlocked", e))?);
+        unlocked(by_bus().map_err(|e| not("unlocked", e))?);
+        return Ok(());
     }
     let folder = state_dir(&reach.source.or_here());
     let here = match lockout::unlock(&folder) {
         Ok(was) => was,
         Err(e) if is_denied(&e) => {
-            return unlocked(by_bus().map_err(|other| neither("unlocked", &folder, &e, other))?);
+            unlocked(by_bus().map_err(|other| neither("unlocked", &folder, &e, other))?);
+            return Ok(());
         }
         Err(e) => return Err(failed("unlocked", &folder, &e)),
     };
     // The gateway may have another folder than the one that was looked into.
-    match by_bus() {
-        Ok(there) => unlocked(here || there),
+    let there = match by_bus() {
+        Ok(there) => there,
         // There is none.
-        Err(Failure { exit: Exit::Unreachable, .. }) => unlocked(here),
-        Err(_) if here => unlocked(here),
+        Err(Failure { exit: Exit::Unreachable, .. }) => false,
+        Err(_) if here => false,
         Err(Failure { message, exit }) => {
             let message = format!(
                 "NOT unlocked: nothing is locked in {}, but the gateway may have another state_dir, and cannot be \
                  asked: {message}",
                 folder.display()
             );
-            Err(Failure { message, exit })
+            return Err(Failure { message, exit });
         }
-    }
+    };
+    unlocked(here || there);
+    Ok(())
 }
 
-fn unlocked(was: bool) -> Result<(), Failure> {
+fn unlocked(was: bool) {
     say(&mut io::stdout(), if was { "unlocked" } else { "it was not locked" });
-    Ok(())
 }
 
 /// As configured, or as far as can be made out; then it is said.
