@@ -234,17 +234,13 @@ impl<'o> Bench<'o> {
         let Some(subject) = &mut self.subject else { return Err(String::new()) };
         self.end_is_told = false;
         subject.start_again().await.map_err(|e| format!(", and cannot be started again: {e}"))?;
-        match arrival(&self.client, &self.options.name, &self.owner, COMES_WITHIN).await {
-            Some(owner) => {
-                self.owner = owner;
-                Ok(())
-            }
-            None => {
-                self.end_is_told = true;
-                let said = subject.epitaph(COMES_WITHIN).await;
-                Err(format!(", and started again it does not come back{said}"))
-            }
+        if let Some(owner) = arrival(&self.client, &self.options.name, &self.owner, COMES_WITHIN).await {
+            self.owner = owner;
+            return Ok(());
         }
+        self.end_is_told = true;
+        let said = subject.epitaph(COMES_WITHIN).await;
+        Err(format!(", and started again it does not come back{said}"))
     }
 
     /// The process of the plugin, as the bus knows it.
