@@ -127,7 +127,7 @@ async fn each_serves_the_methods_of_its_maps_and_no_others() {
 
 #[tokio::test]
 async fn asked_to_read_its_maps_again_it_says_so_and_ends() {
-    let stage = Stage::new(&[("echo.toml", ECHO)]);
+    let stage = Stage::new(&[("echo.toml", ECHO), ("bus.toml", BUS_ID)]);
     let mut simulator = stage.serve("simulator");
     simulator.wait_for_line(PATIENCE, "ready on").await;
     simulator.hang_up();

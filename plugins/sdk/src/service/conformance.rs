@@ -158,7 +158,7 @@ async fn attended(check: Check, bench: &mut Bench<'_>) -> report::Seen {
     if matches!(check, Check::HasMethods | Check::Clock | Check::Answers) {
         return make(check, bench).await;
     }
-    let before = bench.end_of_program(false).await;
+    let before = if bench.end_is_told { None } else { bench.end_of_program(false).await };
     if let Err(reason) = bench.attend(check).await {
         let seen = report::Seen::skip(reason);
         return match before {
@@ -170,9 +170,10 @@ async fn attended(check: Check, bench: &mut Bench<'_>) -> report::Seen {
     // These end it themselves, and it may end with its bus.
     let of_its_own = !matches!(check, Check::Killed | Check::Terminated | Check::BusGone);
     let after = if of_its_own { bench.end_of_program(!seen.is_ok()).await } else { None };
+    bench.end_is_told = after.is_some();
     match after.or(before) {
-        Some(end) if !seen.is_skip() => seen.ended(end),
-        Some(_) | None => seen,
+        Some(end) => seen.ended(end),
+        None => seen,
     }
 }
 

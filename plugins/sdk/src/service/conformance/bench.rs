@@ -65,6 +65,8 @@ pub(super) struct Bench<'o> {
     pub(super) longest_meanwhile: Duration,
     /// Whether a call has waited in the plugin until it was too late.
     pub(super) waited: bool,
+    /// Whether the end of the program, as it was last started, has been told.
+    pub(super) end_is_told: bool,
     /// How a method that does not exist is answered, and each that is described, with the method's name left out.
     pub(super) unknown: Vec<String>,
     pub(super) errors: BTreeMap<String, Vec<String>>,
@@ -117,6 +119,7 @@ impl<'o> Bench<'o> {
             took_alone: None,
             longest_meanwhile: Duration::ZERO,
             waited: false,
+            end_is_told: false,
             unknown: Vec::new(),
             errors: BTreeMap::new(),
         };
@@ -229,17 +232,15 @@ impl<'o> Bench<'o> {
     /// Starts the plugin again, and waits until it is on the bus.
     pub(super) async fn start_again(&mut self) -> Result<(), String> {
         let Some(subject) = &mut self.subject else { return Err(String::new()) };
+        self.end_is_told = false;
         subject.start_again().await.map_err(|e| format!(", and cannot be started again: {e}"))?;
-        match arrival(&self.client, &self.options.name, &self.owner, COMES_WITHIN).await {
-            Some(owner) => {
-                self.owner = owner;
-                Ok(())
-            }
-            None => Err(format!(
-                ", and started again it does not come back{}",
-                subject.epitaph(COMES_WITHIN).await
-            )),
+        if let Some(owner) = arrival(&self.client, &self.options.name, &self.owner, COMES_WITHIN).await {
+            self.owner = owner;
+            return Ok(());
         }
+        self.end_is_told = true;
+        let said = subject.epitaph(COMES_WITHIN).await;
+        Err(format!(", and started again it does not come back{said}"))
     }
 
     /// The process of the plugin, as the bus knows it.

@@ -98,7 +98,7 @@ pub(super) async fn call(bench: &mut Bench<'_>) -> Seen {
                 "see that this is meant",
             ));
         }
-        if shown.is_empty() && statuses.iter().all(|status| status == "ok") {
+        if shown.is_empty() && !statuses.is_empty() && statuses.iter().all(|status| status == "ok") {
             bench.took_alone = Some(*longest);
         }
         statuses.dedup();

@@ -335,10 +335,6 @@ impl Seen {
         self
     }
 
-    pub(super) fn is_skip(&self) -> bool {
-        self.verdict == Verdict::Skip
-    }
-
     pub(super) fn is_ok(&self) -> bool {
         self.verdict == Verdict::Ok
     }

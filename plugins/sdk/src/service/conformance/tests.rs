@@ -222,9 +222,7 @@ async fn a_program_that_ends_by_itself_is_told_before_all_that_comes_of_it() {
     })
     .await;
     let failed = of(&report, Verdict::Fail);
-    for check in ["call", "late", "concurrent-calls", "meanwhile", "cancel"] {
-        assert!(failed.contains(&check), "{check}: {}", text(&report));
-    }
+    assert_eq!(failed, ["call", "late", "concurrent-calls", "meanwhile", "cancel"], "{}", text(&report));
     for finding in report.findings.iter().filter(|finding| finding.verdict == Verdict::Fail) {
         assert!(finding.seen.starts_with("the program ended (exit status: 3); it said: "), "{finding}");
         assert!(finding.seen.contains("the motor is stuck"), "{finding}");
