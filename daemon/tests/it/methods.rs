@@ -28,6 +28,7 @@ async fn a_caller_is_told_what_it_may_call_with_schemas() {
         "alarm.arm",
         "alarm.hang",
         "echo",
+        "echo.hold",
         "echo.slow",
         "long",
         "one",
