@@ -100,7 +100,7 @@ async fn the_shell_says_what_became_of_a_call() {
         (&["echo.closed", "7", "--timeout", "20s"], 0, "ok: executed\n  7\n"),
         (&["alarm.arm", r#"{"zone":9}"#, "--timeout", "20s"], 3, "refused: not executed\n  "),
         (&["alarm.hang", "--timeout", "2s"], 4, "timeout: unknown\n  it was started"),
-        (&["alarm.hang", "--timeout", "1s"], 4, "\n  its id: "),
+        (&["alarm.hang", "--timeout", "5s"], 4, "\n  its id: "),
         (&["echo", "{}", "--timeout", "20s"], 0, "ok: executed\n  {}\n"),
         (&["window.sett"], 3, "\n  did you mean `window.set`?"),
         (&["echo", "--timeout", "10h"], 64, "nowd: `--timeout` is 10h, and no call may take longer than 1h"),
