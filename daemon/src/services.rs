@@ -10,13 +10,10 @@ use nowd_plugin::bus::BusAddress;
 use nowd_plugin::host::{Registry, RegistryError};
 use nowd_plugin::service::{Description, fingerprint};
 use nowd_plugin::{BoxFuture, Call, CallError, CancellationToken, Completion, Health, Method, Plugin};
-use nowd_plugin_dbus::service::{DropIn, Service, ServicePlugin, ServiceTarget, Signals};
+use nowd_plugin_dbus::service::{DropIn, NO_OWNER, Service, ServicePlugin, ServiceTarget, Signals};
 
 /// The shipped plugins that can run in processes of their own.
 pub(crate) const SHIPPED: &[&str] = &["dbus", "serial", "simulator"];
-
-/// The code of calls to a plugin that is not there.
-const NO_OWNER: &str = "no_owner";
 
 /// Where a shipped plugin is found when it runs in a process of its own.
 #[must_use]
@@ -172,8 +169,7 @@ impl Plugin for Isolated {
         let state = self.service.news();
         let state = state.borrow();
         match &state.why_absent {
-            // Where the bus is there, so that the plugin is what is missing.
-            Some(why) if !state.present && why.contains("start that plugin") => Health::Failed(self.absent()),
+            Some(_) if !state.present && self.service.reaches_bus() => Health::Failed(self.absent()),
             Some(why) if !state.present => Health::Failed(why.clone()),
             Some(_) | None => state.health.clone(),
         }

@@ -26,6 +26,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 pub use self::drop_in::DropIn;
+pub use self::invoke::NO_OWNER;
 pub use self::plugin::ServicePlugin;
 pub use self::signals::Signals;
 

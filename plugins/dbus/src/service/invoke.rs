@@ -24,13 +24,8 @@ const NOT_DELIVERED: &[&str] = &[
     "org.freedesktop.DBus.Error.LimitsExceeded",
 ];
 
-/// Errors by which a process says that it has no such object, interface or method. From one that has described itself they
-/// are about something else: it has passed on what it heard while it acted.
-const NOT_RUN: &[&str] = &[
-    "org.freedesktop.DBus.Error.UnknownMethod",
-    "org.freedesktop.DBus.Error.UnknownObject",
-    "org.freedesktop.DBus.Error.UnknownInterface",
-];
+/// The code of calls to a plugin that is not there.
+pub const NO_OWNER: &str = "no_owner";
 
 impl Service {
     /// Runs a call. Ends when the plugin has answered, or has left the bus, or the bus is gone: not at the deadline.
@@ -81,6 +76,11 @@ impl Service {
                 ),
             },
         }
+    }
+
+    /// Whether the bus is there, so that it knows whether the plugin is.
+    pub fn reaches_bus(&self) -> bool {
+        self.bus.is_up()
     }
 
     /// Who is there now, and the fingerprint of what it has said of itself.
@@ -137,7 +137,7 @@ impl Service {
             return Ok(());
         }
         let Presence { seen, gone_at } = *lock(&self.presence);
-        let no_owner = |why| Err(Completion::Unavailable(CallError::new("no_owner", why)));
+        let no_owner = |why| Err(Completion::Unavailable(CallError::new(NO_OWNER, why)));
         if seen {
             let since = gone_at.map_or(0, |at| BootInstant::now().saturating_since(at).as_secs());
             return no_owner(format!(
@@ -252,22 +252,14 @@ impl Service {
             let code = if code.ends_with(".AccessDenied") || code.ends_with(".LimitsExceeded") {
                 code
             } else {
-                "no_owner"
+                NO_OWNER
             };
             return Completion::Unavailable(CallError::new(code, why));
         }
         if from_bus {
             return self.plugin_gone("left the bus");
         }
-        let sender = header.sender().map(ToString::to_string).zip(self.bus.connected_as());
-        let described = sender.is_some() && *lock(&self.described_by) == sender;
-        if NOT_RUN.contains(&code) && !described {
-            let path = &self.target.path;
-            return Completion::Unavailable(CallError::new(
-                clip(code, MAX_TEXT),
-                format!("{name} does not offer {INTERFACE} at {path}: {}", text()),
-            ));
-        }
+        // Whatever it is called, it may be what the plugin heard from somebody else while it acted.
         failed(&clip(code, MAX_TEXT), text())
     }
 
