@@ -118,6 +118,6 @@ async fn a_process_of_its_own_costs_a_round_trip_over_the_bus() {
     }
     let (here, there, bare) = (median(here), median(there), median(bare));
     println!("in process {here:?}, isolated {there:?}, a bare round trip {bare:?}");
-    // Twice, because a busy machine makes three processes wait for each other more often than two.
-    assert!(there < here + 2 * bare + Duration::from_millis(1), "{there:?} against {here:?} + {bare:?}");
+    // One is what it should cost; three, because a busy machine makes three processes wait for each other more often than two.
+    assert!(there < here + 3 * bare, "{there:?} against {here:?} + {bare:?}");
 }
