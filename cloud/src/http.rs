@@ -3,6 +3,7 @@
 //! It knows neither the server that runs it nor how callers are authorised: whoever wraps it puts a [`Caller`] into the
 //! request's extensions. What it refuses by itself was never published, and says so.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +18,9 @@ use nowd_protocol::{Level, MAX_PAYLOAD_LEN, RawValue, Status, Uuid};
 
 use crate::clock::{BootInstant, until};
 use crate::invoker::{Answer, CallRequest, Invoker};
+use crate::record::Recorder;
 
+mod access;
 mod compat;
 mod guard;
 mod idempotency;
@@ -25,10 +28,11 @@ mod query;
 mod questions;
 mod response;
 
+pub use access::{Access, Policy, PolicyError};
 pub use guard::{Host, guard};
 
 /// What the HTTP interface offers.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone)]
 pub struct RouterOptions {
     /// The budget of a call that names none.
     pub default_timeout: Duration,
@@ -36,17 +40,43 @@ pub struct RouterOptions {
     pub max_timeout: Duration,
     /// Offers the public sample's `GET /invoke` too. It has 1 s to 60 s of its own.
     pub compat: bool,
+    /// Who may ask what.
+    pub access: Access,
+    /// Takes a record of each request that asked something of a gateway.
+    pub recorder: Option<Recorder>,
+}
+
+impl fmt::Debug for RouterOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RouterOptions").field("access", &self.access).finish_non_exhaustive()
+    }
 }
 
 impl Default for RouterOptions {
     fn default() -> Self {
-        Self { default_timeout: Duration::from_secs(2), max_timeout: Duration::from_secs(29), compat: false }
+        Self {
+            default_timeout: Duration::from_secs(2),
+            max_timeout: Duration::from_secs(29),
+            compat: false,
+            access: Access::Everybody,
+            recorder: None,
+        }
     }
 }
 
 /// Who asks, as whoever runs the router has made sure; to be put into the request's extensions.
 #[derive(Debug, Clone)]
 pub struct Caller(pub String);
+
+/// When the request reached the first of our servers, if that was before the router; to be put into its extensions. Budgets
+/// count from here.
+#[derive(Debug, Clone, Copy)]
+pub struct Arrived(pub BootInstant);
+
+/// When whoever runs the router stops waiting for its answer; to be put into the request's extensions. A call's deadline
+/// is never later, and its answer is there by then.
+#[derive(Debug, Clone, Copy)]
+pub struct AnswerBy(pub BootInstant);
 
 struct Shared {
     invoker: Invoker,

@@ -19,11 +19,15 @@ mod answer;
 mod background;
 mod calls;
 mod counts;
+mod deliver;
+mod dial;
 
 pub use answer::{Answer, Elapsed};
 pub use background::Background;
 pub use calls::Form;
 pub use counts::Dropped;
+pub use deliver::{Deliver, Delivered, Delivering, Delivery};
+pub use dial::{Dial, DialError, Dialling, Plain};
 
 use background::Command;
 use calls::{Core, NewCall};
@@ -48,11 +52,32 @@ pub struct Config {
     pub client: Level,
     /// How many calls may wait for their answers; the next is answered `busy`. 1 or more.
     pub most_calls: usize,
+    /// Opens the connection.
+    pub dial: Arc<dyn Dial>,
+    /// How requests are delivered.
+    pub delivery: Delivery,
+    /// Whether this process may be stood still for any time, as a Lambda function's is between two requests: a
+    /// connection from before is then proved before it is used, and another one dialled at the same time, under a client
+    /// id of its own that begins with the return address.
+    pub freezes: bool,
 }
 
 impl Config {
     /// How many calls may wait unless something else is said.
     pub const MOST_CALLS: usize = 1_024;
+
+    /// The usual: [`Config::MOST_CALLS`], dialled by the link, delivered by publishing, not to be stood still.
+    #[must_use]
+    pub fn new(link: Options, client: Level) -> Self {
+        Self {
+            link,
+            client,
+            most_calls: Self::MOST_CALLS,
+            dial: Arc::new(Plain),
+            delivery: Delivery::Mqtt,
+            freezes: false,
+        }
+    }
 }
 
 /// A call.
@@ -122,7 +147,7 @@ pub struct Invoker {
 impl Invoker {
     /// An invoker, and the work behind it, which somebody must run.
     pub fn new(config: Config) -> Result<(Self, Background), ConfigError> {
-        let Config { mut link, client: prefix, most_calls } = config;
+        let Config { mut link, client: prefix, most_calls, dial, delivery, freezes: _ } = config;
         let seed = Uuid::new_v4();
         let unique = Uuid::new_v4().simple().to_string();
         let client = Level::new(format!("{prefix}-{}", unique.get(..12).unwrap_or_default()))
@@ -133,8 +158,9 @@ impl Invoker {
         let (commands, commands_out) = mpsc::channel(most_calls.saturating_mul(2).clamp(64, MOST_COMMANDS));
         let (connected_in, connected) = watch::channel(false);
         let counts = Arc::new(Counts::default());
-        let core = Core::new(client.clone(), most_calls, seed, Arc::clone(&counts));
-        let background = Background::new(core, link, &client, commands_out, connected_in);
+        let direct = matches!(delivery, Delivery::Direct(_));
+        let core = Core::new(client.clone(), most_calls, seed, Arc::clone(&counts), direct);
+        let background = Background::new(core, link, dial, &client, commands_out, connected_in);
         Ok((Self { client, commands, connected, counts }, background))
     }
 

@@ -4,14 +4,21 @@
 //! runs it nor how callers are authorised. A command runs by its deadline or never: nothing here stores, queues for
 //! later or repeats what may have run.
 
+#[cfg(feature = "aws")]
+pub mod aws;
 mod bounds;
 mod clock;
 mod http;
 mod invoker;
 mod lru;
 mod presence;
+mod record;
 
 pub use bounds::DRIFT_MARGIN_PPM;
 pub use clock::BootInstant;
-pub use http::{Caller, Host, RouterOptions, guard, router};
-pub use invoker::{Answer, Background, CallRequest, Config, ConfigError, Dropped, Elapsed, Form, Invoker};
+pub use http::{Access, AnswerBy, Arrived, Caller, Host, Policy, PolicyError, RouterOptions, guard, router};
+pub use invoker::{
+    Answer, Background, CallRequest, Config, ConfigError, Deliver, Delivered, Delivering, Delivery, Dial,
+    DialError, Dialling, Dropped, Elapsed, Form, Invoker, Plain,
+};
+pub use record::{Record, Recorder};

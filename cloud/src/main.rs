@@ -148,11 +148,12 @@ fn settings(serve: &Serve) -> anyhow::Result<(Config, RouterOptions)> {
             "--endpoint {host}:{port} is on another machine and needs TLS: give --ca, or --cert and --key, or both"
         );
     }
-    let config = Config { link, client: serve.client.clone(), most_calls: Config::MOST_CALLS };
+    let config = Config::new(link, serve.client.clone());
     let options = RouterOptions {
         default_timeout: serve.default_timeout,
         max_timeout: serve.max_timeout,
         compat: serve.compat,
+        ..RouterOptions::default()
     };
     Ok((config, options))
 }
@@ -182,6 +183,8 @@ async fn run(
         .with_context(|| format!("cannot listen on {}; is something else listening there?", serve.listen))?;
     tracing::info!(address = %listener.local_addr()?, client = %invoker.client(), "listening for HTTP requests");
     let host = if serve.allow_remote { Host::Any } else { Host::Loopback };
+    let longest =
+        if options.compat { Duration::from_secs(60) } else { Duration::ZERO }.max(options.max_timeout);
     let app = guard(router(invoker, options), host);
     let listener = listener.tap_io(|stream| {
         if let Err(error) = stream.set_nodelay(true) {
@@ -204,8 +207,6 @@ async fn run(
     stop_http.cancel();
     // Calls end by their deadlines; a client that never finishes its request is not waited for longer than that, and a
     // second signal waits for nobody.
-    let longest =
-        if options.compat { Duration::from_secs(60) } else { Duration::ZERO }.max(options.max_timeout);
     tokio::select! {
         ended = &mut server => ended.context("the HTTP server ended")?,
         () = tokio::time::sleep(longest) => {}

@@ -38,6 +38,8 @@ struct Watch {
     probe: Uuid,
     standing: Option<Standing>,
     last_online: Option<Uuid>,
+    /// What it last said of itself.
+    said: Option<Presence>,
 }
 
 /// The presences that are subscribed to.
@@ -82,19 +84,21 @@ impl Watches {
 
     /// `target`'s presence was subscribed to, and `probe` published after it.
     pub(crate) fn asked(&mut self, target: Level, probe: Uuid) {
-        self.targets.insert(target, Watch { probe, standing: None, last_online: None });
+        self.targets.insert(target, Watch { probe, standing: None, last_online: None, said: None });
     }
 
     /// A presence came in; says whether it counts.
     pub(crate) fn heard(&mut self, target: &Level, presence: &Presence) -> bool {
         let Some(watch) = self.targets.peek_mut(target) else { return false };
         if presence.online {
+            watch.said = Some(presence.clone());
             watch.last_online = Some(presence.session);
             watch.standing = Some(Standing::Online);
             return true;
         }
         let counts = watch.last_online.is_none_or(|session| session == presence.session);
         if counts {
+            watch.said = Some(presence.clone());
             watch.standing = Some(Standing::Offline);
         }
         counts
@@ -104,7 +108,13 @@ impl Watches {
     pub(crate) fn cleared(&mut self, target: &Level) -> bool {
         let Some(watch) = self.targets.peek_mut(target) else { return false };
         watch.standing = Some(Standing::Absent);
+        watch.said = None;
         true
+    }
+
+    /// What `target` last said of itself.
+    pub(crate) fn presence(&self, target: &Level) -> Option<&Presence> {
+        self.targets.peek(target)?.said.as_ref()
     }
 
     /// The echo of a probe came in: what was not said before it is not there. Says whether it was awaited.

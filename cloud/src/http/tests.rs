@@ -9,7 +9,7 @@ use crate::invoker::Config;
 /// A router whose invoker does nothing: what is answered was never a call.
 fn idle() -> Router {
     let link = Options::new("", "127.0.0.1", 1);
-    let config = Config { link, client: Level::new("c").unwrap(), most_calls: 4 };
+    let config = Config { most_calls: 4, ..Config::new(link, Level::new("c").unwrap()) };
     let (invoker, background) = Invoker::new(config).unwrap();
     std::mem::forget(background);
     router(invoker, RouterOptions { compat: true, ..RouterOptions::default() })
@@ -175,7 +175,7 @@ async fn the_samples_route_refuses_as_well() {
 async fn without_compat_there_is_no_such_route() {
     let link = Options::new("", "127.0.0.1", 1);
     let (invoker, _background) =
-        Invoker::new(Config { link, client: Level::new("c").unwrap(), most_calls: 4 }).unwrap();
+        Invoker::new(Config { most_calls: 4, ..Config::new(link, Level::new("c").unwrap()) }).unwrap();
     let request =
         Request::builder().uri("/invoke?request=open&method=m&target=g").body(Body::empty()).unwrap();
     let response = router(invoker, RouterOptions::default()).oneshot(request).await.unwrap();

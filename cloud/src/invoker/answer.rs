@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use nowd_protocol::{ErrorBody, Outcome, RawValue, Reply, ReplyStatus, Status, Timing, Uuid};
+use nowd_protocol::{ErrorBody, Outcome, Presence, RawValue, Reply, ReplyStatus, Status, Timing, Uuid};
+use serde::Serialize;
+
+use crate::presence::Standing;
 
 /// How a call ended.
 #[derive(Debug, Clone)]
@@ -58,6 +61,20 @@ impl Answer {
         }
     }
 
+    /// What is known of a gateway's presence.
+    pub(crate) fn told(id: Uuid, seen: &Seen<'_>) -> Self {
+        Self {
+            id,
+            status: ReplyStatus::Known(Status::Ok),
+            outcome: Outcome::Executed,
+            // Plain fields: serialising cannot fail.
+            response: serde_json::value::to_raw_value(seen).unwrap_or_else(|_| RawValue::NULL.to_owned()),
+            error: None,
+            timing: Elapsed::default(),
+            attempts: 0,
+        }
+    }
+
     pub(crate) fn heard(reply: Reply, round_trip: Option<Duration>) -> Self {
         Self {
             id: reply.id,
@@ -68,5 +85,41 @@ impl Answer {
             timing: Elapsed { total: Duration::ZERO, round_trip, gateway: reply.timing },
             attempts: 0,
         }
+    }
+}
+
+/// What is known of a gateway's presence, as the one who asks is told.
+#[derive(Debug, Serialize)]
+pub(crate) struct Seen<'a> {
+    /// Whether it is connected now.
+    online: bool,
+    /// Whether it has ever said anything of itself that the broker still keeps.
+    announced: bool,
+    #[serde(flatten)]
+    said: Option<Said<'a>>,
+}
+
+/// What a gateway says of itself.
+#[derive(Debug, Serialize)]
+struct Said<'a> {
+    session: Uuid,
+    incarnation: Uuid,
+    /// When it said so, in the gateway's own clock, microseconds.
+    since: u64,
+    version: &'a str,
+    /// A digest of the methods on offer: another one means that it is worth asking which.
+    methods: &'a str,
+}
+
+impl<'a> Seen<'a> {
+    pub(crate) fn new(standing: Standing, presence: Option<&'a Presence>) -> Self {
+        let said = presence.map(|said| Said {
+            session: said.session,
+            incarnation: said.incarnation,
+            since: said.since,
+            version: &said.version,
+            methods: &said.methods,
+        });
+        Self { online: standing == Standing::Online, announced: said.is_some(), said }
     }
 }

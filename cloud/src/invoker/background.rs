@@ -4,16 +4,17 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
-use nowd_link::{Backoff, Connection, Event, LinkError, Options, Publish, Qos, SendError, Sender, Ticket};
+use nowd_link::{Backoff, Connection, Event, Options, Publish, Qos, SendError, Sender, Ticket};
 use nowd_protocol::{Level, ReplyTopic, Request, Status, Uuid};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::answer::Answer;
 use super::calls::{About, Core, NewCall, Wire};
+use super::dial::{Dial, DialError, Dialling};
 use crate::clock::{BootInstant, sleep_until};
 
 /// Somebody waits for an answer: no pause between two attempts to connect is longer.
@@ -34,6 +35,7 @@ pub(crate) enum Command {
 pub struct Background {
     core: Core,
     options: Options,
+    dial: Arc<dyn Dial>,
     replies: String,
     commands: mpsc::Receiver<Command>,
     desk: Desk,
@@ -51,7 +53,7 @@ impl fmt::Debug for Background {
 /// Where the connection stands.
 enum Phase {
     Resting(BootInstant),
-    Opening(Pin<Box<dyn Future<Output = Result<Connection, LinkError>> + Send>>),
+    Opening(Dialling),
     /// Connected; replies reach us once this subscription is granted.
     Joining(Box<Connection>, Ticket),
     Up(Box<Connection>, BootInstant),
@@ -59,9 +61,9 @@ enum Phase {
 
 enum Step {
     Rested,
-    Opened(Result<Connection, LinkError>),
+    Opened(Result<Connection, DialError>),
     Event(Event),
-    Ended(LinkError),
+    Ended(DialError),
 }
 
 /// The waiting callers and the sending half of the connection.
@@ -85,6 +87,7 @@ impl Background {
     pub(crate) fn new(
         core: Core,
         options: Options,
+        dial: Arc<dyn Dial>,
         client: &Level,
         commands: mpsc::Receiver<Command>,
         connected: watch::Sender<bool>,
@@ -92,6 +95,7 @@ impl Background {
         Self {
             core,
             options,
+            dial,
             replies: ReplyTopic::filter(client),
             commands,
             desk: Desk::new(connected),
@@ -160,8 +164,7 @@ impl Background {
     fn stepped(&mut self, step: Step) {
         match step {
             Step::Rested => {
-                let options = self.options.clone();
-                self.phase = Phase::Opening(Box::pin(async move { Connection::open(&options).await }));
+                self.phase = Phase::Opening(self.dial.dial(self.options.clone()));
             }
             Step::Opened(Ok(connection)) => {
                 match connection.sender().subscribe(&[&self.replies], Qos::AtLeastOnce) {
@@ -169,7 +172,7 @@ impl Background {
                     Err(error) => self.rest(&error),
                 }
             }
-            Step::Opened(Err(error)) | Step::Ended(error) => self.rest(&error),
+            Step::Opened(Err(error)) | Step::Ended(error) => self.rest(&*error),
             Step::Event(event) => self.event(event),
         }
     }
@@ -267,7 +270,7 @@ async fn step(phase: &mut Phase) -> Step {
         Phase::Opening(opening) => Step::Opened(opening.await),
         Phase::Joining(connection, _) | Phase::Up(connection, _) => match connection.next().await {
             Ok(event) => Step::Event(event),
-            Err(error) => Step::Ended(error),
+            Err(error) => Step::Ended(error.into()),
         },
     }
 }

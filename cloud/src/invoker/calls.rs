@@ -64,6 +64,8 @@ pub enum Form {
     Native,
     /// The public sample's, whose devices publish no presence and know no deadline.
     Compat,
+    /// Not written at all: what is known of the target's presence is the answer.
+    Presence,
 }
 
 /// A call that comes in.
@@ -81,6 +83,8 @@ pub(crate) struct Core {
     client: Level,
     most_calls: usize,
     counts: Arc<Counts>,
+    /// Whether somebody else says who is there, when a request is delivered.
+    direct: bool,
     link_up: bool,
     /// The link had no room for something: to be tried again.
     blocked: bool,
@@ -100,12 +104,19 @@ pub(crate) struct Core {
 }
 
 impl Core {
-    /// `seed` makes this process's probes its own.
-    pub(crate) fn new(client: Level, most_calls: usize, seed: Uuid, counts: Arc<Counts>) -> Self {
+    /// `seed` makes this process's probes its own; `direct` says that whoever delivers a request tells who is not there.
+    pub(crate) fn new(
+        client: Level,
+        most_calls: usize,
+        seed: Uuid,
+        counts: Arc<Counts>,
+        direct: bool,
+    ) -> Self {
         Self {
             client,
             most_calls,
             counts,
+            direct,
             link_up: false,
             blocked: false,
             to_ask: Vec::new(),

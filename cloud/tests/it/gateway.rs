@@ -46,7 +46,7 @@ impl Cloud {
     }
 
     pub(crate) fn unconnected(link: Options, most_calls: usize) -> Self {
-        let config = Config { link, client: level("cloud"), most_calls };
+        let config = Config { most_calls, ..Config::new(link, level("cloud")) };
         let (invoker, background): (Invoker, Background) = Invoker::new(config).unwrap();
         let mut tasks = JoinSet::new();
         tasks.spawn(background.run(CancellationToken::new()));

@@ -18,7 +18,7 @@ pub(crate) async fn start(
     stop: CancellationToken,
 ) -> anyhow::Result<SocketAddr> {
     let link = Options::new("demo", broker.ip().to_string(), broker.port());
-    let config = Config { link, client: Level::new("demo")?, most_calls: Config::MOST_CALLS };
+    let config = Config::new(link, Level::new("demo")?);
     let (invoker, background) = Invoker::new(config)?;
     let background_stop = stop.clone();
     tasks.spawn(async move {

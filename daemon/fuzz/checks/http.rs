@@ -48,7 +48,7 @@ fn read(data: &[u8]) -> Option<Request<Body>> {
 /// `None`: it is a call. Nothing runs behind the invoker, so nothing would answer it.
 async fn ask(request: Request<Body>) -> Option<(StatusCode, HeaderMap, Bytes)> {
     let link = Options::new("", "127.0.0.1", 1);
-    let config = Config { link, client: Level::new("c").unwrap(), most_calls: 4 };
+    let config = Config { most_calls: 4, ..Config::new(link, Level::new("c").unwrap()) };
     let (invoker, _background) = Invoker::new(config).unwrap();
     let options = RouterOptions { compat: true, ..RouterOptions::default() };
     let response: Response<Body> = tokio::select! {

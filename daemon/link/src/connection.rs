@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
 use crate::bridge::Bridge;
-use crate::dial::{Stream, dial};
+use crate::dial::{Protocol, Stream, dial};
 use crate::driver::Driver;
 use crate::error::LinkError;
 use crate::event::{Event, Limits};
@@ -50,7 +50,7 @@ impl Connection {
     /// Dials, shakes hands and waits for CONNACK, all within `options.connect_timeout`.
     pub async fn open(options: &Options) -> Result<Self, LinkError> {
         options.check()?;
-        let open = async { Self::begin(dial(options).await?, options).await };
+        let open = async { Self::begin(dial(options, Protocol::Mqtt).await?, options).await };
         bounded(options, open).await
     }
 

@@ -17,8 +17,18 @@ pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
-/// Dials the broker. Not bounded by itself but for sharing the time fairly among several addresses.
-pub(crate) async fn dial(options: &Options) -> Result<Box<dyn Stream>, LinkError> {
+/// What is spoken over the stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// MQTT; said by ALPN on port 443.
+    Mqtt,
+    /// HTTP, for a WebSocket; nothing is said by ALPN.
+    Http,
+}
+
+/// Dials `host` and `port` of the options, by TLS where they have it. Bounded by `connect_timeout` only in so far as
+/// several addresses share it: whoever calls this bounds the whole.
+pub async fn dial(options: &Options, protocol: Protocol) -> Result<Box<dyn Stream>, LinkError> {
     let host = &options.host;
     let unresolved = |source| LinkError::Resolve { host: host.clone(), source };
     let addresses: Vec<_> = lookup_host((host.as_str(), options.port))
@@ -32,7 +42,7 @@ pub(crate) async fn dial(options: &Options) -> Result<Box<dyn Stream>, LinkError
     let Some(tls) = &options.tls else { return Ok(Box::new(tcp)) };
     let name = ServerName::try_from(host.clone())
         .map_err(|_| LinkError::Options { what: "the broker's host is no host name and no address" })?;
-    let connector = TlsConnector::from(tls.config(options.port));
+    let connector = TlsConnector::from(tls.config(protocol, options.port));
     match connector.connect(name, tcp).await {
         Ok(stream) => Ok(Box::new(stream)),
         Err(error) => Err(LinkError::from_handshake(error, host)),

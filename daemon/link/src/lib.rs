@@ -23,7 +23,7 @@ mod tracker;
 
 pub use backoff::Backoff;
 pub use connection::Connection;
-pub use dial::Stream;
+pub use dial::{Protocol, Stream, dial};
 pub use error::{Disconnect, LinkError, Refusal};
 pub use event::{Event, Limits, Message};
 pub use options::{Options, Will};

@@ -17,6 +17,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 pub use dates::DatePolicy;
 
+use crate::dial::Protocol;
 use crate::options::HTTPS_PORT;
 
 /// Where most Linux systems keep the authorities they trust.
@@ -169,8 +170,9 @@ impl Tls {
         Ok(Self { usual: Arc::new(usual), https_port: Arc::new(https_port) })
     }
 
-    pub(crate) fn config(&self, port: u16) -> Arc<ClientConfig> {
-        Arc::clone(if port == HTTPS_PORT { &self.https_port } else { &self.usual })
+    pub(crate) fn config(&self, protocol: Protocol, port: u16) -> Arc<ClientConfig> {
+        let by_alpn = protocol == Protocol::Mqtt && port == HTTPS_PORT;
+        Arc::clone(if by_alpn { &self.https_port } else { &self.usual })
     }
 }
 

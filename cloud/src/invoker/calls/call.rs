@@ -183,7 +183,7 @@ impl Call {
         self.request.timeout = Some(budget);
         self.request.attempt = self.attempts.saturating_add(1);
         let payload = match self.form {
-            Form::Native => self.request.payload(),
+            Form::Native | Form::Presence => self.request.payload(),
             Form::Compat => self.request.compat_payload(),
         };
         let topic = &self.request.topic;

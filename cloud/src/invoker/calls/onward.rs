@@ -8,7 +8,7 @@ use nowd_protocol::{Level, PresenceTopic, ReplyTopic, RequestTopic, Status, Uuid
 use super::call::{Again, For, Stage};
 use super::{About, Core, Form, PROBE, Wire};
 use crate::clock::BootInstant;
-use crate::invoker::answer::Answer;
+use crate::invoker::answer::{Answer, Seen};
 use crate::presence::{Look, Standing};
 
 impl Core {
@@ -42,7 +42,11 @@ impl Core {
             call.wait(For::Link);
             return true;
         }
+        if self.direct && call.form != Form::Presence {
+            return self.publish(now, id, wire);
+        }
         match self.watches.look(&call.request.topic.target) {
+            Look::Known(standing) if call.form == Form::Presence => self.tell(now, id, standing, wire),
             Look::Known(Standing::Online | Standing::Hidden) => return self.publish(now, id, wire),
             Look::Known(Standing::Absent) if call.form == Form::Compat => return self.publish(now, id, wire),
             Look::Known(standing) => self.not_there(now, id, standing, wire),
@@ -152,6 +156,19 @@ impl Core {
         }
         self.again.remove(&id);
         true
+    }
+
+    /// Answers what is known of a target's presence.
+    fn tell(&mut self, now: BootInstant, id: Uuid, standing: Standing, wire: &mut impl Wire) {
+        let Some(call) = self.calls.get(&id) else { return };
+        let answer = if standing == Standing::Hidden {
+            let message = "the broker does not let this side see who is connected";
+            Answer::own(id, Status::Unavailable, message)
+        } else {
+            let presence = self.watches.presence(&call.request.topic.target);
+            Answer::told(id, &Seen::new(standing, presence))
+        };
+        self.end(now, answer, wire);
     }
 
     fn not_there(&mut self, now: BootInstant, id: Uuid, standing: Standing, wire: &mut impl Wire) {

@@ -29,7 +29,7 @@ pub(super) fn run(cloud: Cloud) -> anyhow::Result<()> {
     let Cloud { port, ca, certificate, key, .. } = cloud;
     let mut link = Options::new("cloud", "localhost", port);
     link.tls = Some(Arc::new(Tls::load(&TlsFiles { ca: Some(ca), certificate, key }, DatePolicy::Judge)?));
-    let config = Config { link, client: Level::new("cloud")?, most_calls: Config::MOST_CALLS };
+    let config = Config::new(link, Level::new("cloud")?);
     let (invoker, background) = Invoker::new(config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {

@@ -78,7 +78,7 @@ impl Rig {
 
     pub(super) fn new(most_calls: usize) -> Self {
         let counts = Arc::new(Counts::default());
-        let core = Core::new(level("c"), most_calls, Uuid::from_u128(1 << 100), Arc::clone(&counts));
+        let core = Core::new(level("c"), most_calls, Uuid::from_u128(1 << 100), Arc::clone(&counts), false);
         Self { core, desk: Desk::default(), counts, now: 0 }
     }
 

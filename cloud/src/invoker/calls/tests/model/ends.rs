@@ -33,7 +33,7 @@ pub(super) struct Gateway {
 impl Side {
     pub(super) fn new(n: usize) -> Self {
         let counts = Arc::new(Counts::default());
-        Self { core: Core::new(client(n), 10, Uuid::from_u128(1 << 100), counts), up: true, digest: 0 }
+        Self { core: Core::new(client(n), 10, Uuid::from_u128(1 << 100), counts, false), up: true, digest: 0 }
     }
 }
 
