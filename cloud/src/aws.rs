@@ -5,7 +5,7 @@
 mod credentials;
 mod emf;
 pub mod lambda;
-mod sign;
+pub mod sign;
 mod websocket;
 
 pub use credentials::{Aws, RegionError};
