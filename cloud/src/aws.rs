@@ -9,5 +9,4 @@ pub mod sign;
 mod websocket;
 
 pub use credentials::{Aws, RegionError};
-
 pub use websocket::{WebSocket, WebSocketError};
