@@ -2,4 +2,11 @@
 //!
 //! Built with the feature `aws`, which is on unless a dependent says otherwise. The parts that decide know nothing of it.
 
+mod credentials;
+mod emf;
+pub mod lambda;
 pub mod sign;
+mod websocket;
+
+pub use credentials::{Aws, RegionError};
+pub use websocket::{WebSocket, WebSocketError};
