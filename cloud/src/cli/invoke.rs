@@ -46,7 +46,7 @@ pub(super) struct Invoke {
     /// The method's parameters: JSON, @FILE that holds it, or - for standard input
     #[arg(long, value_name = "JSON", default_value = "null", allow_hyphen_values = true)]
     request: String,
-    /// It is executed within this time, or not at all
+    /// It is executed within this time of its arrival at the API, or not at all
     #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = humantime::parse_duration)]
     timeout: Duration,
     /// A name of this call (Idempotency-Key): repeated with it, it is still executed only once
@@ -82,7 +82,8 @@ pub(super) fn invoke(args: &Invoke) -> Result<Exit, Failure> {
     let region = region(args, &place).map_err(usage)?;
     let key = args.key.as_deref().map(key).transpose().map_err(usage)?;
     let body = parameters(&args.request).map_err(usage)?;
-    let tls = client::tls(args.ca.as_deref()).map_err(|error| Failure::new(Exit::Config, error))?;
+    let tls = client::tls(args.ca.as_deref(), place.needs_tls())
+        .map_err(|error| Failure::new(Exit::Config, error))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.context("cannot start").map_err(|error| Failure::new(Exit::Internal, error))?;
     runtime.block_on(async {
@@ -105,7 +106,7 @@ async fn one(client: &mut Client, place: &Place, json: bool) -> Result<Exit, Fai
     if let Heard { result: Err(lost), .. } = &heard
         && !lost.sent
     {
-        return Err(Failure::new(Exit::Unreachable, anyhow!("{}", lost.why)));
+        return Err(Failure::new(Exit::Unreachable, anyhow!("{}; nothing was sent", lost.why)));
     }
     if json {
         words::say(&heard.json());

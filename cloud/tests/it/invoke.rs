@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use nowd_protocol::{GatewayStamp, Request, Status};
-use nowd_testkit::{Mosquitto, Process};
+use nowd_testkit::{Mosquitto, Process, wait_for};
 use serde_json::{Value, json};
 use tokio::net::TcpSocket;
 
@@ -192,7 +192,7 @@ async fn without_a_server_nothing_was_sent_and_without_an_answer_nothing_is_know
     let url = format!("http://{}", taken.local_addr().unwrap());
     for more in [&[][..], &["--json"], &["--count", "9"], &["--count", "2", "--rate", "100"]] {
         let ended = invoke(&[&[url.as_str()], &call[..], more].concat()).await;
-        assert_eq!(ended.code, Some(69), "{more:?}: {}", ended.text);
+        ended.check(69, &[]);
     }
 }
 
@@ -205,7 +205,7 @@ async fn wrong_command_lines() {
         (&["https://a.example", "--target", "..", "--method", "m"], 64, "--target cannot be"),
         (&["http://a.example", "--no-sign"], 64, "http:// is for this machine only"),
         (&["https://a.example"], 64, "--region is missing"),
-        (&["https://a.example", "--region", "eu central"], 64, "is no AWS region"),
+        (&["https://a.example", "--region", "eu central"], 64, "--region \"eu central\" is no AWS region"),
         (&["https://a.example", "--region", "eu-central-1", "--no-sign"], 64, "--no-sign"),
         (&["https://a.example", "--no-sign", "--request", "{"], 64, "is not JSON, such as"),
         (
@@ -284,10 +284,28 @@ async fn what_cannot_begin_in_time_is_skipped() {
     let silent = Gateway::start(broker.port(), "silent", |_, _| Vec::new()).await;
     let (_server, url) = serve(&broker, &[]).await;
     let call = [url.as_str(), "--no-sign", "--target", "silent", "--method", "m", "--timeout", "6s"];
-    let ended = invoke(&[&call[..], &["--count", "100", "--rate", "100", "--json"]].concat()).await;
+    let ended = invoke(&[&call[..], &["--count", "100", "--rate", "50", "--json"]].concat()).await;
     let said = ended.json();
     let (made, skipped) = (said["calls"].as_u64().unwrap(), said["skipped"].as_u64().unwrap());
     assert_eq!((ended.code, made + skipped), (Some(4), 100), "{said}");
     assert!((1..=64).contains(&made), "{said}");
     assert!(!silent.requests().is_empty());
+}
+
+#[tokio::test]
+async fn an_interrupt_begins_no_more_and_shows_what_there_is() {
+    let broker = Mosquitto::start();
+    let gateway = Gateway::start(broker.port(), "g", |r, s| vec![ok(r, s)]).await;
+    let (_server, url) = serve(&broker, &[]).await;
+    for more in [&[][..], &["--rate", "100"]] {
+        let call = ["invoke", &url, "--no-sign", "--target", "g", "--method", "m", "--timeout", "9s"];
+        let before = gateway.requests().len();
+        let args = [&call[..], &["--count", "10000"], more].concat();
+        let mut process = Process::spawn(PROGRAM, &args, &[]);
+        wait_for(PATIENCE, "some calls", || gateway.requests().len() > before + 2).await;
+        let kill = Command::new("/bin/sh").args(["-c", &format!("kill -INT {}", process.id())]).status();
+        assert!(kill.unwrap().success());
+        assert_eq!(process.exit(PATIENCE).await.code(), Some(0), "{more:?}: {:?}", process.lines());
+        process.wait_for_line(PATIENCE, " 0 not executed, 0 unknown; ").await;
+    }
 }

@@ -186,11 +186,15 @@ impl Body for Once {
     }
 }
 
-/// TLS with these authorities, or the system's.
-pub(super) fn tls(ca: Option<&Path>) -> anyhow::Result<ClientConfig> {
+/// TLS with these authorities, or the system's, which must be there if it is needed.
+pub(super) fn tls(ca: Option<&Path>, needed: bool) -> anyhow::Result<ClientConfig> {
     let file = ca.unwrap_or_else(|| Path::new(SYSTEM_CA));
-    let roots = roots(file)
-        .with_context(|| format!("{}: the file holds no authorities that can be used", file.display()))?;
+    let roots = if needed || ca.is_some() {
+        roots(file)
+            .with_context(|| format!("{}: the file holds no authorities that can be used", file.display()))?
+    } else {
+        RootCertStore::empty()
+    };
     let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()?
         .with_root_certificates(roots)
@@ -210,6 +214,12 @@ fn roots(file: &Path) -> anyhow::Result<RootCertStore> {
 }
 
 impl Heard {
+    /// Of a call that nobody waited for to the end.
+    pub(super) fn abandoned() -> Self {
+        let why = "it was not waited for".to_owned();
+        Self { took: Duration::ZERO, result: Err(Lost { sent: true, why }) }
+    }
+
     pub(super) fn exit(&self) -> Exit {
         match &self.result {
             Ok(answer) => answer.exit(),

@@ -11,7 +11,7 @@ use nowd_cloud::BootInstant;
 use nowd_protocol::Outcome;
 use serde_json::{Value, json};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 
 use super::client::{Client, Heard};
 use super::words::{ms, say, shown};
@@ -46,16 +46,21 @@ pub(super) async fn many(
         signal(SignalKind::interrupt()).context("cannot listen for SIGINT").map_err(internal)?;
     let mut tally = Tally::default();
     let begun = BootInstant::now();
-    match rate {
-        None => in_turn(client, count, &mut interrupt, &mut tally).await?,
-        Some(rate) => at_rate(client, count, rate, &mut interrupt, &mut tally).await?,
-    }
+    let ended = match rate {
+        None => in_turn(client, count, &mut interrupt, &mut tally).await,
+        Some(rate) => at_rate(client, count, rate, &mut interrupt, &mut tally).await,
+    };
     let took = BootInstant::now().saturating_since(begun);
+    if tally.exits.is_empty() && tally.skipped == 0 {
+        return ended.map(|()| Exit::NotExecuted);
+    }
     say(&if json { tally.json(took).to_string() } else { tally.table(took) });
-    Ok(tally.exit())
+    // What is known of the calls that were made is worth more than why there were no more.
+    ended.map_err(|failure| Failure { exit: tally.exit(Some(failure.exit)), ..failure })?;
+    Ok(tally.exit(None))
 }
 
-/// Each begins when the one before has ended. Ctrl-C ends it after the one that is under way.
+/// Each begins when the one before has ended. Ctrl-C ends it after the one that is under way; another at once.
 async fn in_turn(
     client: &mut Client,
     count: u32,
@@ -67,13 +72,16 @@ async fn in_turn(
         let mut call = std::pin::pin!(client.send(request));
         let (heard, stopped) = tokio::select! {
             heard = &mut call => (heard, false),
-            _ = interrupt.recv() => (call.await, true),
+            _ = interrupt.recv() => tokio::select! {
+                heard = &mut call => (heard, true),
+                _ = interrupt.recv() => (Heard::abandoned(), true),
+            },
         };
         // Where nobody is, nobody is asked ten thousand times.
         if let (0, Err(lost)) = (number, &heard.result)
             && !lost.sent
         {
-            return Err(Failure::new(Exit::Unreachable, anyhow!("{}", lost.why)));
+            return Err(Failure::new(Exit::Unreachable, anyhow!("{}; nothing was sent", lost.why)));
         }
         tally.add(&heard);
         if stopped {
@@ -83,7 +91,7 @@ async fn in_turn(
     Ok(())
 }
 
-/// Each begins at its moment, or not at all. Ctrl-C begins no more.
+/// Each begins at its moment, or not at all. Ctrl-C begins no more; another waits for none.
 async fn at_rate(
     client: &mut Client,
     count: u32,
@@ -92,9 +100,27 @@ async fn at_rate(
     tally: &mut Tally,
 ) -> Result<(), Failure> {
     let mut calls = JoinSet::new();
+    let begun = begin(client, count, rate, interrupt, tally, &mut calls).await;
+    while !calls.is_empty() {
+        tokio::select! {
+            Some(ended) = calls.join_next() => tally.ended(ended),
+            _ = interrupt.recv() => calls.abort_all(),
+        }
+    }
+    begun
+}
+
+async fn begin(
+    client: &mut Client,
+    count: u32,
+    rate: u32,
+    interrupt: &mut Signal,
+    tally: &mut Tally,
+    calls: &mut JoinSet<Heard>,
+) -> Result<(), Failure> {
     let begun = BootInstant::now();
     let moment = |number: u32| begun.saturating_add(Duration::from_secs(1) * number / rate);
-    'all: for number in 0..count {
+    for number in 0..count {
         loop {
             let left = moment(number).saturating_since(BootInstant::now());
             if left.is_zero() {
@@ -102,25 +128,26 @@ async fn at_rate(
             }
             tokio::select! {
                 () = tokio::time::sleep(left) => {}
-                Some(ended) = calls.join_next() => tally.add(&ended.map_err(|error| Failure::new(Exit::Internal, error))?),
-                _ = interrupt.recv() => break 'all,
+                Some(ended) = calls.join_next() => tally.ended(ended),
+                _ = interrupt.recv() => return Ok(()),
             }
         }
         let request = client.request().await?;
         let next = moment(number.saturating_add(1));
         if BootInstant::now() >= next || calls.len() >= MOST_AT_ONCE {
             tally.skipped = tally.skipped.saturating_add(1);
-            continue;
+        } else {
+            calls.spawn(client.send(request));
         }
-        calls.spawn(client.send(request));
-    }
-    while let Some(ended) = calls.join_next().await {
-        tally.add(&ended.map_err(|error| Failure::new(Exit::Internal, error))?);
     }
     Ok(())
 }
 
 impl Tally {
+    fn ended(&mut self, ended: Result<Heard, JoinError>) {
+        self.add(&ended.unwrap_or_else(|_| Heard::abandoned()));
+    }
+
     fn add(&mut self, heard: &Heard) {
         let (status, outcome, times) = match &heard.result {
             Ok(answer) => (answer.status(), answer.outcome(), answer.times.as_slice()),
@@ -148,13 +175,16 @@ impl Tally {
         }
     }
 
-    /// What is true of all calls; else the worst that may be true of one.
-    fn exit(&self) -> Exit {
-        match self.exits.as_slice() {
-            [] => Exit::NotExecuted,
-            [first, rest @ ..] if rest.iter().all(|exit| exit == first) => *first,
-            all if all.contains(&Exit::Unknown) => Exit::Unknown,
-            _ => Exit::NotExecuted,
+    /// What is true of all calls, and of why there were no more; else the worst that may be true of one.
+    fn exit(&self, also: Option<Exit>) -> Exit {
+        let mut exits = self.exits.iter().copied().chain(also);
+        let first = exits.next().unwrap_or(Exit::NotExecuted);
+        if exits.all(|exit| exit == first) {
+            first
+        } else if self.exits.contains(&Exit::Unknown) {
+            Exit::Unknown
+        } else {
+            Exit::NotExecuted
         }
     }
 
@@ -215,4 +245,41 @@ fn at(sorted: &[u64], percent: usize) -> u64 {
 
 fn seconds(took: Duration) -> String {
     format!("{}.{}", took.as_secs(), took.subsec_millis() / 100)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles() {
+        let hundred: Vec<u64> = (1..=100).collect();
+        for (times, expected) in [
+            (&[][..], [0, 0, 0, 0, 0]),
+            (&[7], [7, 7, 7, 7, 7]),
+            (&[1, 2], [1, 1, 2, 2, 2]),
+            (&hundred, [1, 50, 90, 99, 100]),
+        ] {
+            assert_eq!(COLUMNS.map(|(_, percent)| at(times, percent)), expected, "{times:?}");
+        }
+    }
+
+    #[test]
+    fn one_exit_code_for_many_calls() {
+        use Exit::{Denied, NotExecuted, Ok, Unknown, Unreachable};
+        for (exits, also, expected) in [
+            (&[][..], None, NotExecuted),
+            (&[Ok, Ok], None, Ok),
+            (&[Denied, Denied], None, Denied),
+            (&[Ok, NotExecuted], None, NotExecuted),
+            (&[NotExecuted, Ok, Unknown], None, Unknown),
+            (&[Ok, Unreachable], None, NotExecuted),
+            (&[Ok, Ok], Some(Denied), NotExecuted),
+            (&[Ok, Unknown], Some(Denied), Unknown),
+            (&[], Some(Denied), Denied),
+        ] {
+            let tally = Tally { exits: exits.to_vec(), ..Tally::default() };
+            assert_eq!(tally.exit(also), expected, "{exits:?} {also:?}");
+        }
+    }
 }

@@ -56,6 +56,10 @@ impl Place {
         &self.host
     }
 
+    pub(super) fn needs_tls(&self) -> bool {
+        self.base.starts_with("https:")
+    }
+
     /// Where the call is made.
     pub(super) fn call(&self, timeout_ms: u64) -> String {
         let Self { base, target, method, .. } = self;

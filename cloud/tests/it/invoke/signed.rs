@@ -144,3 +144,30 @@ async fn credentials_and_servers_that_are_no_good() {
     assert!(!ended.text.contains(SECRET));
     assert!(front.seen().is_empty());
 }
+
+#[tokio::test]
+async fn credentials_that_expire_are_found_anew_and_what_was_called_is_told_when_there_are_none() {
+    let front = Front::start(EXECUTED);
+    let (url, ca) = (front.url(), front.ca.file());
+    // A process that gives them three times, each time for less than a minute.
+    let runs = scratch("runs", b"");
+    let give = format!(
+        "echo >> {runs}\n[ $(wc -l < {runs}) -le 3 ] || exit 1\n\
+         echo '{{\"Version\": 1, \"AccessKeyId\": \"AKIDEXAMPLE\", \"SecretAccessKey\": \"{SECRET}\",'\n\
+         date -u -d '50 seconds' '+\"Expiration\": \"%Y-%m-%dT%H:%M:%SZ\"}}'\n",
+        runs = runs.display()
+    );
+    let script = scratch("give", give.as_bytes());
+    let profile = format!("[profile given]\ncredential_process = /bin/sh {}\n", script.display());
+    let config = scratch("config", profile.as_bytes());
+    let env = [("AWS_CONFIG_FILE", config.to_str().unwrap()), ("PATH", "/usr/bin:/bin")];
+    let call = [url.as_str(), "--region", "eu-central-1", "--ca", ca.to_str().unwrap(), "--profile", "given"];
+    let call = [&call[..], &["--target", "g", "--method", "m", "--count", "9"]].concat();
+    let ended = invoke_with(&env, &call).await;
+    ended.check(3, &["2 calls in ", "2 executed", "no AWS credentials can be had"]);
+    assert!(!ended.text.contains(SECRET), "{}", ended.text);
+    assert_eq!(front.seen().len(), 2);
+    for file in [runs, script, config] {
+        drop(std::fs::remove_file(file));
+    }
+}
