@@ -5,4 +5,8 @@ mod calls;
 mod corpus;
 mod gateway;
 mod http;
+#[cfg(feature = "aws")]
+mod invoke;
 mod program;
+#[cfg(feature = "aws")]
+mod sign;
