@@ -5,4 +5,6 @@ mod calls;
 mod corpus;
 mod gateway;
 mod http;
+#[cfg(feature = "aws")]
+mod lambda;
 mod program;
