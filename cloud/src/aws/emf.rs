@@ -1,8 +1,8 @@
 //! One line of JSON for each call on standard output, which is the function's log: the record of the call, and at the same
-//! time metrics, in CloudWatch's Embedded Metric Format.
+//! time metrics, in `CloudWatch`'s Embedded Metric Format.
 //!
 //! Each value of a dimension is a metric of its own, which is paid for and looked through by its name. So only the status,
-//! which has few, is one; target, method and caller are fields, which CloudWatch Logs Insights finds. A line holds nothing of
+//! which has few, is one; target, method and caller are fields, which the log's queries find. A line holds nothing of
 //! what was asked or answered.
 
 use std::io::Write as _;
@@ -17,7 +17,7 @@ use crate::record::{Record, Recorder};
 
 /// The metrics' namespace.
 const NAMESPACE: &str = "nowd";
-/// Longer texts are cut, in characters. The line stays far below CloudWatch's 256 KiB.
+/// Longer texts are cut, in characters. The line stays far below the 256 KiB that are allowed.
 const LONGEST: usize = 2_048;
 
 /// Writes each record to standard output.

@@ -153,12 +153,9 @@ async fn upgrade(stream: Box<dyn Stream>, endpoint: String, path: &str) -> Resul
         .header("Sec-WebSocket-Key", generate_key())
         .header("Sec-WebSocket-Protocol", SUBPROTOCOL)
         .body(());
-    let request = match request {
-        Ok(request) => request,
-        Err(_) => {
-            let problem = "it is no host name".to_owned();
-            return Err(WebSocketError::Handshake { endpoint, problem });
-        }
+    let Ok(request) = request else {
+        let problem = "it is no host name".to_owned();
+        return Err(WebSocketError::Handshake { endpoint, problem });
     };
     let config = WebSocketConfig::default()
         .read_buffer_size(BUFFER)

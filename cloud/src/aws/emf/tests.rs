@@ -25,7 +25,7 @@ fn record() -> Record {
     }
 }
 
-/// What CloudWatch's specification of the format demands.
+/// What the format's specification demands.
 fn check(line: &str) -> Value {
     assert!(line.len() <= 256 * 1024 && line.ends_with('\n') && line.matches('\n').count() == 1, "{line}");
     let root: Value = serde_json::from_str(line).unwrap();

@@ -123,10 +123,10 @@ impl Settings {
             delivery,
             default_timeout,
             max_timeout,
-            compat: flag("NOWD_COMPAT", value("NOWD_COMPAT"))?,
+            compat: flag("NOWD_COMPAT", value("NOWD_COMPAT").as_deref())?,
             policy: value("NOWD_POLICY").map(PathBuf::from),
             base_path: value("NOWD_BASE_PATH").unwrap_or_default(),
-            allow_anonymous: flag("NOWD_ALLOW_ANONYMOUS", value("NOWD_ALLOW_ANONYMOUS"))?,
+            allow_anonymous: flag("NOWD_ALLOW_ANONYMOUS", value("NOWD_ALLOW_ANONYMOUS").as_deref())?,
             log: log.transpose()?.unwrap_or(LevelFilter::INFO),
         })
     }
@@ -166,8 +166,8 @@ fn endpoint(text: &str) -> Option<(String, u16)> {
     (!host.is_empty() && host.bytes().all(plain)).then(|| (host.to_owned(), port))
 }
 
-fn flag(name: &'static str, value: Option<String>) -> Result<bool, SettingError> {
-    match value.as_deref() {
+fn flag(name: &'static str, value: Option<&str>) -> Result<bool, SettingError> {
+    match value {
         None | Some("false" | "0") => Ok(false),
         Some("true" | "1") => Ok(true),
         Some(other) => Err(wrong(name, other, "true or false")),

@@ -60,22 +60,23 @@ mod tests {
             "Root=1-67891233-abcdef012345678912345678;Parent=463ac35c9f6413ad;Sampled=0;Lineage=1:ab:0";
         let other_made = "00-67891233abcdef012345678912345678-463ac35c9f6413ad-00";
         let zeros = "00-00000000000000000000000000000000-b7ad6b7169203331-01";
-        let table: &[(Option<&str>, Option<&str>, Option<&str>, Option<&str>)] = &[
-            (Some(OWN), None, None, Some(OWN)),
-            (Some(OWN), Some(XRAY_VALUE), Some(other), Some(OWN)),
-            (None, Some(XRAY_VALUE), None, Some(MADE)),
-            (None, Some(XRAY_VALUE), Some(other), Some(MADE)),
-            (None, None, Some(other), Some(other_made)),
-            (Some("nonsense"), Some(XRAY_VALUE), None, Some(MADE)),
-            (Some(zeros), None, None, None),
-            (Some(&OWN.to_uppercase()), None, None, None),
-            (Some("ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"), None, None, None),
-            (None, Some("Root=1-5759e988-bd862e3fe1be46a994272793"), None, None),
-            (None, Some("Root=2-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8"), None, None),
-            (None, Some("Root=1-5759e988-bd862e3fe1be46a99427279g;Parent=53995c3f42cd8ad8"), None, None),
-            (None, Some(""), None, None),
+        // The caller's own, X-Ray's of the invocation and in the header; what comes of them.
+        let table: &[[Option<&str>; 4]] = &[
+            [Some(OWN), None, None, Some(OWN)],
+            [Some(OWN), Some(XRAY_VALUE), Some(other), Some(OWN)],
+            [None, Some(XRAY_VALUE), None, Some(MADE)],
+            [None, Some(XRAY_VALUE), Some(other), Some(MADE)],
+            [None, None, Some(other), Some(other_made)],
+            [Some("nonsense"), Some(XRAY_VALUE), None, Some(MADE)],
+            [Some(zeros), None, None, None],
+            [Some(&OWN.to_uppercase()), None, None, None],
+            [Some("ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"), None, None, None],
+            [None, Some("Root=1-5759e988-bd862e3fe1be46a994272793"), None, None],
+            [None, Some("Root=2-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8"), None, None],
+            [None, Some("Root=1-5759e988-bd862e3fe1be46a99427279g;Parent=53995c3f42cd8ad8"), None, None],
+            [None, Some(""), None, None],
         ];
-        for (own, invocation, header, found) in table {
+        for [own, invocation, header, found] in table {
             let mut headers = HeaderMap::new();
             for (name, value) in [(TRACEPARENT, own), (XRAY, header)] {
                 if let Some(value) = value {
