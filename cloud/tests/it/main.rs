@@ -4,5 +4,7 @@
 mod calls;
 mod corpus;
 mod gateway;
+mod hostile;
 mod http;
+mod openapi;
 mod program;
