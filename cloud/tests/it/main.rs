@@ -4,7 +4,9 @@
 mod calls;
 mod corpus;
 mod gateway;
+mod hostile;
 mod http;
 #[cfg(feature = "aws")]
 mod lambda;
+mod openapi;
 mod program;

@@ -31,9 +31,7 @@ async fn answer_of(function: &Arc<Function>, path: &str) -> (u64, Value) {
 #[tokio::test]
 async fn a_panic_ends_its_own_request_and_nothing_else() {
     let panics = || async {
-        if std::hint::black_box(true) {
-            panic!("as the test wants")
-        }
+        assert!(std::hint::black_box(false), "as the test wants");
     };
     let router = Router::new().route("/panics", get(panics)).route("/works", get(|| async { "works" }));
     let function = function(router);
