@@ -10,7 +10,7 @@ use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderName};
 use axum::routing::{get, post};
-use nowd_testkit::{Ca, IotCore, Mosquitto, Process, REGION, within};
+use nowd_testkit::{Ca, IotCore, Mosquitto, Process, REGION, wait_for, within};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::{Mutex, mpsc, oneshot};
@@ -164,18 +164,45 @@ async fn calls_through_the_function() {
         "{body}"
     );
     // What cannot be sent, and what is nowhere.
-    for (path, expected) in
-        [("/things/g/methods/a b", 400), ("/things/g/methods/../../x", 404), ("//things/g", 404)]
-    {
+    let hostile = [
+        ("/things/g/methods/a b", 400),
+        ("/things/g/methods/a%2Fb", 400),
+        ("/things/g/methods/%6D", 400),
+        ("/things/%67/methods/m", 400),
+        ("/things/g/methods/%2E%2E", 400),
+        ("/things/g/methods/..", 400),
+        ("/things/g/methods/m%00", 400),
+        ("/things/g/methods/../../x", 404),
+        ("//things/g/methods/m", 404),
+        ("/Prod/things/g/methods/m", 404),
+    ];
+    for (path, expected) in hostile {
         let (status, body) = bed.call(&call(path, "7")).await;
         assert_eq!((status, &body["outcome"]), (expected, &json!("not_executed")), "{path} {body}");
     }
+    // API Gateway has answered its caller long ago.
+    let mut old = event.clone();
+    old["requestContext"]["requestTimeEpoch"] = (unix_ms() - 29_100).into();
+    let (status, body) = bed.call(&old).await;
+    assert_eq!(
+        (status, &body["code"], &body["outcome"]),
+        (503, &json!("expired"), &json!("not_executed")),
+        "{body}"
+    );
     assert_eq!(gateway.requests().len(), 1);
     // What is no HTTP request is a failed invocation, and the next one is served.
     let error = bed.invoke(&json!({ "detail-type": "Scheduled Event" })).await.unwrap_err();
     assert!(error["errorMessage"].as_str().unwrap().starts_with("the event is no HTTP request"), "{error}");
     assert_eq!(bed.call(&event).await.0, 200);
     assert_eq!((bed.core.accepted(), bed.core.refused()), (1, 0), "{:?}", bed.core.reasons());
+
+    let good = |record: &Value| {
+        record["Status"] == "ok" && record["caller"] == ANN && record["traceparent"] == TRACEPARENT
+    };
+    let good = || bed.records().into_iter().filter(good).count();
+    wait_for(PATIENCE, "the records of both calls", || good() == 2).await;
+    let expired = bed.records().into_iter().find(|record| record["Status"] == "expired").unwrap();
+    assert!(expired["Total"].as_f64().unwrap() >= 29_100.0, "{expired}");
 
     let log = bed.process.lines().join("\n");
     let secrets = bed.core.credentials();
@@ -196,10 +223,7 @@ async fn rotated_credentials_sign_the_next_connection() {
         assert_eq!((status, bed.core.accepted()), (200, round), "{body}");
         bed.core.rotate();
         bed.core.close_all();
-        nowd_testkit::wait_for(PATIENCE, "the connection's end and the next one", || {
-            bed.core.accepted() > round
-        })
-        .await;
+        wait_for(PATIENCE, "the connection's end and the next one", || bed.core.accepted() > round).await;
     }
     assert_eq!(bed.core.refused(), 0, "{:?}", bed.core.reasons());
 }
@@ -215,7 +239,7 @@ async fn calls_at_once_share_a_connection_and_their_records_stand_apart() {
         assert_eq!(status, 200, "{body}");
     }
     assert_eq!(bed.core.accepted(), 1);
-    drop(bed.records());
+    wait_for(PATIENCE, "a record of each call", || bed.records().len() == 50).await;
 }
 
 #[tokio::test]
