@@ -21,8 +21,6 @@ use serde::de::IgnoredAny;
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 /// How the names of function URLs' hosts go on after their id.
 const FUNCTION_URL: &str = ".lambda-url.";
-/// Before 1973 in milliseconds: a time in seconds, as the local emulator of SAM writes it, or none.
-const NO_TIME: u64 = 100_000_000_000;
 
 /// An event of API Gateway (REST API, HTTP API in format 1.0 or 2.0) or of a function URL; of others only so much that
 /// they can be told.
@@ -119,7 +117,7 @@ impl Event {
             return Err(NotHttp {});
         };
         let caller = caller.filter(|caller| !caller.is_empty());
-        Ok(Asked { format, caller, at: at.filter(|at| *at >= NO_TIME) })
+        Ok(Asked { format, caller, at })
     }
 
     /// The request, without the stage and `base_path`; or, in a sentence, why it cannot be one.

@@ -20,23 +20,24 @@ const LARGEST: usize = 1024 * 1024;
 #[serde(rename_all = "camelCase")]
 pub(super) struct Reply {
     status_code: u16,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    headers: Option<BTreeMap<String, String>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    multi_value_headers: Option<BTreeMap<String, Vec<String>>>,
+    headers: BTreeMap<String, String>,
+    multi_value_headers: BTreeMap<String, Vec<String>>,
     body: String,
     is_base64_encoded: bool,
+    /// Always empty; emulators miss it.
+    cookies: [String; 0],
 }
 
 impl Reply {
     pub(super) async fn new(format: Format, response: Response<Body>) -> Self {
         let (parts, body) = response.into_parts();
         let all = values(&parts.headers);
+        // What stands in both is sent twice.
         let (headers, multi_value_headers) = match format {
-            Format::One => (None, Some(all)),
+            Format::One => (BTreeMap::new(), all),
             Format::Two => {
                 let joined = all.into_iter().map(|(name, values)| (name, values.join(", ")));
-                (Some(joined.collect()), None)
+                (joined.collect(), BTreeMap::new())
             }
         };
         let mut status_code = parts.status.as_u16();
@@ -49,7 +50,7 @@ impl Reply {
             Ok(text) => (text, false),
             Err(error) => (BASE64_STANDARD.encode(error.as_bytes()), true),
         };
-        Self { status_code, headers, multi_value_headers, body, is_base64_encoded }
+        Self { status_code, headers, multi_value_headers, body, is_base64_encoded, cookies: [] }
     }
 }
 

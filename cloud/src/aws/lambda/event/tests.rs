@@ -139,15 +139,6 @@ fn only_iam_says_who_asks() {
 }
 
 #[test]
-fn a_time_that_is_none_counts_as_now() {
-    for at in [json!(null), json!(0), json!(1_700_000_000)] {
-        let mut value = rest("GET", "/things/g");
-        value["requestContext"]["requestTimeEpoch"] = at;
-        assert_eq!(event(value).asked().unwrap().at, None);
-    }
-}
-
-#[test]
 fn other_events_are_no_requests() {
     let mut balancer = rest("GET", "/things/g");
     balancer["requestContext"]["elb"] = json!({ "targetGroupArn": "arn:x" });
