@@ -57,7 +57,7 @@ mod trace;
 
 pub use settings::SettingError;
 
-use event::{Event, NotHttp};
+use event::{Asked, Event, NotHttp};
 use reply::{Reply, problem};
 use settings::{DeliveryBy, Settings};
 use times::times;
@@ -185,31 +185,32 @@ async fn delivery(by: DeliveryBy, _aws: &Aws) -> Result<Delivery, SettingError> 
 
 async fn serve(function: Arc<Function>, event: LambdaEvent<Event>) -> Result<Reply, NotHttp> {
     let LambdaEvent { payload, context } = event;
-    let format = payload.asked()?.format;
-    let answer = AssertUnwindSafe(answer(&function, payload, &context)).catch_unwind();
+    let asked = payload.asked()?;
+    let format = asked.format;
+    let answer = AssertUnwindSafe(answer(&function, payload, asked, &context)).catch_unwind();
     let response = answer.await.unwrap_or_else(|_| {
         // What the panic said is in the log already.
         tracing::error!(request = %context.request_id, "a request ended in a panic; this is a bug");
         let message = "nowd failed inside, which is a bug; the call may have run";
-        Ok(problem(Status::Internal, "A mistake in nowd or a plugin", message))
-    })?;
+        problem(Status::Internal, "A mistake in nowd or a plugin", message)
+    });
     Ok(Reply::new(format, response).await)
 }
 
-async fn answer(function: &Function, event: Event, context: &Context) -> Result<Response<Body>, NotHttp> {
+async fn answer(function: &Function, event: Event, asked: Asked, context: &Context) -> Response<Body> {
     let now = BootInstant::now();
-    let asked = event.asked()?;
     if asked.caller.is_none() && !function.allow_anonymous {
         let message = "IAM has not said who asks; the API must authorise with IAM (AWS_IAM), and the request be signed; \
                        nothing was sent";
-        return Ok(problem(Status::Forbidden, "This caller may not do that", message));
+        tracing::warn!("a request was refused that IAM has not authorised; check the API");
+        return problem(Status::Forbidden, "This caller may not do that", message);
     }
     let mut request = match event.request(&function.base_path) {
         Ok(request) => request,
         Err(problem_is) => {
             let message = format!("{problem_is}; nothing was sent");
             let title = "Not what the method or the interface allows";
-            return Ok(problem(Status::InvalidRequest, title, &message));
+            return problem(Status::InvalidRequest, title, &message);
         }
     };
     trace::complete(request.headers_mut(), context.xray_trace_id.as_deref());
@@ -221,7 +222,7 @@ async fn answer(function: &Function, event: Event, context: &Context) -> Result<
         extensions.insert(Caller(caller));
     }
     let response = function.router.clone().oneshot(request).await;
-    Ok(response.unwrap_or_else(|never| match never {}))
+    response.unwrap_or_else(|never| match never {})
 }
 
 #[cfg(test)]

@@ -19,8 +19,11 @@ use serde::de::IgnoredAny;
 
 /// Literal in what is encoded here; all else is `%XX`. The one spelling that the router takes for every name.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-/// How the names of function URLs' hosts go on after their id.
+/// How the names of function URLs' hosts go on after their id. They hand the path over as it was sent, and so do REST APIs,
+/// whose events alone name no version. HTTP APIs decode it, and put the stage before it.
 const FUNCTION_URL: &str = ".lambda-url.";
+/// What `cargo lambda watch` calls itself, which does as a function URL.
+const EMULATOR: &str = "localhost";
 
 /// An event of API Gateway (REST API, HTTP API in format 1.0 or 2.0) or of a function URL; of others only so much that
 /// they can be told.
@@ -132,9 +135,9 @@ impl Event {
         let method = Method::from_bytes(method.unwrap_or_default().as_bytes())
             .map_err(|_| "the HTTP method is none".to_owned())?;
         let path = path.unwrap_or_default();
-        let function_url = context.domain_name.is_some_and(|name| name.contains(FUNCTION_URL));
-        // A REST API's events name no version. Those of HTTP APIs hold the path decoded, and the stage before it.
-        let path = if self.version.is_none() || function_url {
+        let domain = context.domain_name.unwrap_or_default();
+        let as_sent = self.version.is_none() || domain.contains(FUNCTION_URL) || domain == EMULATOR;
+        let path = if as_sent {
             path
         } else {
             let stage = context.stage.filter(|stage| stage != "$default").unwrap_or_default();

@@ -67,6 +67,15 @@ fn function_url(path: &str, query: &str) -> Value {
     event
 }
 
+/// As `cargo lambda watch` writes it.
+fn emulator(path: &str) -> Value {
+    let mut event = http(path, "", "$default");
+    event["requestContext"]["domainName"] = "localhost".into();
+    event["requestContext"]["authorizer"] = Value::Null;
+    event["httpMethod"] = "GET".into();
+    event
+}
+
 fn http_one(path: &str, stage: &str) -> Value {
     let mut event = rest("POST", path);
     event["version"] = "1.0".into();
@@ -112,6 +121,9 @@ async fn each_kind_of_event() {
         assert_eq!(request.headers()["x-one"], "first,last");
         assert_eq!(text(request).await, r#"{"percent":40}"#);
     }
+    let emulator = event(emulator("/things/g"));
+    assert_eq!(emulator.asked().unwrap().caller, None);
+    assert_eq!(emulator.request("").unwrap().method(), Method::POST);
 }
 
 #[test]
@@ -180,7 +192,7 @@ fn paths_are_neither_normalised_nor_decoded_twice() {
         ("*", None),
     ];
     for (path, found) in sent {
-        for value in [rest("POST", path), function_url(path, "")] {
+        for value in [rest("POST", path), function_url(path, ""), emulator(path)] {
             assert_eq!(uri_of(value).ok().as_deref(), *found, "{path:?}");
         }
     }
