@@ -4,9 +4,12 @@
 mod calls;
 mod corpus;
 mod gateway;
+mod hostile;
 mod http;
 #[cfg(feature = "aws")]
 mod invoke;
+mod lambda;
+mod openapi;
 mod program;
 #[cfg(feature = "aws")]
 mod sign;
