@@ -8,3 +8,4 @@ mod hostile;
 mod http;
 mod openapi;
 mod program;
+mod schemathesis;
