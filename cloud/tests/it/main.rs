@@ -12,4 +12,5 @@ mod lambda;
 mod openapi;
 mod program;
 #[cfg(feature = "aws")]
+mod schemathesis;
 mod sign;
