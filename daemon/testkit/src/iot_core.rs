@@ -1,16 +1,18 @@
-//! A stand-in for AWS IoT Core's data endpoint: one TLS port before a real mosquitto, and a loopback server that gives out
-//! the credentials to sign with.
+//! A stand-in for AWS IoT Core's data endpoint: one TLS port before a real mosquitto, for MQTT over WebSocket and for
+//! Direct Messaging, and a loopback server that gives out the credentials to sign with.
 //!
 //! It believes no signature that AWS would not believe, and computes each by itself. It runs on a thread of its own, so
 //! that a test which blocks does not stop it.
 
 mod clock;
 mod credentials;
+mod direct;
 mod mqtt;
 mod server;
 mod sigv4;
 mod websocket;
 
+use std::collections::VecDeque;
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -26,9 +28,10 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 pub use credentials::Credentials;
+pub use direct::{DirectAnswer, DirectMessage};
 
 use crate::certificates::Ca;
-use crate::mosquitto::Mosquitto;
+use crate::mosquitto::{Mosquitto, SharedLog};
 
 /// The region that requests must be signed for.
 pub const REGION: &str = "eu-west-1";
@@ -60,6 +63,8 @@ pub(crate) struct Shared {
     /// Connections that are a WebSocket.
     pub(crate) open: AtomicUsize,
     pub(crate) broker: u16,
+    /// The broker's.
+    pub(crate) log: SharedLog,
 }
 
 #[derive(Debug)]
@@ -73,6 +78,8 @@ pub(crate) struct State {
     pub(crate) reasons: Vec<&'static str>,
     pub(crate) refuse_upgrades: usize,
     pub(crate) client_ids: Vec<String>,
+    pub(crate) direct_messages: Vec<DirectMessage>,
+    pub(crate) direct_answers: VecDeque<DirectAnswer>,
 }
 
 impl State {
@@ -100,12 +107,15 @@ impl IotCore {
             reasons: Vec::new(),
             refuse_upgrades: 0,
             client_ids: Vec::new(),
+            direct_messages: Vec::new(),
+            direct_answers: VecDeque::new(),
         };
         let shared = Arc::new(Shared {
             state: Mutex::new(state),
             epoch: watch::Sender::new(0),
             open: AtomicUsize::new(0),
             broker: broker.port(),
+            log: broker.shared_log(),
         });
         let (stop, mut stopped) = watch::channel(false);
         let theirs = Arc::clone(&shared);
@@ -206,6 +216,17 @@ impl IotCore {
     #[must_use]
     pub fn client_ids(&self) -> Vec<String> {
         self.state().client_ids.clone()
+    }
+
+    /// The direct messages that were signed well and well formed, in order.
+    #[must_use]
+    pub fn direct_messages(&self) -> Vec<DirectMessage> {
+        self.state().direct_messages.clone()
+    }
+
+    /// Answers one of the next direct messages so, in the order of these calls, and not as the broker's log says.
+    pub fn answer_direct(&self, answer: DirectAnswer) {
+        self.state().direct_answers.push_back(answer);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -27,8 +27,8 @@ const PIECE: usize = 16 * 1024;
 /// The largest WebSocket message: an MQTT packet of 128 KiB with room to spare.
 const LARGEST: usize = 256 * 1024;
 
-/// The client's key, if the request asks for MQTT over WebSocket.
-pub(crate) fn wanted(parts: &Parts) -> Result<String, Wrong> {
+/// Whether the request asks for MQTT over WebSocket.
+pub(crate) fn is_wanted(parts: &Parts) -> Result<(), Wrong> {
     let lists = |name: header::HeaderName, wanted: &str| {
         let values = parts.headers.get_all(name);
         values
@@ -43,19 +43,17 @@ pub(crate) fn wanted(parts: &Parts) -> Result<String, Wrong> {
         (lists(header::UPGRADE, "websocket"), "the header upgrade does not say websocket"),
         (lists(header::SEC_WEBSOCKET_VERSION, "13"), "the WebSocket version is not 13"),
         (lists(header::SEC_WEBSOCKET_PROTOCOL, "mqtt"), "the subprotocol is not mqtt"),
+        (parts.headers.contains_key(header::SEC_WEBSOCKET_KEY), "there is no WebSocket key"),
     ];
-    if let Some((_, wrong)) = checks.iter().find(|(holds, _)| !holds) {
-        return Err(Wrong(wrong));
-    }
-    let key = parts.headers.get(header::SEC_WEBSOCKET_KEY).and_then(|key| key.to_str().ok());
-    key.map(str::to_owned).ok_or(Wrong("there is no WebSocket key"))
+    checks.iter().find(|(holds, _)| !holds).map_or(Ok(()), |(_, wrong)| Err(Wrong(wrong)))
 }
 
-/// Yes.
-pub(crate) fn switching(key: &str) -> Response<Answer> {
+/// Yes, to what [`is_wanted`].
+pub(crate) fn switching(parts: &Parts) -> Response<Answer> {
     let mut response = Response::new(Full::default());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-    let accept = derive_accept_key(key.as_bytes());
+    let key = parts.headers.get(header::SEC_WEBSOCKET_KEY).map_or(b"".as_slice(), |key| key.as_bytes());
+    let accept = derive_accept_key(key);
     for (name, value) in [
         (header::CONNECTION, "Upgrade"),
         (header::UPGRADE, "websocket"),
