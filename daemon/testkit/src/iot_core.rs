@@ -35,8 +35,11 @@ use crate::mosquitto::{Mosquitto, SharedLog};
 
 /// The region that requests must be signed for.
 pub const REGION: &str = "eu-west-1";
-/// The service that they must be signed for.
-const SERVICE: &str = "iotdevicegateway";
+/// The service that a WebSocket must be signed for.
+const WEBSOCKET: &str = "iotdevicegateway";
+/// The service that an HTTPS request must be signed for: what AWS's own SDKs put there, although their documentation names
+/// the other.
+const HTTPS: &str = "iotdata";
 /// Credentials last this long unless the test says otherwise.
 const LIFETIME: i64 = 3_600;
 /// How many reasons are kept.
@@ -60,7 +63,9 @@ pub(crate) struct Shared {
     pub(crate) state: Mutex<State>,
     /// Raised by [`IotCore::close_all`].
     pub(crate) epoch: watch::Sender<u64>,
-    /// Connections that are a WebSocket.
+    /// TLS connections, ever and now, and those that are a WebSocket.
+    pub(crate) handshakes: AtomicUsize,
+    pub(crate) connected: AtomicUsize,
     pub(crate) open: AtomicUsize,
     pub(crate) broker: u16,
     /// The broker's.
@@ -113,6 +118,8 @@ impl IotCore {
         let shared = Arc::new(Shared {
             state: Mutex::new(state),
             epoch: watch::Sender::new(0),
+            handshakes: AtomicUsize::new(0),
+            connected: AtomicUsize::new(0),
             open: AtomicUsize::new(0),
             broker: broker.port(),
             log: broker.shared_log(),
@@ -189,6 +196,18 @@ impl IotCore {
         self.shared.open.load(Ordering::SeqCst)
     }
 
+    /// How many TLS connections there are, whatever they are used for.
+    #[must_use]
+    pub fn connected(&self) -> usize {
+        self.shared.connected.load(Ordering::SeqCst)
+    }
+
+    /// How many TLS connections there have been.
+    #[must_use]
+    pub fn handshakes(&self) -> usize {
+        self.shared.handshakes.load(Ordering::SeqCst)
+    }
+
     /// How many upgrades to WebSocket were accepted.
     #[must_use]
     pub fn accepted(&self) -> usize {
@@ -244,6 +263,22 @@ impl Drop for IotCore {
         if std::thread::panicking() {
             eprintln!("--- refused by the stand-in for IoT Core: {:?}", self.reasons());
         }
+    }
+}
+
+/// Counts something for as long as it lives.
+struct Counted<'a>(&'a AtomicUsize);
+
+impl<'a> Counted<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::SeqCst);
+        Self(count)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
 

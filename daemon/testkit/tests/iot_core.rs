@@ -40,12 +40,12 @@ fn date() -> String {
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
-fn sign(with: &Credentials, date: &str, request: &str) -> String {
+fn sign(with: &Credentials, service: &str, date: &str, request: &str) -> String {
     let day = &date[..8];
-    let scope = format!("{day}/{REGION}/iotdevicegateway/aws4_request");
+    let scope = format!("{day}/{REGION}/{service}/aws4_request");
     let to_sign = format!("AWS4-HMAC-SHA256\n{date}\n{scope}\n{}", sha256(request));
     let mut key = format!("AWS4{}", with.secret_key).into_bytes();
-    for part in [day, REGION, "iotdevicegateway", "aws4_request", &to_sign] {
+    for part in [day, REGION, service, "aws4_request", &to_sign] {
         key = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &key), part.as_bytes()).as_ref().to_vec();
     }
     hex(&key)
@@ -67,7 +67,7 @@ fn presign(core: &IotCore, with: &Credentials) -> String {
         escape(&credential)
     );
     let request = format!("GET\n/mqtt\n{query}\nhost:{}\n\nhost\n{}", core.endpoint(), sha256(""));
-    let signature = sign(with, &date, &request);
+    let signature = sign(with, "iotdevicegateway", &date, &request);
     format!("/mqtt?{query}&X-Amz-Signature={signature}&X-Amz-Security-Token={}", escape(&with.session_token))
 }
 
@@ -257,8 +257,8 @@ async fn post(
     let canonical = path.replace('%', "%25");
     let lines = lines.join("\n");
     let request = format!("POST\n{canonical}\n{query}\n{lines}\n\n{signed}\n{}", sha256(body));
-    let signature = sign(&with, &date, &request);
-    let credential = format!("{}/{}/{REGION}/iotdevicegateway/aws4_request", with.access_key, &date[..8]);
+    let signature = sign(&with, "iotdata", &date, &request);
+    let credential = format!("{}/{}/{REGION}/iotdata/aws4_request", with.access_key, &date[..8]);
     let mut stream = tls(ca, core, "localhost").await.unwrap();
     let request = format!(
         "POST {path}?{query} HTTP/1.1\r\n{}\r\nconnection: close\r\ncontent-length: {}\r\nauthorization: \

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use http::request::Parts;
@@ -20,7 +21,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use super::sigv4::{Judge, Wrong};
-use super::{REGION, SERVICE, Shared, clock, credentials, direct, locked, websocket};
+use super::{Counted, HTTPS, REGION, Shared, WEBSOCKET, clock, credentials, direct, locked, websocket};
 
 /// What is answered.
 pub(crate) type Answer = Full<Bytes>;
@@ -79,6 +80,8 @@ async fn data_endpoint(stream: TcpStream, tls: &TlsAcceptor, shared: &Arc<Shared
         stream = tls.accept(stream) => stream?,
         () = tokio::time::sleep(HANDSHAKE_WITHIN) => return Ok(()),
     };
+    shared.handshakes.fetch_add(1, Ordering::SeqCst);
+    let _connected = Counted::new(&shared.connected);
     if stream.get_ref().1.server_name().is_none() {
         locked(&shared.state).refuse("TLS without a server name (SNI)");
         return Ok(());
@@ -136,12 +139,12 @@ async fn answer(
 fn admit(parts: &Parts, body: &[u8], shared: &Shared) -> Result<(), Wrong> {
     let state = locked(&shared.state);
     let credentials = &state.credentials;
-    let judge = Judge { region: REGION, service: SERVICE, credentials, now: clock::now() };
+    let judge = |service| Judge { region: REGION, service, credentials, now: clock::now() };
     if parts.uri.path() == "/mqtt" {
-        judge.presigned(parts)?;
+        judge(WEBSOCKET).presigned(parts)?;
         websocket::is_wanted(parts)
     } else {
-        judge.in_headers(parts, body)
+        judge(HTTPS).in_headers(parts, body)
     }
 }
 

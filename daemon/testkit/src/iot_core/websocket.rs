@@ -4,7 +4,6 @@
 //! looks at what passes, but for the client id of the first packet.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use futures_util::{SinkExt, StreamExt};
 use http::request::Parts;
@@ -20,7 +19,7 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 use super::mqtt::Connecting;
 use super::server::Answer;
 use super::sigv4::Wrong;
-use super::{Shared, locked};
+use super::{Counted, Shared, locked};
 
 /// What the broker sends is read in pieces of at most this many bytes.
 const PIECE: usize = 16 * 1024;
@@ -65,28 +64,12 @@ pub(crate) fn switching(parts: &Parts) -> Response<Answer> {
     response
 }
 
-/// Counts an open WebSocket for as long as it lives.
-struct Open<'a>(&'a Shared);
-
-impl<'a> Open<'a> {
-    fn new(shared: &'a Shared) -> Self {
-        shared.open.fetch_add(1, Ordering::SeqCst);
-        Self(shared)
-    }
-}
-
-impl Drop for Open<'_> {
-    fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Ordering::SeqCst);
-    }
-}
-
 /// Carries one WebSocket until either end closes it.
 pub(crate) async fn pipe<S: AsyncRead + AsyncWrite + Unpin>(
     stream: S,
     shared: &Arc<Shared>,
 ) -> std::io::Result<()> {
-    let _open = Open::new(shared);
+    let _open = Counted::new(&shared.open);
     let config = WebSocketConfig::default().max_message_size(Some(LARGEST)).max_frame_size(Some(LARGEST));
     let socket = WebSocketStream::from_raw_socket(stream, Role::Server, Some(config)).await;
     let broker = TcpStream::connect(("127.0.0.1", shared.broker)).await?;
