@@ -5,8 +5,10 @@
 //! Connections are kept between requests, and a process that was stood still may find them dead. Three things keep the
 //! first request after that from being lost to one. A connection that was not used for [`IDLE`] is not used again, since
 //! a far end that vanished without a word is only found out by trying. Before each request the runtime takes one turn, so
-//! that a connection which was closed meanwhile is seen to be closed. And where a request meets a connection that closes
-//! at that moment, hyper takes the request back if none of it was written, and opens another connection for it.
+//! that a connection which was closed meanwhile is seen to be closed: without that turn, each such request was lost. And
+//! where a request meets a connection that closes at that moment, hyper takes it back if none of it was written, and opens
+//! another connection for it. What remains, a connection that closes just as it is written to, is answered with
+//! [`Delivered::Unknown`].
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -196,28 +198,22 @@ impl Intercept for Handed {
 type Failure = SdkError<SendDirectMessageError, HttpResponse>;
 
 fn judge(error: &Failure, handed: bool, target: &Level) -> Delivered {
-    match error {
-        SdkError::ServiceError(answered) => {
-            let status = answered.raw().status().as_u16();
-            answer(status, answered.err().meta().code(), target)
-        }
-        SdkError::ResponseError(answered) => {
-            let status = answered.raw().status().as_u16();
-            Delivered::Unknown(format!(
-                "AWS IoT Core's answer to the message cannot be read (status {status})"
-            ))
-        }
-        _ if !handed => {
-            Delivered::Refused(format!("it could not be signed for AWS IoT Core: {}", Chain(error)))
-        }
-        _ if never_connected(error) => {
-            Delivered::Refused(format!("AWS IoT Core's data endpoint cannot be reached: {}", Chain(error)))
-        }
-        SdkError::TimeoutError(_) => Delivered::Unknown("AWS IoT Core did not answer in time".into()),
-        _ => Delivered::Unknown(format!(
-            "the connection to AWS IoT Core broke before it answered: {}",
-            Chain(error)
-        )),
+    if let Some(response) = error.raw_response() {
+        let status = response.status().as_u16();
+        return match error.as_service_error() {
+            Some(said) => answer(status, said.meta().code(), target),
+            None => Delivered::Unknown(format!("AWS IoT Core's answer cannot be read (status {status})")),
+        };
+    }
+    let why = Chain(error);
+    if !handed {
+        Delivered::Refused(format!("it could not be signed for AWS IoT Core: {why}"))
+    } else if never_connected(error) {
+        Delivered::Refused(format!("AWS IoT Core's data endpoint cannot be reached: {why}"))
+    } else if matches!(error, SdkError::TimeoutError(_)) {
+        Delivered::Unknown("AWS IoT Core did not answer in time".into())
+    } else {
+        Delivered::Unknown(format!("the connection to AWS IoT Core broke before it answered: {why}"))
     }
 }
 
@@ -245,9 +241,8 @@ fn answer(status: u16, code: Option<&str>, target: &Level) -> Delivered {
 
 /// Whether the request waited for a connection that never came about.
 fn never_connected(error: &Failure) -> bool {
-    chain(error).any(|error| {
-        error.downcast_ref::<hyper_util::client::legacy::Error>().is_some_and(|error| error.is_connect())
-    })
+    use hyper_util::client::legacy::Error;
+    chain(error).any(|error| error.downcast_ref().is_some_and(Error::is_connect))
 }
 
 fn chain<'a>(

@@ -42,8 +42,8 @@ const WEBSOCKET: &str = "iotdevicegateway";
 const HTTPS: &str = "iotdata";
 /// Credentials last this long unless the test says otherwise.
 const LIFETIME: i64 = 3_600;
-/// How many reasons are kept.
-const MOST_REASONS: usize = 1_000;
+/// How many of each kind of thing are kept for the test to look at.
+const MOST_KEPT: usize = 10_000;
 
 /// A running stand-in. Ends, with all its connections, when dropped.
 ///
@@ -90,9 +90,11 @@ pub(crate) struct State {
 impl State {
     pub(crate) fn refuse(&mut self, why: &'static str) {
         self.refused += 1;
-        if self.reasons.len() < MOST_REASONS {
-            self.reasons.push(why);
-        }
+        keep(&mut self.reasons, why);
+    }
+
+    pub(crate) fn came(&mut self, client_id: String) {
+        keep(&mut self.client_ids, client_id);
     }
 }
 
@@ -279,6 +281,12 @@ impl<'a> Counted<'a> {
 impl Drop for Counted<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+fn keep<T>(kept: &mut Vec<T>, new: T) {
+    if kept.len() < MOST_KEPT {
+        kept.push(new);
     }
 }
 

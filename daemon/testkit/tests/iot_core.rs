@@ -206,6 +206,9 @@ async fn an_upgrade_without_signature_or_server_name_or_as_the_test_says_is_refu
     upgrade(&ca, &core, &presign(&core, &core.credentials())).await.unwrap();
     assert!(core.reasons().contains(&"TLS without a server name (SNI)"));
     assert_eq!(core.accepted(), 1);
+    let port = core.port();
+    drop(core);
+    assert!(TcpStream::connect(("127.0.0.1", port)).await.is_err());
 }
 
 #[tokio::test]

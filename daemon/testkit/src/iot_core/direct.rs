@@ -16,7 +16,7 @@ use tokio::time::sleep;
 use super::mqtt::{Outgoing, Publisher};
 use super::server::{Answer, json, refusal};
 use super::sigv4::at_most_one;
-use super::{Shared, locked};
+use super::{Shared, keep, locked};
 
 /// A message larger than this is refused.
 const LARGEST_PAYLOAD: usize = 128 * 1024;
@@ -28,8 +28,6 @@ const TIMEOUTS: std::ops::RangeInclusive<u64> = 1..=15;
 const DEFAULT_TIMEOUT: u64 = 5;
 /// How often the log is looked at.
 const PAUSE: Duration = Duration::from_millis(1);
-/// How many messages are kept for the test to look at.
-const MOST_KEPT: usize = 1_000;
 
 /// A direct message that was signed well and well formed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,9 +72,7 @@ pub(crate) async fn answer(parts: &Parts, body: &[u8], shared: &Shared) -> std::
     };
     let programmed = {
         let mut state = locked(&shared.state);
-        if state.direct_messages.len() < MOST_KEPT {
-            state.direct_messages.push(wanted.clone());
-        }
+        keep(&mut state.direct_messages, wanted.clone());
         state.direct_answers.pop_front()
     };
     let answer = match programmed {

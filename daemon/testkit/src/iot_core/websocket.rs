@@ -82,7 +82,7 @@ pub(crate) async fn pipe<S: AsyncRead + AsyncWrite + Unpin>(
             match message {
                 Message::Binary(bytes) => {
                     if let Some(id) = connecting.client_id(&bytes) {
-                        locked(&shared.state).client_ids.push(id);
+                        locked(&shared.state).came(id);
                     }
                     if to_broker.write_all(&bytes).await.is_err() {
                         return;
