@@ -3,6 +3,8 @@
 
 mod calls;
 mod corpus;
+#[cfg(feature = "aws")]
+mod direct;
 mod gateway;
 mod hostile;
 mod http;
