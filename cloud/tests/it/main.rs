@@ -6,3 +6,4 @@ mod corpus;
 mod gateway;
 mod http;
 mod program;
+mod templates;
