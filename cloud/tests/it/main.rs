@@ -5,6 +5,10 @@ mod acceptance;
 mod calls;
 mod corpus;
 mod gateway;
+mod hostile;
 mod http;
+#[cfg(feature = "aws")]
+mod lambda;
+mod openapi;
 mod program;
 mod templates;

@@ -8,9 +8,17 @@ use crate::gateway::{Gateway, PATIENCE, ok};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_nowd-cloud");
 
-fn serve(args: &[&str]) -> Process {
+pub(crate) fn serve(args: &[&str]) -> Process {
     let args: Vec<&str> = ["serve"].iter().chain(args).copied().collect();
     Process::spawn(PROGRAM, &args, &[])
+}
+
+/// Where it listens for HTTP requests.
+pub(crate) async fn address(program: &Process) -> String {
+    let line = program.wait_for_line(PATIENCE, "listening for HTTP requests").await;
+    let port: String =
+        line.split("127.0.0.1:").nth(1).unwrap().chars().take_while(char::is_ascii_digit).collect();
+    format!("127.0.0.1:{port}")
 }
 
 async fn http(address: &str, request: &str) -> String {
@@ -27,10 +35,7 @@ async fn it_serves_until_it_is_told_to_stop() {
     let _gateway = Gateway::start(broker.port(), "g", |r, s| vec![ok(r, s)]).await;
     let endpoint = format!("127.0.0.1:{}", broker.port());
     let mut program = serve(&["--listen", "127.0.0.1:0", "--endpoint", &endpoint]);
-    let line = program.wait_for_line(PATIENCE, "listening for HTTP requests").await;
-    let port: String =
-        line.split("127.0.0.1:").nth(1).unwrap().chars().take_while(char::is_ascii_digit).collect();
-    let address = format!("127.0.0.1:{port}");
+    let address = address(&program).await;
 
     let call = "POST /things/g/methods/m?timeout=9000 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 1\r\n";
     let answer = http(&address, &format!("{call}\r\n7")).await;
