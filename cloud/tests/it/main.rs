@@ -1,6 +1,7 @@
 //! The cloud side against a real mosquitto, with gateways written for the purpose.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on stops, in its helpers too")]
 
+mod acceptance;
 mod calls;
 mod corpus;
 #[cfg(feature = "aws")]
@@ -16,3 +17,4 @@ mod program;
 #[cfg(feature = "aws")]
 mod schemathesis;
 mod sign;
+mod templates;
