@@ -40,13 +40,12 @@ impl Aws {
     /// whatever the environment holds; without one where the SDK's default chain finds them: environment, profile, web
     /// identity, container, instance.
     pub async fn load(profile: Option<&str>) -> Self {
-        let region = match environment_region() {
-            Some(region) => Some(region),
-            None => {
-                let file = ProfileFileRegionProvider::builder().configure(&ProviderConfig::without_region());
-                let file = if let Some(profile) = profile { file.profile_name(profile) } else { file };
-                file.build().region().await
-            }
+        let region = if let Some(region) = environment_region() {
+            Some(region)
+        } else {
+            let file = ProfileFileRegionProvider::builder().configure(&ProviderConfig::without_region());
+            let file = if let Some(profile) = profile { file.profile_name(profile) } else { file };
+            file.build().region().await
         };
         let profile: Option<Arc<str>> = profile.map(Arc::from);
         let client = Client::default();

@@ -17,7 +17,7 @@ use tokio_tungstenite::tungstenite::http::{Request, Response};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 
 use super::credentials::{Aws, RegionError};
-use super::sign::{SignError, presign_websocket};
+use super::sign::{SignError, presign_websocket, region_of};
 use crate::clock::{BootInstant, until, wall_clock};
 use crate::invoker::{Dial, Dialling};
 use stream::Bytes;
@@ -103,7 +103,7 @@ pub enum WebSocketError {
 }
 
 impl WebSocket {
-    /// Dials with these credentials, and in their region.
+    /// Dials with these credentials. The endpoint's name holds its region; where it does not, theirs is meant.
     #[must_use]
     pub fn new(aws: Arc<Aws>) -> Self {
         Self { aws }
@@ -114,7 +114,9 @@ impl WebSocket {
         // What is dialled does not depend on what it is signed with.
         let (credentials, stream) = tokio::join!(self.aws.credentials(), dial(options, Protocol::Http));
         let credentials = credentials.map_err(|source| WebSocketError::Credentials { source })?;
-        let path = presign_websocket(&endpoint, self.aws.region()?, &credentials, wall_clock())?;
+        let named = region_of(&options.host).ok();
+        let region = named.as_deref().map_or_else(|| self.aws.region(), Ok)?;
+        let path = presign_websocket(&endpoint, region, &credentials, wall_clock())?;
         let stream = upgrade(stream?, endpoint, &path).await?;
         Ok(Connection::over(Box::new(stream), options).await?)
     }
@@ -151,12 +153,9 @@ async fn upgrade(stream: Box<dyn Stream>, endpoint: String, path: &str) -> Resul
         .header("Sec-WebSocket-Key", generate_key())
         .header("Sec-WebSocket-Protocol", SUBPROTOCOL)
         .body(());
-    let request = match request {
-        Ok(request) => request,
-        Err(_) => {
-            let problem = "it is no host name".to_owned();
-            return Err(WebSocketError::Handshake { endpoint, problem });
-        }
+    let Ok(request) = request else {
+        let problem = "it is no host name".to_owned();
+        return Err(WebSocketError::Handshake { endpoint, problem });
     };
     let config = WebSocketConfig::default()
         .read_buffer_size(BUFFER)

@@ -1,6 +1,18 @@
 //! Who may ask what: a policy file, beside what the platform before the router has judged already.
+//!
+//! A policy only allows. What it does not name, and whoever nobody knows, is refused before anything is read or published.
 
 use std::path::Path;
+use std::sync::Arc;
+
+use nowd_protocol::Level;
+
+mod file;
+mod pattern;
+
+pub use file::PolicyError;
+
+use pattern::Pattern;
 
 /// Who may ask what.
 #[derive(Debug, Clone, Default)]
@@ -12,18 +24,59 @@ pub enum Access {
     Policy(Policy),
 }
 
-/// A policy, read from a file.
+/// A policy, read from a file: TOML, with a table for each thing that is allowed.
+///
+/// ```toml
+/// [[allow]]
+/// caller = ["arn:aws:sts::123456789012:assumed-role/operator/*"]
+/// target = ["vehicle-*"]
+/// method = ["window.*", "nowd.*"]
+/// ```
+///
+/// Each is a list of at least one pattern, in which `*` stands for any characters, or none. A request is allowed if one
+/// table has a pattern for its caller, one for its target and one for its method. Questions have methods, too:
+/// `nowd.presence`, `nowd.methods` and `nowd.outcome`.
 #[derive(Debug, Clone)]
-pub struct Policy {}
+pub struct Policy {
+    rules: Arc<[Rule]>,
+}
 
-/// A policy file cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[error("policies are not there yet")]
-pub struct PolicyError {}
+#[derive(Debug)]
+struct Rule {
+    caller: Vec<Pattern>,
+    target: Vec<Pattern>,
+    method: Vec<Pattern>,
+}
 
 impl Policy {
-    /// Reads a policy file.
-    pub fn load(_file: &Path) -> Result<Self, PolicyError> {
-        Err(PolicyError {})
+    /// Reads a policy file of at most 256 KiB.
+    pub fn load(file: &Path) -> Result<Self, PolicyError> {
+        file::load(file)
+    }
+
+    fn allows(&self, caller: &str, target: &str, method: &str) -> bool {
+        let any = |patterns: &[Pattern], text| patterns.iter().any(|pattern| pattern.matches(text));
+        self.rules
+            .iter()
+            .any(|rule| any(&rule.method, method) && any(&rule.target, target) && any(&rule.caller, caller))
     }
 }
+
+impl Access {
+    /// Whether `caller` may use `method` of `target`; if not, why.
+    pub(super) fn judge(&self, caller: Option<&str>, target: &Level, method: &Level) -> Result<(), String> {
+        let Self::Policy(policy) = self else { return Ok(()) };
+        let Some(caller) = caller else {
+            return Err(
+                "nobody has said who asks, and the policy is about callers; nothing was sent".to_owned()
+            );
+        };
+        if policy.allows(caller, target.as_str(), method.as_str()) {
+            return Ok(());
+        }
+        Err(format!("the policy does not allow {caller} to use {method} of {target}; nothing was sent"))
+    }
+}
+
+#[cfg(test)]
+mod tests;

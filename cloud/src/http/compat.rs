@@ -8,18 +8,20 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{Method, Response, StatusCode};
+use axum::http::{Response, StatusCode};
 use nowd_protocol::{ErrorBody, Level, RawValue, ReplyStatus, Status, Uuid};
 use serde::Serialize;
 
+use super::Shared;
+use super::exchange::Exchange;
+use super::plain::name;
+use super::problem::Refusal;
 use super::query::{pairs, shown, whole};
-use super::{Caller, Shared, level, no_method, traceparent};
-use crate::clock::BootInstant;
 use crate::invoker::{Answer, CallRequest, Form};
 
 /// The sample's timeouts, in seconds.
-const DEFAULT_TIMEOUT_S: u64 = 10;
-const MAX_TIMEOUT_S: u64 = 60;
+pub(super) const DEFAULT_TIMEOUT_S: u64 = 10;
+pub(super) const MAX_TIMEOUT_S: u64 = 60;
 
 #[derive(Serialize)]
 struct Payload<'a> {
@@ -35,27 +37,18 @@ struct Payload<'a> {
     error: Option<&'a ErrorBody>,
 }
 
-pub(crate) async fn invoke(State(shared): State<Arc<Shared>>, request: Request) -> Response<Body> {
-    let received = BootInstant::now();
-    // A route for GET takes HEAD too; who only wants to look must move nothing.
-    if request.method() != Method::GET {
-        return no_method().await;
-    }
-    let (parts, _) = request.into_parts();
-    let answer = match read(parts.uri.query()) {
-        Ok(asked) => {
-            let call = CallRequest {
-                received,
-                caller: parts.extensions.get::<Caller>().map(|caller| caller.0.clone()),
-                traceparent: traceparent(&parts.headers),
-                form: Form::Compat,
-                ..CallRequest::new(asked.target, asked.method, asked.request, asked.budget)
-            };
-            shared.invoker.invoke(call).await
-        }
-        Err(message) => Answer::own(Uuid::new_v4(), Status::InvalidRequest, message),
-    };
-    write(&answer)
+pub(super) async fn invoke(State(shared): State<Arc<Shared>>, request: Request) -> Response<Body> {
+    let mut exchange = Exchange::begin(&shared, &request);
+    let call = call(&mut exchange, request.uri().query());
+    drop(request);
+    exchange.end(call, |answer, _, _| write(answer)).await
+}
+
+fn call(exchange: &mut Exchange, query: Option<&str>) -> Result<CallRequest, Refusal> {
+    let Asked { target, method, request, budget } = read(query)?;
+    exchange.allow(&target, &method)?;
+    let budget = exchange.budget(budget)?;
+    Ok(exchange.call(target, method, request, budget, Form::Compat))
 }
 
 struct Asked {
@@ -91,20 +84,45 @@ fn read(query: Option<&str>) -> Result<Asked, String> {
     };
     let text = request.ok_or_else(|| missing("request"))?;
     Ok(Asked {
-        target: level("target", target.ok_or_else(|| missing("target"))?)?,
-        method: level("method", method.ok_or_else(|| missing("method"))?)?,
+        target: name("target", target.ok_or_else(|| missing("target"))?)?,
+        method: name("method", method.ok_or_else(|| missing("method"))?)?,
         request: serde_json::value::to_raw_value(&text).map_err(|error| error.to_string())?,
         budget: Duration::from_secs(seconds),
     })
 }
 
+/// The code of a known status: the sample knows 200 and, for what came too late, 500.
+pub(super) const fn code(status: Status) -> u16 {
+    match status {
+        Status::Ok | Status::Sent => 200,
+        Status::NoReply | Status::Timeout => 500,
+        Status::Failed
+        | Status::Refused
+        | Status::Expired
+        | Status::Resync
+        | Status::Busy
+        | Status::Locked
+        | Status::UnknownMethod
+        | Status::InvalidRequest
+        | Status::Conflict
+        | Status::Forbidden
+        | Status::Unavailable
+        | Status::Internal
+        | Status::Offline => status.http(),
+    }
+}
+
 fn write(answer: &Answer) -> Response<Body> {
-    let http = answer.status.http(answer.outcome);
-    let late = matches!(answer.status, ReplyStatus::Known(Status::NoReply | Status::Timeout));
-    let (code, result) = match http {
-        200..=299 => (200, "ok"),
-        _ if late => (500, "timeout"),
-        _ => (http, answer.status.as_str()),
+    let (code, result) = match &answer.status {
+        ReplyStatus::Known(status) => match (code(*status), *status) {
+            (200, _) => (200, "ok"),
+            (late, Status::NoReply | Status::Timeout) => (late, "timeout"),
+            (code, status) => (code, status.as_str()),
+        },
+        other @ ReplyStatus::Other(word) => match other.http(answer.outcome) {
+            200..=299 => (200, "ok"),
+            code => (code, word.as_str()),
+        },
     };
     let body = Payload {
         result,

@@ -8,10 +8,12 @@ use std::net::IpAddr;
 
 use axum::Router;
 use axum::extract::Request;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, header};
 use axum::middleware::{Next, from_fn};
 use axum::response::Response;
+use nowd_protocol::Status;
 
+use super::problem::Kind;
 use super::response::refusal;
 
 /// Which names a server may be addressed by.
@@ -34,7 +36,7 @@ pub fn guard(router: Router, host: Host) -> Router {
 }
 
 fn forbidden(message: &str) -> Response {
-    refusal(StatusCode::FORBIDDEN, "forbidden", message)
+    refusal(Kind::Status(Status::Forbidden), message)
 }
 
 fn check(headers: &HeaderMap, wanted: Host) -> Result<(), &'static str> {

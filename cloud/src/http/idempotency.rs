@@ -9,7 +9,7 @@ use nowd_protocol::{Level, Uuid};
 const HEADER: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// The longest key, in bytes.
-const MAX_LEN: usize = 255;
+pub(super) const MAX_LEN: usize = 255;
 
 /// The space of all ids that are made of keys.
 const SPACE: Uuid = Uuid::from_u128(0x6e6f_7764_2d69_4564_8d70_6f74_656e_6379);

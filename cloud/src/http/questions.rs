@@ -1,91 +1,79 @@
-//! Questions that the gateway itself answers: `GET /things/{target}/methods`, which methods the caller may call, and
+//! Questions: `GET /things/{target}`, whether a gateway is there, which the cloud side knows; and two that the gateway
+//! itself answers: `GET /things/{target}/methods`, which methods the caller may call, and
 //! `GET /things/{target}/calls/{id}`, what became of an earlier call.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, Request, State};
-use axum::http::Method;
+use axum::extract::{Request, State};
 use axum::response::Response;
-use nowd_protocol::{METHODS_METHOD, MethodsQuery, OUTCOME_METHOD, OutcomeQuery, RawValue};
+use nowd_protocol::{Level, METHODS_METHOD, MethodsQuery, OUTCOME_METHOD, OutcomeQuery, RawValue};
 
-use super::{Answer, Shared, invalid, level, no_method, query, response, traceparent};
-use crate::clock::BootInstant;
-use crate::http::Caller;
-use crate::invoker::CallRequest;
+use super::exchange::Exchange;
+use super::problem::Refusal;
+use super::{Shared, plain, query, response};
+use crate::invoker::{CallRequest, Form};
+
+/// What stands for the question whether a gateway is there, where access is judged and in records.
+pub(super) const PRESENCE_METHOD: &str = "nowd.presence";
+
+pub(super) async fn presence(State(shared): State<Arc<Shared>>, request: Request) -> Response {
+    let payload = |_: &str, query: Option<&str>| {
+        let timeout = query::timeout_ms(query, shared.options.max_timeout)?;
+        Ok((RawValue::NULL.to_owned(), timeout))
+    };
+    ask(&shared, request, PRESENCE_METHOD, Form::Presence, payload).await
+}
+
+pub(super) async fn methods(State(shared): State<Arc<Shared>>, request: Request) -> Response {
+    let payload = |_: &str, query: Option<&str>| {
+        let (timeout, after) = query::timeout_ms_and_after(query, shared.options.max_timeout)?;
+        Ok((MethodsQuery { after }.payload(), timeout))
+    };
+    ask(&shared, request, METHODS_METHOD, Form::Native, payload).await
+}
+
+pub(super) async fn outcome(State(shared): State<Arc<Shared>>, request: Request) -> Response {
+    let payload = |path: &str, query: Option<&str>| {
+        let id = plain::segment(path, 3, "call")?;
+        let id = id.parse().map_err(|_| "the id of a call is a UUID, as its answer said it".to_owned())?;
+        let timeout = query::timeout_ms(query, shared.options.max_timeout)?;
+        Ok((OutcomeQuery { id }.payload(), timeout))
+    };
+    ask(&shared, request, OUTCOME_METHOD, Form::Native, payload).await
+}
 
 /// What is asked, and how long the answer may take where that was said.
-struct Question {
-    target: String,
+type Asked = (Box<RawValue>, Option<Duration>);
+
+async fn ask(
+    shared: &Arc<Shared>,
+    request: Request,
     method: &'static str,
-    payload: Box<RawValue>,
-    timeout: Option<Duration>,
-}
-
-pub(super) async fn methods(
-    State(shared): State<Arc<Shared>>,
-    path: Result<Path<String>, PathRejection>,
-    request: Request,
+    form: Form,
+    payload: impl FnOnce(&str, Option<&str>) -> Result<Asked, String>,
 ) -> Response {
-    let read = |query: Option<&str>| {
-        let Path(target) = path.map_err(|_| not_utf8())?;
-        let (timeout, after) = query::timeout_ms_and_after(query, shared.options.max_timeout)?;
-        Ok(Question { target, method: METHODS_METHOD, payload: MethodsQuery { after }.payload(), timeout })
-    };
-    let call = call(&shared, &request, read);
-    answer(&shared, call).await
+    let mut exchange = Exchange::begin(shared, &request);
+    let call = call(shared, &mut exchange, &request, method, form, payload);
+    drop(request);
+    // What became of a question is not asked.
+    exchange.end(call, |answer, kind, _| response::answer(answer, kind, None)).await
 }
 
-pub(super) async fn outcome(
-    State(shared): State<Arc<Shared>>,
-    path: Result<Path<(String, String)>, PathRejection>,
-    request: Request,
-) -> Response {
-    let read = |query: Option<&str>| {
-        let Path((target, id)) = path.map_err(|_| not_utf8())?;
-        let id = id.parse().map_err(|_| "the id of a call is a UUID, as its answer said it")?;
-        let timeout = query::timeout_ms(query, shared.options.max_timeout)?;
-        Ok(Question { target, method: OUTCOME_METHOD, payload: OutcomeQuery { id }.payload(), timeout })
-    };
-    let call = call(&shared, &request, read);
-    answer(&shared, call).await
-}
-
-/// The call that a request asks for; nothing for a request of another kind.
 fn call(
     shared: &Shared,
+    exchange: &mut Exchange,
     request: &Request,
-    read: impl FnOnce(Option<&str>) -> Result<Question, String>,
-) -> Option<Result<CallRequest, Box<Answer>>> {
-    let received = BootInstant::now();
-    // A route for GET takes HEAD too, whose answer would be lost.
-    if request.method() != Method::GET {
-        return None;
-    }
-    let call = |question: Question| {
-        let target = level("target", question.target)?;
-        let method = level("method", question.method.to_owned())?;
-        let timeout = question.timeout.unwrap_or(shared.options.default_timeout);
-        Ok(CallRequest {
-            received,
-            caller: request.extensions().get::<Caller>().map(|caller| caller.0.clone()),
-            traceparent: traceparent(request.headers()),
-            ..CallRequest::new(target, method, question.payload, timeout)
-        })
-    };
-    Some(read(request.uri().query()).and_then(call).map_err(invalid))
-}
-
-async fn answer(shared: &Shared, call: Option<Result<CallRequest, Box<Answer>>>) -> Response {
-    let answer = match call {
-        Some(Ok(call)) => shared.invoker.invoke(call).await,
-        Some(Err(answer)) => *answer,
-        None => return no_method().await,
-    };
-    response::answer(&answer)
-}
-
-fn not_utf8() -> String {
-    "the path is not UTF-8 after percent-decoding".into()
+    method: &'static str,
+    form: Form,
+    payload: impl FnOnce(&str, Option<&str>) -> Result<Asked, String>,
+) -> Result<CallRequest, Refusal> {
+    let path = request.uri().path();
+    let method = Level::new(method).map_err(|error| error.to_string())?;
+    exchange.method = Some(method.clone());
+    let target = plain::level(path, 1, "target")?;
+    exchange.allow(&target, &method)?;
+    let (payload, timeout) = payload(path, request.uri().query())?;
+    let budget = exchange.budget(timeout.unwrap_or(shared.options.default_timeout))?;
+    Ok(exchange.call(target, method, payload, budget, form))
 }

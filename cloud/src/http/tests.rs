@@ -1,8 +1,11 @@
-use axum::http::Method;
+use axum::body::{Body, to_bytes};
+use axum::http::{HeaderMap, Method, StatusCode};
 use nowd_link::Options;
+use nowd_protocol::{Level, MAX_PAYLOAD_LEN, Uuid};
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
+use super::exchange::traceparent;
 use super::*;
 use crate::invoker::Config;
 
@@ -26,14 +29,23 @@ async fn ask(method: Method, uri: &str, body: impl Into<Body>) -> (StatusCode, H
     (parts.status, parts.headers, serde_json::from_slice(&bytes).unwrap_or(Value::Null))
 }
 
-/// What every refusal looks like.
-fn assert_refused(body: &Value, message: &str, of: &str) {
-    assert_eq!(
-        (&body["status"], &body["outcome"]),
-        (&json!("invalid_request"), &json!("not_executed")),
-        "{of}"
-    );
+/// What every refusal looks like: a problem, and a call that was none.
+fn assert_problem(code: StatusCode, body: &Value, word: &str, message: &str, of: &str) {
+    assert_eq!((&body["code"], &body["outcome"]), (&json!(word), &json!("not_executed")), "{of}: {body}");
+    assert_eq!(body["type"], json!(format!("tag:nowd.io,2026:{word}")), "{of}");
+    assert_eq!((&body["status"], &body["error"]["code"]), (&json!(code.as_u16()), &json!(word)), "{of}");
+    assert_eq!((&body["response"], body.get("instance")), (&Value::Null, None), "{of}");
+    assert!(body["title"].as_str().unwrap().starts_with(char::is_uppercase), "{of}");
     assert!(Uuid::parse_str(body["id"].as_str().unwrap()).is_ok());
+    let found = body["detail"].as_str().unwrap();
+    assert_eq!(body["error"]["message"], found, "{of}");
+    assert!(found.contains(message), "{of}: {found}");
+}
+
+/// The sample's form of it.
+fn assert_sample_refused(body: &Value, message: &str, of: &str) {
+    let expected = (&json!("invalid_request"), &json!("not_executed"));
+    assert_eq!((&body["status"], &body["outcome"]), expected, "{of}");
     let found = body["error"]["message"].as_str().unwrap();
     assert!(found.contains(message), "{of}: {found}");
 }
@@ -44,7 +56,7 @@ async fn bad_names_and_timeouts_are_refused_in_one_sentence() {
     let far = format!("/things/{}/methods/{}", "t".repeat(120), "m".repeat(120));
     let table = [
         ("/things/a%2Fb/methods/m", "the target cannot be used: a topic level holds '/'"),
-        ("/things/a%2bb/methods/m", "the target cannot be used: a topic level holds '+'"),
+        ("/things/a%2Bb/methods/m", "the target cannot be used: a topic level holds '+'"),
         ("/things/a%23/methods/m", "the target cannot be used: a topic level holds '#'"),
         ("/things/a%00/methods/m", "the target cannot be used: a topic level holds '\\0'"),
         ("/things/$aws/methods/m", "the target cannot be used: a topic level starts with `$`"),
@@ -55,7 +67,20 @@ async fn bad_names_and_timeouts_are_refused_in_one_sentence() {
         (&*format!("/things/g/methods/{long}"), "the method cannot be used: a topic level is 129 bytes long"),
         (&*far, "too long together"),
         ("/things//methods/m", "the target cannot be used: a topic level is empty"),
-        ("/things/%ff/methods/m", "the path is not UTF-8"),
+        ("/things/%FF/methods/m", "the path is not UTF-8"),
+        ("/things/%C0%AE%C0%AE/methods/m", "the path is not UTF-8"),
+        ("/things/./methods/m", "the target cannot be used: it is `.` or holds `..`"),
+        ("/things/../methods/m", "the target cannot be used: it is `.` or holds `..`"),
+        ("/things/g/methods/a..b", "the method cannot be used: it is `.` or holds `..`"),
+        ("/things/%2E%2E/methods/m", "the target cannot be used: it is `.` or holds `..`"),
+        ("/things/%2e/methods/m", "the target cannot be used: it is `.` or holds `..`"),
+        ("/things/%67/methods/m", "and where it has to be: \"g\""),
+        ("/things/a%3ab/methods/m", "and where it has to be: \"a%3Ab\""),
+        ("/things/g;v=1/methods/m", "and where it has to be: \"g%3Bv%3D1\""),
+        ("/things/g/methods/m;v=1", "spells the method in an unusual way"),
+        ("/things/g%01/methods/m", "a topic level holds '\\u{1}', which MQTT keeps out"),
+        ("/things/g%EF%BF%BF/methods/m", "a topic level holds '\\u{ffff}', which MQTT keeps out"),
+        ("/things/g/methods/m?timeout=1.5", "from 1 to 29000, not \"1.5\""),
         ("/things/g/methods/m?timeout=0", "from 1 to 29000, not \"0\""),
         ("/things/g/methods/m?timeout=-1", "from 1 to 29000, not \"-1\""),
         ("/things/g/methods/m?timeout=abc", "from 1 to 29000, not \"abc\""),
@@ -71,16 +96,15 @@ async fn bad_names_and_timeouts_are_refused_in_one_sentence() {
     for (uri, message) in table {
         let (code, headers, body) = ask(Method::POST, uri, "{}").await;
         assert_eq!(code, 400, "{uri}");
-        assert_eq!(headers["content-type"], "application/json");
+        assert_eq!(headers["content-type"], "application/problem+json");
         assert_eq!(headers["cache-control"], "no-store");
-        assert_refused(&body, message, uri);
+        assert_problem(code, &body, "invalid_request", message, uri);
     }
 }
 
 #[tokio::test]
 async fn bad_bodies_are_refused() {
-    let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
-    let large = format!("\"{}\"", "x".repeat(MAX_PAYLOAD_LEN));
+    let deep = format!("{}{}", "[".repeat(100), "]".repeat(100));
     let almost = format!("\"{}\"", "x".repeat(MAX_PAYLOAD_LEN - 10));
     let table: &[(&[u8], &str)] = &[
         (b"{", "the body is not JSON"),
@@ -90,14 +114,43 @@ async fn bad_bodies_are_refused() {
         (b"1e999", "the body is not JSON"),
         (b"\"\\ud800\"", "the body is not JSON"),
         (b"\xff", "the body is not UTF-8"),
-        (deep.as_bytes(), "the body is not JSON: recursion limit"),
-        (large.as_bytes(), "the body is above 131072 bytes"),
+        (deep.as_bytes(), "the body is nested deeper than 64 levels"),
         (almost.as_bytes(), "the request is too large"),
     ];
     for (payload, message) in table {
         let (code, _, body) = ask(Method::POST, "/things/g/methods/m", payload.to_vec()).await;
         assert_eq!(code, 400, "{message}");
-        assert_refused(&body, message, message);
+        assert_eq!(body.get("instance"), None, "{message}");
+        let found = body["detail"].as_str().unwrap();
+        assert!(found.contains(message), "{message}: {found}");
+        assert_eq!((&body["code"], &body["outcome"]), (&json!("invalid_request"), &json!("not_executed")));
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_is_too_large_is_not_read() {
+    for size in [MAX_PAYLOAD_LEN + 1, 1 << 20] {
+        let (code, _, body) = ask(Method::POST, "/things/g/methods/m", vec![b' '; size]).await;
+        assert_eq!(code, 413);
+        assert_problem(code, &body, "content_too_large", "the body is above 131072 bytes", "large");
+    }
+    // One that does not say how long it is.
+    let body = Body::new(Endless);
+    let (code, _, body) = ask(Method::POST, "/things/g/methods/m", body).await;
+    assert_problem(code, &body, "content_too_large", "the body is above 131072 bytes", "endless");
+}
+
+struct Endless;
+
+impl axum::body::HttpBody for Endless {
+    type Data = axum::body::Bytes;
+    type Error = std::io::Error;
+
+    fn poll_frame(
+        self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<http_body::Frame<Self::Data>, Self::Error>>> {
+        std::task::Poll::Ready(Some(Ok(http_body::Frame::data(vec![b' '; 4096].into()))))
     }
 }
 
@@ -106,9 +159,10 @@ async fn a_body_that_does_not_come_in_time_is_no_call() {
     let never = Body::new(NeverEnding);
     let (code, _, body) = ask(Method::POST, "/things/g/methods/m?timeout=20", never).await;
     assert_eq!(
-        (code.as_u16(), &body["status"], &body["outcome"]),
+        (code.as_u16(), &body["code"], &body["outcome"]),
         (503, &json!("expired"), &json!("not_executed"))
     );
+    assert!(body["detail"].as_str().unwrap().contains("body was not complete before the deadline"));
 }
 
 struct NeverEnding;
@@ -127,21 +181,35 @@ impl axum::body::HttpBody for NeverEnding {
 
 #[tokio::test]
 async fn other_paths_and_methods_are_refused_in_the_same_shape() {
-    for (method, uri, code, word) in [
-        (Method::GET, "/", 404, "no_such_path"),
-        (Method::POST, "/things/g/methods/", 404, "no_such_path"),
-        (Method::POST, "/things/g/methods/m/x", 404, "no_such_path"),
-        (Method::GET, "/things/g/methods/m", 405, "method_not_allowed"),
-        (Method::DELETE, "/things/g/methods/m", 405, "method_not_allowed"),
-        (Method::OPTIONS, "/things/g/methods/m", 405, "method_not_allowed"),
-        (Method::POST, "/invoke", 405, "method_not_allowed"),
-        (Method::HEAD, "/invoke?request=open&method=m&target=g", 405, ""),
+    for (method, uri, code, allow) in [
+        (Method::GET, "/", 404, ""),
+        (Method::POST, "/things/g/methods/", 404, ""),
+        (Method::POST, "/things/g/methods/m/", 404, ""),
+        (Method::POST, "/things/g/methods/m/x", 404, ""),
+        (Method::POST, "//things/g/methods/m", 404, ""),
+        (Method::POST, "/%74hings/g/methods/m", 404, ""),
+        (Method::GET, "/things/g/", 404, ""),
+        (Method::GET, "/things/", 404, ""),
+        (Method::GET, "/things", 404, ""),
+        (Method::GET, "/things/g/methods/m", 405, "POST"),
+        (Method::DELETE, "/things/g/methods/m", 405, "POST"),
+        (Method::OPTIONS, "/things/g/methods/m", 405, "POST"),
+        (Method::TRACE, "/things/g/methods/m", 405, "POST"),
+        (Method::POST, "/things/g", 405, "GET"),
+        (Method::POST, "/things/g/methods", 405, "GET"),
+        (Method::HEAD, "/things/g", 405, "GET"),
+        (Method::HEAD, "/things/g/methods", 405, "GET"),
+        (Method::HEAD, "/things/g/calls/0b6c1e0e-7e4b-4b3e-9c0a-3f6d8f1a2b3c", 405, "GET"),
+        (Method::POST, "/invoke", 405, "GET"),
+        (Method::HEAD, "/invoke?request=open&method=m&target=g", 405, "GET"),
+        (Method::PUT, "/openapi.json", 405, "GET"),
     ] {
-        let (found, _, body) = ask(method.clone(), uri, "").await;
+        let (found, headers, body) = ask(method.clone(), uri, "").await;
         assert_eq!(found, code, "{method} {uri}");
-        if !word.is_empty() {
-            assert_refused(&body, "", uri);
-            assert_eq!(body["error"]["code"], word);
+        let word = if code == 404 { "no_such_path" } else { "method_not_allowed" };
+        assert_eq!(headers.get("allow").map_or("", |allow| allow.to_str().unwrap()), allow, "{method} {uri}");
+        if method != Method::HEAD {
+            assert_problem(found, &body, word, "", uri);
         }
     }
 }
@@ -156,6 +224,7 @@ async fn the_samples_route_refuses_as_well() {
         ("request=open&method=m".into(), "`target` is missing"),
         ("request=open&method=m&target=a%2Fb".into(), "the target cannot be used"),
         ("request=open&method=%24&target=g".into(), "the method cannot be used"),
+        ("request=open&method=..&target=g".into(), "the method cannot be used: it is `.` or holds `..`"),
         ("request=open&method=m&target=".into(), "a topic level is empty"),
         (format!("{good}&timeout=0"), "seconds from 1 to 60, not \"0\""),
         (format!("{good}&timeout=61"), "seconds from 1 to 60, not \"61\""),
@@ -165,7 +234,7 @@ async fn the_samples_route_refuses_as_well() {
     ] {
         let (code, _, body) = ask(Method::GET, &format!("/invoke?{query}"), "").await;
         assert_eq!(code, 400, "{query}");
-        assert_refused(&body, message, &query);
+        assert_sample_refused(&body, message, &query);
         assert_eq!(body["result"], "invalid_request");
         assert!(body["elapsed"].is_string());
     }
@@ -193,21 +262,24 @@ fn trace_contexts() {
 }
 
 #[tokio::test]
-async fn a_question_about_methods_that_is_none_is_refused() {
+async fn a_question_that_is_none_is_refused() {
     for (uri, message) in [
+        ("/things/a%2Fb", "the target cannot be used: a topic level holds '/'"),
+        ("/things/g?timeout=0", "from 1 to 29000, not \"0\""),
+        ("/things/g?after=a", "no query parameter \"after\"; `timeout` is the only one"),
         ("/things/a%2Fb/methods", "the target cannot be used: a topic level holds '/'"),
-        ("/things/%ff/methods", "the path is not UTF-8"),
+        ("/things/%FF/methods", "the path is not UTF-8"),
         ("/things/g/methods?timeout=0", "from 1 to 29000, not \"0\""),
         ("/things/g/methods?after=a&after=b", "`after` stands twice"),
         (
             "/things/g/methods?before=a",
             "no query parameter \"before\"; `timeout` and `after` are all there are",
         ),
+        ("/things/g/calls/x", "the id of a call is a UUID"),
+        ("/things/g/calls/0b6c1e0e-7e4b-4b3e-9c0a-3f6d8f1a2b3c?after=a", "there is no query parameter"),
     ] {
         let (code, _, body) = ask(Method::GET, uri, "").await;
         assert_eq!(code, 400, "{uri}");
-        assert_refused(&body, message, uri);
+        assert_problem(code, &body, "invalid_request", message, uri);
     }
-    let (code, _, _) = ask(Method::POST, "/things/g/methods", "").await;
-    assert_eq!(code, 405);
 }

@@ -5,12 +5,15 @@ use std::time::Duration;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Method, Request};
 use nowd_cloud::{Caller, RouterOptions, router};
-use nowd_protocol::{GatewayStamp, Status};
+use nowd_protocol::{GatewayStamp, Outcome, Status};
 use nowd_testkit::{Mosquitto, within};
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
 use crate::gateway::{Cloud, Gateway, Observer, PATIENCE, ok, reply};
+
+mod access;
+mod deadlines;
 
 async fn ask(cloud: &Cloud, method: Method, uri: &str, body: &str) -> (u16, HeaderMap, Value) {
     let options =
@@ -69,13 +72,28 @@ async fn every_status_has_its_code() {
             // Sent again, and not seen by the caller.
             continue;
         }
-        let (code, _, body) =
+        let (code, headers, body) =
             ask(&cloud, Method::POST, "/things/g/methods/m?timeout=9000", &n.to_string()).await;
-        assert_eq!((code, &body["status"]), (status.http(), &json!(status.as_str())));
-        assert_eq!(body["outcome"], outcome.as_str());
+        let word = json!(status.as_str());
+        assert_eq!((code, &body["outcome"]), (status.http(), &json!(outcome.as_str())), "{body}");
+        if code < 300 {
+            assert_eq!(
+                (&headers["content-type"], &body["status"]),
+                (&"application/json".parse().unwrap(), &word)
+            );
+            continue;
+        }
+        assert_eq!(headers["content-type"], "application/problem+json");
+        assert_eq!((&body["status"], &body["code"]), (&json!(code), &word));
+        assert_eq!(body["type"], format!("tag:nowd.io,2026:{status}", status = status.as_str()));
+        assert_eq!(body["response"], json!(n));
+        let asked_after = format!("/things/g/calls/{}", body["id"].as_str().unwrap());
+        let instance = (outcome != Outcome::NotExecuted).then_some(json!(asked_after));
+        assert_eq!(body.get("instance"), instance.as_ref(), "{body}");
+        assert!(body["timing"]["total"].is_u64() && headers.contains_key("server-timing"));
     }
     let (code, _, body) = ask(&cloud, Method::POST, "/things/h/methods/m", "").await;
-    assert_eq!((code, &body["status"], &body["outcome"]), (503, &json!("offline"), &json!("not_executed")));
+    assert_eq!((code, &body["code"], &body["outcome"]), (503, &json!("offline"), &json!("not_executed")));
 }
 
 #[tokio::test]
@@ -133,4 +151,39 @@ async fn methods_are_asked_for_page_by_page() {
     let (_, _, body) = ask(&cloud, Method::GET, "/things/g/methods?after=window.set%2A", "").await;
     assert_eq!(body["response"], json!({"after": "window.set*"}));
     assert_eq!(gateway.requests()[1].timeout, Some(9_000));
+}
+
+#[tokio::test]
+async fn presence_is_told_without_asking_the_gateway() {
+    let broker = Mosquitto::start();
+    let gateway = Gateway::start(broker.port(), "g 1", |r, s| vec![ok(r, s)]).await;
+    let cloud = Cloud::start(broker.port()).await;
+    let (code, _, body) = ask(&cloud, Method::GET, "/things/g%201?timeout=8000", "").await;
+    assert_eq!((code, &body["status"], &body["outcome"]), (200, &json!("ok"), &json!("executed")), "{body}");
+    let seen = &body["response"];
+    assert_eq!((&seen["online"], &seen["announced"]), (&json!(true), &json!(true)));
+    assert_eq!(seen["incarnation"], json!(gateway.incarnation.to_string()));
+    let (_, _, body) = ask(&cloud, Method::GET, "/things/nobody", "").await;
+    assert_eq!(body["response"], json!({"online": false, "announced": false}));
+    assert!(gateway.requests().is_empty());
+}
+
+#[tokio::test]
+async fn the_cloud_side_itself_is_no_gateway() {
+    let broker = Mosquitto::start();
+    let cloud = Cloud::start(broker.port()).await;
+    let own = cloud.invoker.client().clone();
+    let observer = Observer::start(broker.port(), own.as_str()).await;
+    for (method, uri) in [
+        (Method::POST, format!("/things/{own}/methods/m")),
+        (Method::GET, format!("/things/{own}")),
+        (Method::GET, format!("/things/{own}/methods")),
+        (Method::GET, format!("/invoke?target={own}&method=m&request=a")),
+    ] {
+        let (code, _, body) = ask(&cloud, method, &uri, "").await;
+        assert_eq!((code, &body["outcome"]), (400, &json!("not_executed")), "{uri}");
+        let message = body["error"]["message"].as_str().unwrap();
+        assert!(message.contains("this side's own return address"), "{message}");
+    }
+    assert_eq!(observer.heard().await, [""; 0]);
 }

@@ -8,9 +8,17 @@ use crate::gateway::{Gateway, PATIENCE, ok};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_nowd-cloud");
 
-fn serve(args: &[&str]) -> Process {
+pub(crate) fn serve(args: &[&str]) -> Process {
     let args: Vec<&str> = ["serve"].iter().chain(args).copied().collect();
     Process::spawn(PROGRAM, &args, &[])
+}
+
+/// Where it listens for HTTP requests.
+pub(crate) async fn address(program: &Process) -> String {
+    let line = program.wait_for_line(PATIENCE, "listening for HTTP requests").await;
+    let port: String =
+        line.split("127.0.0.1:").nth(1).unwrap().chars().take_while(char::is_ascii_digit).collect();
+    format!("127.0.0.1:{port}")
 }
 
 async fn http(address: &str, request: &str) -> String {
@@ -27,10 +35,7 @@ async fn it_serves_until_it_is_told_to_stop() {
     let _gateway = Gateway::start(broker.port(), "g", |r, s| vec![ok(r, s)]).await;
     let endpoint = format!("127.0.0.1:{}", broker.port());
     let mut program = serve(&["--listen", "127.0.0.1:0", "--endpoint", &endpoint]);
-    let line = program.wait_for_line(PATIENCE, "listening for HTTP requests").await;
-    let port: String =
-        line.split("127.0.0.1:").nth(1).unwrap().chars().take_while(char::is_ascii_digit).collect();
-    let address = format!("127.0.0.1:{port}");
+    let address = address(&program).await;
 
     let call = "POST /things/g/methods/m?timeout=9000 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 1\r\n";
     let answer = http(&address, &format!("{call}\r\n7")).await;
@@ -46,7 +51,7 @@ async fn it_serves_until_it_is_told_to_stop() {
 }
 
 #[tokio::test]
-async fn wrong_arguments_end_it_with_code_2_and_one_clear_sentence() {
+async fn wrong_arguments_end_it_with_code_64_wrong_files_with_78_and_one_clear_sentence() {
     let plain = ["--endpoint", "127.0.0.1:1883"];
     let table: &[(&[&str], &str)] = &[
         (&["--listen", "0.0.0.0:8080"], "no authentication"),
@@ -60,10 +65,15 @@ async fn wrong_arguments_end_it_with_code_2_and_one_clear_sentence() {
         (&["--max-timeout", "2h"], "--max-timeout must be"),
         (&["--default-timeout", "30s"], "--default-timeout must be"),
         (&["--unheard-of"], "--unheard-of"),
+        (&["--caller", ""], "--caller must be"),
+        (&["--policy", "/nonexistent.toml"], "error: "),
     ];
     for (args, message) in table {
         let mut program = serve(&[&plain, *args].concat());
-        assert_eq!(program.exit(PATIENCE).await.code(), Some(2), "{args:?}: {:?}", program.lines());
+        let names_a_file =
+            args.get(1).is_some_and(|value| value.starts_with("/nonexistent")) && args[0] != "--cert";
+        let code = if names_a_file { 78 } else { 64 };
+        assert_eq!(program.exit(PATIENCE).await.code(), Some(code), "{args:?}: {:?}", program.lines());
         program.wait_for_line(PATIENCE, message).await;
     }
     for (endpoint, message) in [
@@ -73,7 +83,7 @@ async fn wrong_arguments_end_it_with_code_2_and_one_clear_sentence() {
         ("::1:1883", "expected HOST:PORT"),
     ] {
         let mut program = serve(&["--endpoint", endpoint]);
-        assert_eq!(program.exit(PATIENCE).await.code(), Some(2), "{endpoint}: {:?}", program.lines());
+        assert_eq!(program.exit(PATIENCE).await.code(), Some(64), "{endpoint}: {:?}", program.lines());
         program.wait_for_line(PATIENCE, message).await;
     }
 }

@@ -149,9 +149,8 @@ fn show(agent: &Agent, http: SocketAddr, shown: &Shown) -> anyhow::Result<()> {
     let answer: Value = serde_json::from_str(&text).context("the answer is not JSON")?;
     say!("  < {code} {}", summary(&answer));
     say!("    {}\n", milliseconds(&timing));
-    let status = answer.get("status").and_then(Value::as_str).unwrap_or_default();
     ensure!(
-        (code, status) == (shown.http, shown.status),
+        (code, status(&answer)) == (shown.http, shown.status),
         "expected {} {}, and the answer is {code} {text}",
         shown.http,
         shown.status
@@ -159,11 +158,17 @@ fn show(agent: &Agent, http: SocketAddr, shown: &Shown) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The status: a problem has it as `code`, since its `status` is HTTP's number.
+fn status(answer: &Value) -> &str {
+    let word = |name: &str| answer.get(name).and_then(Value::as_str);
+    word("code").or_else(|| word("status")).unwrap_or_default()
+}
+
 /// The answer without its id.
 fn summary(answer: &Value) -> String {
     let field = |name: &str| answer.get(name).filter(|value| !value.is_null());
     let word = |name: &str| field(name).and_then(Value::as_str).unwrap_or_default().to_owned();
-    let mut text = format!("{} ({})", word("status"), word("outcome"));
+    let mut text = format!("{} ({})", status(answer), word("outcome"));
     if let Some(response) = field("response") {
         text = format!("{text}  {response}");
     }

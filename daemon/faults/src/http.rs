@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use nowd_protocol::Outcome;
 use serde::Deserialize;
+use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
 
@@ -40,7 +41,10 @@ pub(crate) struct Exchange {
 #[derive(Debug, Deserialize)]
 struct Body {
     id: String,
-    status: String,
+    /// The status where it went well; a problem's is HTTP's number.
+    status: Value,
+    /// The status of a problem.
+    code: Option<String>,
     outcome: Outcome,
     timing: Option<Timing>,
 }
@@ -93,7 +97,11 @@ impl Http {
         let body: Option<Body> = serde_json::from_str(&text).ok();
         let total = body.as_ref().and_then(|body| body.timing.as_ref()).map(|timing| timing.total);
         let answer = match body {
-            Some(body) => Answer { id: body.id, status: body.status, outcome: body.outcome },
+            Some(body) => {
+                let said = body.status.as_str().map(str::to_owned);
+                let status = body.code.or(said).unwrap_or_default();
+                Answer { id: body.id, status, outcome: body.outcome }
+            }
             None => Answer { id: String::new(), status: text, outcome: Outcome::Unknown },
         };
         // Its count was `total` when it answered, and that was before the answer was read.

@@ -60,8 +60,12 @@ async fn ask(request: Request<Body>) -> Option<(StatusCode, HeaderMap, Bytes)> {
     Some((parts.status, parts.headers, to_bytes(body, 1 << 20).await.unwrap()))
 }
 
-/// Nothing was published, and every answer says so.
+/// Nothing was published, and every answer says so. The description of the interface is no answer.
 fn check_answer(code: StatusCode, headers: &HeaderMap, body: &[u8]) {
+    if code == StatusCode::OK {
+        assert!(body.starts_with(b"{\n  \"openapi\""), "{code}");
+        return;
+    }
     assert!(code.is_client_error(), "{code}");
     assert_eq!(headers.get("cache-control").map(HeaderValue::as_bytes), Some(b"no-store".as_slice()));
     // The answer to HEAD has none.
@@ -71,7 +75,18 @@ fn check_answer(code: StatusCode, headers: &HeaderMap, body: &[u8]) {
     let body: Value = serde_json::from_slice(body).unwrap();
     let word = |name: &str| body.get(name).and_then(Value::as_str);
     assert_eq!(word("outcome"), Some("not_executed"), "{body}");
-    assert_eq!(word("status"), Some("invalid_request"), "{body}");
+    if headers.get("content-type").map(HeaderValue::as_bytes) == Some(b"application/problem+json") {
+        assert_eq!(body.get("status"), Some(&Value::from(code.as_u16())), "{body}");
+        assert_eq!(
+            word("type"),
+            word("code").map(|code| format!("tag:nowd.io,2026:{code}")).as_deref(),
+            "{body}"
+        );
+        assert!(word("title").is_some() && word("detail").is_some(), "{body}");
+    } else {
+        // The public sample's form.
+        assert_eq!(word("status"), Some("invalid_request"), "{body}");
+    }
     let message = body.pointer("/error/message").and_then(Value::as_str).unwrap();
     super::sentence::check(&message);
 }

@@ -55,8 +55,7 @@ async fn connection(front: Front, mut stream: TcpStream, port: u16, broker: u16)
         let mut asked = [0; 4096];
         let length = stream.read(&mut asked).await.unwrap();
         let asked = String::from_utf8_lossy(&asked[..length]).into_owned();
-        let body =
-            head.contains("ECHO").then_some(asked).unwrap_or_else(|| r#"{"message":"Forbidden"}"#.into());
+        let body = if head.contains("ECHO") { asked } else { r#"{"message":"Forbidden"}"#.into() };
         let answer = format!("HTTP/1.1 {head}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
         stream.write_all(answer.as_bytes()).await.unwrap();
         return;
@@ -143,12 +142,9 @@ async fn messages_of_any_size_cross_it_both_ways() {
     }
     let mut sizes = Vec::new();
     while sizes.len() < 5 {
-        match within(PATIENCE, "a message", link.next()).await.unwrap() {
-            Event::Message(message) => {
-                sizes.push(message.payload.len());
-                message.ack.unwrap().send().unwrap();
-            }
-            _ => {}
+        if let Event::Message(message) = within(PATIENCE, "a message", link.next()).await.unwrap() {
+            sizes.push(message.payload.len());
+            message.ack.unwrap().send().unwrap();
         }
     }
     assert_eq!(sizes, [0, 1, 5_000, 100_000, 131_072]);

@@ -1,0 +1,285 @@
+//! The interface as `OpenAPI` 3.1 has it, made of what the code uses: limits, statuses, outcomes and codes stand in one place
+//! each, and not here.
+
+use std::collections::BTreeMap;
+
+use nowd_protocol::{Level, MAX_PAYLOAD_LEN, Outcome, Status};
+use serde_json::json;
+use utoipa::openapi::header::HeaderBuilder;
+use utoipa::openapi::path::{
+    HttpMethod, OperationBuilder, Parameter, ParameterBuilder, ParameterIn, PathItem, PathsBuilder,
+};
+use utoipa::openapi::request_body::RequestBodyBuilder;
+use utoipa::openapi::schema::{Components, ComponentsBuilder, ObjectBuilder, SchemaFormat, Type};
+use utoipa::openapi::{
+    ContentBuilder, InfoBuilder, OpenApiBuilder, Ref, RefOr, Required, ResponseBuilder, Schema,
+};
+
+use super::problem::{Kind, PROBLEM_JSON};
+use super::{RouterOptions, body, compat, idempotency};
+
+mod schemas;
+
+/// What a name looks like. That two dots are refused and which characters no broker takes is part of it.
+const NAME: &str = r"^(?![$])(?!\.$)(?!.*\.\.)[^/+#\u0000-\u001f\u007f-\u009f\ufdd0-\ufdef\ufffe\uffff]+$";
+
+/// The description, as JSON.
+pub(super) fn text(options: &RouterOptions) -> String {
+    let mut paths = PathsBuilder::new()
+        .path("/openapi.json", get(description()))
+        .path("/things/{target}", get(presence(options)))
+        .path("/things/{target}/methods", get(methods(options)))
+        .path("/things/{target}/methods/{method}", PathItem::new(HttpMethod::Post, call(options)))
+        .path("/things/{target}/calls/{id}", get(outcome(options)));
+    if options.compat {
+        paths = paths.path("/invoke", get(sample()));
+    }
+    let about = format!(
+        "Calls on gateways, now or never. Every answer says in `outcome` what is known of the physical world: {}. An answer \
+         without `outcome` means that nothing is known. What is not 2xx is a problem as RFC 9457 has it; its `code` is a \
+         status, and one that is newer than this description is to be judged by its `outcome`. In paths a name is \
+         percent-encoded once, in upper case, and only where it has to be.",
+        outcomes().join(", ")
+    );
+    let description = OpenApiBuilder::new()
+        .info(InfoBuilder::new().title("nowd").version(env!("CARGO_PKG_VERSION")).description(Some(about)))
+        .paths(paths)
+        .components(Some(components()))
+        .build();
+    let mut text = description.to_pretty_json().unwrap_or_default();
+    text.push('\n');
+    text
+}
+
+fn get(operation: OperationBuilder) -> PathItem {
+    PathItem::new(HttpMethod::Get, operation)
+}
+
+fn call(options: &RouterOptions) -> OperationBuilder {
+    let any = ObjectBuilder::new().schema_type(utoipa::openapi::schema::SchemaType::AnyValue);
+    let about = format!(
+        "The method's parameters: JSON of at most {MAX_PAYLOAD_LEN} bytes and {} levels, whatever the content type says. \
+         None is `null`.",
+        body::MAX_DEPTH
+    );
+    let body = RequestBodyBuilder::new()
+        .description(Some(about))
+        .required(Some(Required::False))
+        .content("application/json", ContentBuilder::new().schema(Some(any)).build())
+        .build();
+    let key = text_schema().min_length(Some(1)).max_length(Some(idempotency::MAX_LEN)).pattern(Some(
+        // Without spaces around it, and not a pair of quotation marks with nothing inside.
+        "^(?!\"\"$)[!-~]([ -~]*[!-~])?$",
+    ));
+    let key = parameter("Idempotency-Key", ParameterIn::Header, key).description(Some(
+        "The caller's own name for this call: the same request under the same key is the same call.",
+    ));
+    with_responses(
+        operation("call", "Call a method, and get the answer")
+            .parameter(name("target", "The gateway"))
+            .parameter(name("method", "The method"))
+            .parameter(timeout(options))
+            .parameter(key)
+            .parameter(traceparent())
+            .request_body(Some(body)),
+        &["Answer"],
+        Status::ALL.iter().copied().map(Kind::Status).chain([Kind::NoSuchPath, Kind::TooLarge]),
+    )
+}
+
+fn presence(options: &RouterOptions) -> OperationBuilder {
+    // No gateway is asked, so these are all.
+    let statuses = [
+        Status::Ok,
+        Status::InvalidRequest,
+        Status::Conflict,
+        Status::Forbidden,
+        Status::Busy,
+        Status::Expired,
+        Status::Unavailable,
+        Status::Offline,
+        Status::NoReply,
+    ];
+    with_responses(
+        operation("presence", "Is the gateway connected?")
+            .parameter(name("target", "The gateway"))
+            .parameter(timeout(options))
+            .parameter(traceparent()),
+        &["Answer", "Seen"],
+        statuses.into_iter().map(Kind::Status).chain([Kind::NoSuchPath]),
+    )
+}
+
+fn methods(options: &RouterOptions) -> OperationBuilder {
+    let after = parameter("after", ParameterIn::Query, text_schema())
+        .description(Some("The last name of the page before, for the next page."));
+    with_responses(
+        operation("methods", "Which methods may the caller call?")
+            .parameter(name("target", "The gateway"))
+            .parameter(timeout(options))
+            .parameter(after)
+            .parameter(traceparent()),
+        &["Answer"],
+        every_status(),
+    )
+}
+
+fn outcome(options: &RouterOptions) -> OperationBuilder {
+    let id = text_schema().format(Some(SchemaFormat::Custom("uuid".to_owned())));
+    with_responses(
+        operation("outcome", "What became of an earlier call?")
+            .parameter(name("target", "The gateway"))
+            .parameter(
+                parameter("id", ParameterIn::Path, id)
+                    .required(Required::True)
+                    .description(Some("The call, as its answer said it")),
+            )
+            .parameter(timeout(options))
+            .parameter(traceparent()),
+        &["Answer"],
+        every_status(),
+    )
+}
+
+fn every_status() -> impl Iterator<Item = Kind> {
+    Status::ALL.iter().copied().map(Kind::Status).chain([Kind::NoSuchPath])
+}
+
+fn sample() -> OperationBuilder {
+    let seconds = ObjectBuilder::new()
+        .schema_type(Type::Integer)
+        .minimum(Some(1_u64))
+        .maximum(Some(compat::MAX_TIMEOUT_S))
+        .default(Some(json!(compat::DEFAULT_TIMEOUT_S)));
+
+    let needed =
+        |name, schema: RefOr<Schema>| parameter(name, ParameterIn::Query, schema).required(Required::True);
+    let mut codes = BTreeMap::<u16, Vec<String>>::new();
+    for status in Status::ALL {
+        codes.entry(compat::code(*status)).or_default().push(line(Kind::Status(*status)));
+    }
+    let operation = operation("sample", "A call in the form of the public AWS sample")
+        .parameter(needed("target", reference(&["Name"])))
+        .parameter(needed("method", reference(&["Name"])))
+        .parameter(needed("request", text_schema().into()))
+        .parameter(parameter("timeout", ParameterIn::Query, seconds).description(Some("Whole seconds.")))
+        .parameter(traceparent());
+    codes.into_iter().fold(operation, |operation, (code, lines)| {
+        let response = response(&lines, "application/json", reference(&["SampleAnswer"]));
+        operation.response(code.to_string(), response)
+    })
+}
+
+fn description() -> OperationBuilder {
+    let any = ObjectBuilder::new().schema_type(Type::Object);
+    let lines = ["This description.".to_owned()];
+    operation("description", "This interface, as OpenAPI describes it")
+        .response("200", response(&lines, "application/json", any.into()))
+        .response(
+            "403",
+            response(&[line(Kind::Status(Status::Forbidden))], PROBLEM_JSON, reference(&["Problem"])),
+        )
+}
+
+fn operation(id: &str, summary: &str) -> OperationBuilder {
+    OperationBuilder::new().operation_id(Some(id)).summary(Some(summary))
+}
+
+/// Adds a response for each code that these kinds have; what is 2xx has these schemas, all else is a problem.
+fn with_responses(
+    operation: OperationBuilder,
+    done: &[&str],
+    kinds: impl Iterator<Item = Kind>,
+) -> OperationBuilder {
+    let mut codes = BTreeMap::<u16, Vec<String>>::new();
+    for kind in kinds {
+        codes.entry(kind.http()).or_default().push(line(kind));
+    }
+    codes.into_iter().fold(operation, |operation, (code, lines)| {
+        let (media, schema) = match code {
+            200..=299 => ("application/json", reference(done)),
+            _ => (PROBLEM_JSON, reference(&["Problem"])),
+        };
+        operation.response(code.to_string(), response(&lines, media, schema))
+    })
+}
+
+fn response(lines: &[String], media: &str, schema: RefOr<Schema>) -> ResponseBuilder {
+    ResponseBuilder::new()
+        .description(lines.join("\n"))
+        .content(media, ContentBuilder::new().schema(Some(schema)).build())
+        .header_ref("Cache-Control", Ref::new("#/components/headers/Cache-Control"))
+        .header_ref("Server-Timing", Ref::new("#/components/headers/Server-Timing"))
+}
+
+fn components() -> Components {
+    let header = |about| HeaderBuilder::new().schema(Some(text_schema())).description(Some(about)).build();
+    schemas::all(ComponentsBuilder::new())
+        .schema("Name", name_schema())
+        .header("Cache-Control", header("`no-store`, always."))
+        .header("Server-Timing", header("Where the time went, in milliseconds, once something was asked."))
+        .build()
+}
+
+/// A kind, in a line of a list.
+fn line(kind: Kind) -> String {
+    let outcome = kind.status().outcome().map_or("as its method declares it", Outcome::as_str);
+    format!("- `{}` ({outcome}): {}", kind.word(), kind.title())
+}
+
+fn outcomes() -> [String; 3] {
+    [Outcome::Executed, Outcome::NotExecuted, Outcome::Unknown]
+        .map(|outcome| format!("`{}`", outcome.as_str()))
+}
+
+/// One schema, or all of several.
+fn reference(names: &[&str]) -> RefOr<Schema> {
+    match names {
+        [one] => Ref::from_schema_name(*one).into(),
+        several => {
+            let all = utoipa::openapi::schema::AllOfBuilder::new();
+            let all = several.iter().fold(all, |all, name| all.item(Ref::from_schema_name(*name)));
+            RefOr::T(Schema::AllOf(all.build()))
+        }
+    }
+}
+
+fn name(which: &str, about: &str) -> Parameter {
+    parameter(which, ParameterIn::Path, reference(&["Name"]))
+        .required(Required::True)
+        .description(Some(about))
+        .build()
+}
+
+fn name_schema() -> ObjectBuilder {
+    text_schema().min_length(Some(1)).max_length(Some(Level::MAX_LEN)).pattern(Some(NAME)).description(Some(
+        format!(
+            "At most {} bytes of UTF-8; what it may not hold, neither broker nor path could carry.",
+            Level::MAX_LEN
+        ),
+    ))
+}
+
+fn timeout(options: &RouterOptions) -> Parameter {
+    let schema = ObjectBuilder::new()
+        .schema_type(Type::Integer)
+        .minimum(Some(1_u64))
+        .maximum(Some(u64::try_from(options.max_timeout.as_millis()).unwrap_or(u64::MAX)))
+        .default(Some(json!(options.default_timeout.as_millis())));
+    let about = "How long the caller waits, in whole milliseconds from the request's arrival. Less if the platform in between \
+                 gives up sooner.";
+    parameter("timeout", ParameterIn::Query, schema).description(Some(about)).build()
+}
+
+fn traceparent() -> Parameter {
+    let about = "W3C trace context, handed on to the gateway if it is one.";
+    parameter("traceparent", ParameterIn::Header, text_schema()).description(Some(about)).build()
+}
+
+fn parameter(name: &str, place: ParameterIn, schema: impl Into<RefOr<Schema>>) -> ParameterBuilder {
+    ParameterBuilder::new().name(name).parameter_in(place).required(Required::False).schema(Some(schema))
+}
+
+fn text_schema() -> ObjectBuilder {
+    ObjectBuilder::new().schema_type(Type::String)
+}
