@@ -19,7 +19,7 @@ use nowd_cloud::aws::{Aws, WebSocket};
 use nowd_cloud::{BootInstant, CallRequest, Config, Dial, Invoker};
 use nowd_link::{Connection, DatePolicy, Event, Options, Publish, Qos, Tls};
 use nowd_protocol::{ReplyTopic, RequestTopic, Uuid};
-use nowd_testkit::{Ca, IotCore, Mosquitto, Proxy, Way};
+use nowd_testkit::{Ca, IotCore, Mosquitto, Proxy, REGION, Way};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -35,7 +35,6 @@ const ROUNDS: usize = 100;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn main() {
-    tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG).with_writer(std::io::stderr).init();
     let delay = std::env::args().skip_while(|argument| argument != "--delay").nth(1);
     let delay = delay.map_or(Duration::ZERO, |text| humantime::parse_duration(&text).unwrap());
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
@@ -57,9 +56,7 @@ async fn bed(delay: Duration) {
     let mut cloud_side = Command::new(std::env::current_exe().unwrap());
     cloud_side.args(std::env::args().skip(1));
     cloud_side.env("BENCH_ENDPOINT", line.port().to_string()).env("BENCH_CA", ca.file());
-    cloud_side
-        .env("AWS_REGION", "eu-central-1")
-        .env("AWS_CONTAINER_CREDENTIALS_FULL_URI", iot.credentials_uri());
+    cloud_side.env("AWS_REGION", REGION).env("AWS_CONTAINER_CREDENTIALS_FULL_URI", iot.credentials_uri());
     let ended = tokio::task::spawn_blocking(move || cloud_side.status().unwrap()).await.unwrap();
     assert!(ended.success(), "{ended}");
 }

@@ -39,9 +39,10 @@ use rustls::pki_types::pem::PemObject;
 
 use crate::invoker::{Deliver, Delivered, Delivering};
 
-/// A connection unused for this long is not used again. AWS does not say for how long it keeps one; what is between may
-/// forget one without a word; and the handshake that is saved takes some milliseconds.
-const IDLE: Duration = Duration::from_secs(20);
+/// A connection unused for this long is not used again, as with the invoker's own (`invoker/background/pulse.rs`): what is
+/// between may have forgotten it without a word, and a call would wait for half of its time for that to be found out. A
+/// handshake takes some milliseconds.
+const IDLE: Duration = Duration::from_secs(5);
 /// Time to reach the endpoint: name, TCP and TLS, one lost packet included.
 const CONNECT_WITHIN: Duration = Duration::from_secs(2);
 /// What the service accepts as the time to wait for an acknowledgement, in seconds.

@@ -32,6 +32,8 @@ use pulse::{Gap, Pulse};
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// A process that is stood still between two calls has only the time of a call to connect in.
 const LONGEST_PAUSE_OF_A_CALL: Duration = Duration::from_millis(500);
+/// So often: what does not work then is not going to work soon.
+const HURRIED_ATTEMPTS: u32 = 20;
 /// A connection that held this long was a good one, and the next attempt comes soon.
 const LASTED: Duration = Duration::from_secs(10);
 /// How many may wait for the answer of one call, having repeated it.
@@ -355,7 +357,8 @@ impl Background {
         let spare = self.spare.take();
         self.left(now);
         self.phase = spare.unwrap_or_else(|| {
-            let longest = if self.pulse.is_some() { LONGEST_PAUSE_OF_A_CALL } else { LONGEST_PAUSE };
+            let hurries = self.pulse.is_some() && self.failures < HURRIED_ATTEMPTS;
+            let longest = if hurries { LONGEST_PAUSE_OF_A_CALL } else { LONGEST_PAUSE };
             Phase::Resting(now.saturating_add(self.backoff.next_delay().min(longest)))
         });
     }

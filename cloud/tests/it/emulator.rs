@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use nowd_testkit::{Ca, IotCore, Mosquitto, Process, Proxy, wait_for, within};
+use nowd_testkit::{Ca, IotCore, Mosquitto, Process, Proxy, REGION, wait_for, within};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -24,8 +24,6 @@ const FUNCTION: &str = env!("CARGO_BIN_EXE_nowd-lambda");
 const CALLER: &str = "arn:aws:sts::123456789012:assumed-role/operators/alice";
 /// The shortest that MQTT clients here take.
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
-/// A broker gives up a client that was silent for one and a half keep-alives.
-const LONGER_THAN_THE_KEEP_ALIVE: Duration = Duration::from_secs(9);
 
 /// Everything between an API event and the gateway.
 struct Bed {
@@ -35,7 +33,7 @@ struct Bed {
     function: Process,
     gateway: Gateway,
     _emulator: Process,
-    _broker: Mosquitto,
+    broker: Mosquitto,
     _ca: Ca,
 }
 
@@ -75,6 +73,10 @@ async fn emulator() -> (Process, u16) {
 
 impl Bed {
     async fn start() -> Self {
+        Self::by("mqtt").await
+    }
+
+    async fn by(delivery: &str) -> Self {
         let (broker, ca) = (Mosquitto::start(), Ca::new());
         let iot = IotCore::start(&ca, &broker);
         // Who keeps credentials until they expire asks for new ones at each connection.
@@ -83,14 +85,14 @@ impl Bed {
         let line = Proxy::start(endpoint.rsplit_once(':').unwrap().1.parse().unwrap()).await;
         let gateway = Gateway::start(broker.port(), "g", |r, s| vec![strict(r, s)]).await;
         let (emulator_process, emulator) = emulator().await;
-        let function = function(&ca, &iot, &line, emulator);
+        let function = function(&ca, &iot, &line, emulator, delivery);
         within(PATIENCE, "the function's connection", async {
             while iot.connections() == 0 {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         })
         .await;
-        Self { iot, line, emulator, function, gateway, _emulator: emulator_process, _broker: broker, _ca: ca }
+        Self { iot, line, emulator, function, gateway, _emulator: emulator_process, broker, _ca: ca }
     }
 
     /// One API event, and the response: status code and body.
@@ -117,7 +119,7 @@ impl Bed {
     }
 }
 
-fn function(ca: &Ca, iot: &IotCore, line: &Proxy, emulator: u16) -> Process {
+fn function(ca: &Ca, iot: &IotCore, line: &Proxy, emulator: u16, delivery: &str) -> Process {
     let mut command = Command::new(FUNCTION);
     command.env_clear();
     command.envs([
@@ -126,11 +128,12 @@ fn function(ca: &Ca, iot: &IotCore, line: &Proxy, emulator: u16) -> Process {
         ("AWS_LAMBDA_FUNCTION_VERSION", "1".to_owned()),
         ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "256".to_owned()),
         ("AWS_LAMBDA_MAX_CONCURRENCY", "60".to_owned()),
-        ("AWS_REGION", "eu-central-1".to_owned()),
+        ("AWS_REGION", REGION.to_owned()),
         ("AWS_CONTAINER_CREDENTIALS_FULL_URI", iot.credentials_uri()),
         ("NOWD_ENDPOINT", format!("localhost:{}", line.port())),
         ("NOWD_CA", ca.file().display().to_string()),
         ("NOWD_KEEP_ALIVE", humantime::format_duration(KEEP_ALIVE).to_string()),
+        ("NOWD_DELIVERY", delivery.to_owned()),
         ("NOWD_LOG", "debug".to_owned()),
     ]);
     Process::start(command)
@@ -207,15 +210,22 @@ async fn cold_warm_and_fifty_at_once_over_one_connection() {
 async fn a_call_after_a_freeze_is_answered_whatever_became_of_the_connection() {
     let bed = Bed::start().await;
     bed.is_ok(1).await;
-    // The broker has closed it, at the end of the keep-alive by itself.
-    bed.frozen(|| (), LONGER_THAN_THE_KEEP_ALIVE).await;
+    // The broker closes it by itself, one and a half keep-alives after the last word.
+    bed.function.pause();
+    let gone = |line: &String| line.contains("exceeded timeout") && line.contains("nowd-cloud-");
+    let given_up = || bed.broker.log().iter().any(gone);
+    wait_for(PATIENCE, "the broker to give up a client that is silent", given_up).await;
+    bed.function.resume();
     bed.is_ok(2).await;
+    assert_eq!(bed.iot.accepted(), 2);
     // Forgotten on the way, without a word.
     bed.frozen(|| bed.line.abandon(), Duration::from_secs(6)).await;
     bed.is_ok(3).await;
+    assert_eq!(bed.iot.accepted(), 3);
     // Cut off in the middle.
     bed.frozen(|| bed.iot.close_all(), Duration::from_secs(1)).await;
     bed.is_ok(4).await;
+    assert_eq!(bed.iot.accepted(), 4);
     // Nothing became of it: it is used, and whatever was dialled beside it given up.
     let before = bed.iot.connections();
     bed.frozen(|| (), Duration::from_secs(6)).await;
@@ -240,4 +250,14 @@ async fn credentials_that_changed_open_the_next_connection() {
     bed.is_ok(3).await;
     assert!(bed.iot.accepted() >= 2);
     assert_eq!(bed.iot.refused(), refused, "{:?}", bed.iot.reasons());
+}
+
+#[tokio::test]
+async fn direct_messages_carry_calls_before_and_after_a_freeze() {
+    let bed = Bed::by("direct").await;
+    bed.is_ok(1).await;
+    bed.frozen(|| bed.line.abandon(), Duration::from_secs(6)).await;
+    bed.is_ok(2).await;
+    let asked = bed.gateway.requests().len();
+    assert_eq!(bed.iot.direct_messages().len(), asked, "nothing was published past the service");
 }
