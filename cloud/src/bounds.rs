@@ -102,6 +102,11 @@ impl ClockBounds {
             .then(|| NotAfter { incarnation: bound.incarnation, at: bound.at(deadline) })
     }
 
+    /// Our own clock did not run on, and with it no bound.
+    pub(crate) fn clear(&mut self) {
+        self.targets.clear();
+    }
+
     fn insert(&mut self, target: &Level, bound: Bound) {
         self.targets.insert(target.clone(), bound);
         if self.targets.len() > self.capacity

@@ -1,9 +1,11 @@
 //! The one place in the cloud side that reads the wall clock, and that waits for the steady one.
 //!
-//! Deadlines are instants of the steady clock. The wall clock is read only for a request's `timestamp`; nothing here is
-//! judged by it.
+//! Deadlines are instants of the steady clock. The wall clock is read for a request's `timestamp`, for signatures, and to
+//! learn how long ago a platform before us took a request; nothing here is judged by it alone.
 
 use std::time::Duration;
+#[cfg(feature = "aws")]
+use std::time::{SystemTime, UNIX_EPOCH};
 
 pub use nowd_clock::BootInstant;
 use rustix::time::{ClockId, clock_gettime};
@@ -21,6 +23,14 @@ pub(crate) fn unix_ms_at(instant: BootInstant) -> u64 {
     let nanoseconds = u128::try_from(time.tv_nsec).unwrap_or_default();
     let micros = (seconds * 1_000_000 + nanoseconds / 1_000).saturating_sub(passed);
     u64::try_from(micros / 1_000).unwrap_or_default()
+}
+
+/// What the wall clock shows now, for signatures.
+#[cfg(feature = "aws")]
+pub(crate) fn wall_clock() -> SystemTime {
+    let time = clock_gettime(ClockId::Realtime);
+    let seconds = Duration::from_secs(u64::try_from(time.tv_sec).unwrap_or_default());
+    UNIX_EPOCH + seconds + Duration::from_nanos(u64::try_from(time.tv_nsec).unwrap_or_default())
 }
 
 /// Waits until `instant` has come; for ever where there is none.

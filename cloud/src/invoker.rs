@@ -147,20 +147,17 @@ pub struct Invoker {
 impl Invoker {
     /// An invoker, and the work behind it, which somebody must run.
     pub fn new(config: Config) -> Result<(Self, Background), ConfigError> {
-        let Config { mut link, client: prefix, most_calls, dial, delivery, freezes: _ } = config;
-        let seed = Uuid::new_v4();
         let unique = Uuid::new_v4().simple().to_string();
+        let prefix = &config.client;
         let client = Level::new(format!("{prefix}-{}", unique.get(..12).unwrap_or_default()))
-            .map_err(|source| ConfigError::Client { client: prefix, source })?;
-        link.client_id = client.to_string();
-        link.will = None;
+            .map_err(|source| ConfigError::Client { client: prefix.clone(), source })?;
+        let (most_calls, direct) = (config.most_calls, matches!(config.delivery, Delivery::Direct(_)));
         // Room for each call to come and to go away, so that a place given back is known before it is asked for again.
         let (commands, commands_out) = mpsc::channel(most_calls.saturating_mul(2).clamp(64, MOST_COMMANDS));
         let (connected_in, connected) = watch::channel(false);
         let counts = Arc::new(Counts::default());
-        let direct = matches!(delivery, Delivery::Direct(_));
-        let core = Core::new(client.clone(), most_calls, seed, Arc::clone(&counts), direct);
-        let background = Background::new(core, link, dial, &client, commands_out, connected_in);
+        let core = Core::new(client.clone(), most_calls, Uuid::new_v4(), Arc::clone(&counts), direct);
+        let background = Background::new(core, config, &client, commands_out, connected_in);
         Ok((Self { client, commands, connected, counts }, background))
     }
 

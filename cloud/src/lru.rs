@@ -61,6 +61,11 @@ impl<V> Lru<V> {
         self.order.values().find(|target| self.peek(target).is_some_and(&wanted)).cloned()
     }
 
+    /// All values, to be changed without using.
+    pub(crate) fn values_mut(&mut self) -> impl Iterator<Item = &mut V> {
+        self.slots.values_mut().map(|(_, value)| value)
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&Level, &V)> {
         self.slots.iter().map(|(target, (_, value))| (target, value))
     }

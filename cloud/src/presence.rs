@@ -35,7 +35,8 @@ pub(crate) enum Look {
 
 #[derive(Debug, Clone)]
 struct Watch {
-    probe: Uuid,
+    /// The probe that is to tell; none while nobody has asked since all was doubted.
+    probe: Option<Uuid>,
     standing: Option<Standing>,
     last_online: Option<Uuid>,
     /// What it last said of itself.
@@ -59,14 +60,15 @@ impl Watches {
     pub(crate) fn look(&mut self, target: &Level) -> Look {
         self.targets.touch(target);
         match self.targets.peek(target) {
-            None => Look::Unknown,
-            Some(watch) => watch.standing.map_or(Look::Asked, Look::Known),
+            Some(Watch { standing: Some(standing), .. }) => Look::Known(*standing),
+            Some(Watch { probe: Some(_), .. }) => Look::Asked,
+            Some(Watch { standing: None, probe: None, .. }) | None => Look::Unknown,
         }
     }
 
-    /// Whether another target can be watched.
-    pub(crate) fn has_room(&self) -> bool {
-        self.targets.len() < self.capacity
+    /// Whether `target` can be watched, as well as those that are.
+    pub(crate) fn has_room_for(&self, target: &Level) -> bool {
+        self.targets.len() < self.capacity || self.targets.peek(target).is_some()
     }
 
     /// How many targets are watched.
@@ -77,19 +79,24 @@ impl Watches {
 
     /// Gives up the target used least recently of which everything asked is known; it is to be unsubscribed from.
     pub(crate) fn make_room(&mut self) -> Option<Level> {
-        let oldest = self.targets.oldest(|watch| watch.standing.is_some())?;
+        let oldest = self.targets.oldest(|watch| watch.standing.is_some() || watch.probe.is_none())?;
         self.targets.remove(&oldest);
         Some(oldest)
     }
 
     /// `target`'s presence was subscribed to, and `probe` published after it.
     pub(crate) fn asked(&mut self, target: Level, probe: Uuid) {
-        self.targets.insert(target, Watch { probe, standing: None, last_online: None, said: None });
+        let watch = Watch { probe: Some(probe), standing: None, last_online: None, said: None };
+        self.targets.insert(target, watch);
     }
 
     /// A presence came in; says whether it counts.
     pub(crate) fn heard(&mut self, target: &Level, presence: &Presence) -> bool {
         let Some(watch) = self.targets.peek_mut(target) else { return false };
+        // Nobody has asked since all was doubted: whoever asks will hear it again.
+        if watch.probe.is_none() {
+            return false;
+        }
         if presence.online {
             watch.said = Some(presence.clone());
             watch.last_online = Some(presence.session);
@@ -130,7 +137,7 @@ impl Watches {
 
     /// The targets that `probe` asks about.
     pub(crate) fn asked_by(&self, probe: Uuid) -> Vec<Level> {
-        let asked = self.targets.iter().filter(|(_, watch)| watch.probe == probe);
+        let asked = self.targets.iter().filter(|(_, watch)| watch.probe == Some(probe));
         asked.map(|(target, _)| target.clone()).collect()
     }
 
@@ -144,6 +151,14 @@ impl Watches {
         let Some(watch) = self.targets.peek_mut(target) else { return false };
         watch.standing = Some(Standing::Hidden);
         true
+    }
+
+    /// This process was stood still: what was known of others may not be so any more. They are still subscribed to.
+    pub(crate) fn doubt(&mut self) {
+        for watch in self.targets.values_mut() {
+            watch.probe = None;
+            watch.standing = None;
+        }
     }
 
     /// Our connection has ended, and with it all that was known.

@@ -1,24 +1,37 @@
 //! Keeps the one connection to the broker open, and carries events to the core and its actions to the link.
 //!
 //! It decides nothing about a call. Whatever happens to the broker it goes on, until it is told to stop.
+//!
+//! A process that may be stood still (`Config::freezes`) does not know afterwards whether its connection still is one. It
+//! then asks, by a message to itself, and dials another connection at the same time; what comes first is used, and the
+//! other given up. The core sends no call on a connection that is in doubt.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nowd_link::{Backoff, Connection, Event, Options, Publish, Qos, SendError, Sender, Ticket};
+use nowd_link::{Backoff, Connection, Event, Options, Qos, Ticket};
 use nowd_protocol::{Level, ReplyTopic, Request, Status, Uuid};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::Config;
 use super::answer::Answer;
-use super::calls::{About, Core, NewCall, Wire};
+use super::calls::{Core, NewCall};
+use super::deliver::Delivered;
 use super::dial::{Dial, DialError, Dialling};
 use crate::clock::{BootInstant, sleep_until};
 
+mod desk;
+mod pulse;
+
+use desk::Desk;
+use pulse::{Gap, Pulse};
+
 /// Somebody waits for an answer: no pause between two attempts to connect is longer.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// A process that is stood still between two calls has only the time of a call to connect in.
+const LONGEST_PAUSE_OF_A_CALL: Duration = Duration::from_millis(500);
 /// A connection that held this long was a good one, and the next attempt comes soon.
 const LASTED: Duration = Duration::from_secs(10);
 /// How many may wait for the answer of one call, having repeated it.
@@ -40,6 +53,14 @@ pub struct Background {
     commands: mpsc::Receiver<Command>,
     desk: Desk,
     phase: Phase,
+    /// The connection dialled beside one that is in doubt.
+    spare: Option<Phase>,
+    /// The message that is to show that the connection works.
+    doubt: Option<Ticket>,
+    /// Where this process may be stood still.
+    pulse: Option<Pulse>,
+    /// How many spares were dialled: each has a client id of its own.
+    spares: u32,
     backoff: Backoff,
     failures: u32,
 }
@@ -59,6 +80,16 @@ enum Phase {
     Up(Box<Connection>, BootInstant),
 }
 
+/// What the loop goes round for.
+enum Turn {
+    Stop,
+    Stepped(Step),
+    Spare(Step),
+    Asked(Option<Command>),
+    Delivered((Uuid, u32, Delivered)),
+    Time,
+}
+
 enum Step {
     Rested,
     Opened(Result<Connection, DialError>),
@@ -66,40 +97,30 @@ enum Step {
     Ended(DialError),
 }
 
-/// The waiting callers and the sending half of the connection.
-struct Desk {
-    sender: Option<Sender>,
-    /// The SUBSCRIBE that has no answer yet. rumqttc numbers packets within the small window of publishes under way, so
-    /// that two at once may bear the same number.
-    subscribing: Option<Ticket>,
-    tickets: HashMap<Ticket, About>,
-    callers: HashMap<Uuid, Vec<oneshot::Sender<Answer>>>,
-    connected: watch::Sender<bool>,
-}
-
-impl Desk {
-    fn new(connected: watch::Sender<bool>) -> Self {
-        Self { sender: None, subscribing: None, tickets: HashMap::new(), callers: HashMap::new(), connected }
-    }
-}
-
 impl Background {
+    /// `client` is the return address of `config`'s calls.
     pub(crate) fn new(
         core: Core,
-        options: Options,
-        dial: Arc<dyn Dial>,
+        config: Config,
         client: &Level,
         commands: mpsc::Receiver<Command>,
         connected: watch::Sender<bool>,
     ) -> Self {
+        let Config { mut link, dial, delivery, freezes, .. } = config;
+        link.client_id = client.to_string();
+        link.will = None;
         Self {
             core,
-            options,
+            options: link,
             dial,
             replies: ReplyTopic::filter(client),
             commands,
-            desk: Desk::new(connected),
+            desk: Desk::new(connected, delivery),
             phase: Phase::Resting(BootInstant::from_micros(0)),
+            spare: None,
+            doubt: None,
+            pulse: freezes.then(Pulse::now),
+            spares: 0,
             backoff: Backoff::new(),
             failures: 0,
         }
@@ -108,15 +129,28 @@ impl Background {
     /// Works until `stop` is cancelled or every invoker is gone. Calls that still wait are then answered.
     pub async fn run(mut self, stop: CancellationToken) {
         loop {
-            let wake = self.core.next_wake(BootInstant::now());
-            tokio::select! {
-                () = stop.cancelled() => break,
-                step = step(&mut self.phase) => self.stepped(step),
-                command = self.commands.recv() => match command {
-                    Some(command) => self.command(command),
-                    None => break,
-                },
-                () = sleep_until(wake) => {}
+            let wake = self.wake();
+            let turn = tokio::select! {
+                () = stop.cancelled() => Turn::Stop,
+                step = step(&mut self.phase) => Turn::Stepped(step),
+                step = step_spare(&mut self.spare) => Turn::Spare(step),
+                command = self.commands.recv() => Turn::Asked(command),
+                delivered = self.desk.delivered() => Turn::Delivered(delivered),
+                () = sleep_until(wake) => Turn::Time,
+            };
+            // Before anything that came of the time after it.
+            if let Some(gap) = self.pulse.as_mut().and_then(Pulse::beat) {
+                self.thawed(gap);
+            }
+            match turn {
+                Turn::Stop | Turn::Asked(None) => break,
+                Turn::Stepped(step) => self.stepped(step),
+                Turn::Spare(step) => self.spare_stepped(step),
+                Turn::Asked(Some(command)) => self.command(command),
+                Turn::Delivered((id, attempt, delivered)) => {
+                    self.desk.settle(&mut self.core, id, attempt, delivered);
+                }
+                Turn::Time => {}
             }
             self.core.tick(BootInstant::now(), &mut self.desk);
         }
@@ -124,6 +158,73 @@ impl Background {
         if let Phase::Joining(connection, _) | Phase::Up(connection, _) = self.phase {
             connection.close().await;
         }
+    }
+
+    fn wake(&self) -> Option<BootInstant> {
+        let core = self.core.next_wake(BootInstant::now());
+        let beat = self.pulse.map(|pulse| pulse.next());
+        [core, beat].into_iter().flatten().min()
+    }
+
+    /// This process was stood still: nothing that it knew is known any more.
+    fn thawed(&mut self, gap: Gap) {
+        tracing::debug!(gap = ?gap.lasted, clock_stood = gap.clock_stood, "this process was stood still");
+        let now = BootInstant::now();
+        self.core.thawed(gap.clock_stood);
+        self.backoff.reset();
+        if !matches!(self.phase, Phase::Up(..)) {
+            // A handshake that was cut in two by it had better begin again.
+            self.phase = Phase::Resting(now);
+            return;
+        }
+        let asked = self.core.probe().map(|(message, id)| self.desk.ask(message, id));
+        self.doubt = asked.and_then(Result::ok);
+        self.spare = Some(Phase::Resting(now));
+    }
+
+    /// The connection from before the gap works.
+    fn trust(&mut self) {
+        self.doubt = None;
+        self.spare = None;
+        self.core.proved(BootInstant::now(), &mut self.desk);
+    }
+
+    fn spare_stepped(&mut self, step: Step) {
+        let Some(spare) = self.spare.take() else { return };
+        let next = match (step, spare) {
+            (Step::Rested, _) => {
+                self.spares = self.spares.wrapping_add(1);
+                // A second connection with the same client id would end the first, which may still work.
+                let client_id = format!("{}-{}", self.options.client_id, self.spares);
+                Phase::Opening(self.dial.dial(Options { client_id, ..self.options.clone() }))
+            }
+            (Step::Opened(Ok(connection)), _) => {
+                match connection.sender().subscribe(&[&self.replies], Qos::AtLeastOnce) {
+                    Ok(ticket) => Phase::Joining(Box::new(connection), ticket),
+                    Err(error) => self.rest_spare(&error),
+                }
+            }
+            (Step::Opened(Err(error)) | Step::Ended(error), _) => self.rest_spare(&*error),
+            (Step::Event(Event::Subscribed { ticket, results }), Phase::Joining(connection, joining))
+                if ticket == joining =>
+            {
+                if results.iter().all(|(_, result)| result.is_ok()) {
+                    tracing::info!("the connection from before is given up for a new one");
+                    self.left(BootInstant::now());
+                    return self.join(connection);
+                }
+                self.rest_spare(&*Box::<dyn std::error::Error>::from("the broker refused the subscription"))
+            }
+            (Step::Event(_), spare) => spare,
+        };
+        self.spare = Some(next);
+    }
+
+    /// The spare could not be had: to be tried again, as long as the connection is in doubt.
+    fn rest_spare(&mut self, error: &(dyn std::error::Error + 'static)) -> Phase {
+        tracing::debug!(error, "no connection beside the one in doubt");
+        let pause = self.backoff.next_delay().min(LONGEST_PAUSE_OF_A_CALL);
+        Phase::Resting(BootInstant::now().saturating_add(pause))
     }
 
     fn command(&mut self, command: Command) {
@@ -189,6 +290,9 @@ impl Background {
                 self.core.message(now, &message.topic, &message.payload, message.retain, &mut self.desk);
             }
             Event::Acked { ticket, result } => {
+                if self.doubt == Some(ticket) {
+                    self.trust();
+                }
                 if let Some(about) = self.desk.tickets.remove(&ticket)
                     && let Err(reason) = result
                 {
@@ -199,7 +303,12 @@ impl Background {
                 let mut refused = results.iter().filter_map(|(f, r)| Some((f, r.as_ref().err()?)));
                 if matches!(self.phase, Phase::Joining(_, joining) if joining == ticket) {
                     match refused.next() {
-                        None => self.join(now),
+                        None => {
+                            let phase = std::mem::replace(&mut self.phase, Phase::Resting(now));
+                            if let Phase::Joining(connection, _) = phase {
+                                self.join(connection);
+                            }
+                        }
                         Some((filter, reason)) => {
                             let problem =
                                 format!("the broker refused the subscription to {filter}: {reason}");
@@ -218,19 +327,18 @@ impl Background {
         }
     }
 
-    fn join(&mut self, now: BootInstant) {
-        let phase = std::mem::replace(&mut self.phase, Phase::Resting(now));
-        if let Phase::Joining(connection, _) = phase {
-            self.desk.sender = Some(connection.sender());
-            self.phase = Phase::Up(connection, now);
-            self.failures = 0;
-            tracing::info!(client = %self.options.client_id, host = %self.options.host, "connected to the broker");
-            self.desk.connected.send_replace(true);
-            self.core.connected(now, &mut self.desk);
-        }
+    /// Replies reach us over `connection`.
+    fn join(&mut self, connection: Box<Connection>) {
+        let now = BootInstant::now();
+        self.desk.sender = Some(connection.sender());
+        self.phase = Phase::Up(connection, now);
+        self.failures = 0;
+        tracing::info!(client = %self.options.client_id, host = %self.options.host, "connected to the broker");
+        self.desk.connected.send_replace(true);
+        self.core.connected(now, &mut self.desk);
     }
 
-    /// There is no connection: to be tried again after a pause.
+    /// There is no connection: to be tried again after a pause, unless another one is being dialled already.
     fn rest(&mut self, error: &(dyn std::error::Error + 'static)) {
         let now = BootInstant::now();
         if let Phase::Up(_, since) = self.phase
@@ -238,18 +346,26 @@ impl Background {
         {
             self.backoff.reset();
         }
-        let pause = self.backoff.next_delay().min(LONGEST_PAUSE);
         if self.failures == 0 {
             tracing::warn!(error, "not connected to the broker; trying again for ever");
         } else {
             tracing::debug!(error, failures = self.failures, "still not connected to the broker");
         }
         self.failures = self.failures.saturating_add(1);
-        self.phase = Phase::Resting(now.saturating_add(pause));
-        self.desk.sender = None;
-        self.desk.subscribing = None;
-        self.desk.tickets.clear();
-        self.desk.connected.send_replace(false);
+        let spare = self.spare.take();
+        self.left(now);
+        self.phase = spare.unwrap_or_else(|| {
+            let longest = if self.pulse.is_some() { LONGEST_PAUSE_OF_A_CALL } else { LONGEST_PAUSE };
+            Phase::Resting(now.saturating_add(self.backoff.next_delay().min(longest)))
+        });
+    }
+
+    /// The connection is no more.
+    fn left(&mut self, now: BootInstant) {
+        self.phase = Phase::Resting(now);
+        self.spare = None;
+        self.doubt = None;
+        self.desk.disconnect();
         self.core.disconnected();
     }
 }
@@ -275,35 +391,10 @@ async fn step(phase: &mut Phase) -> Step {
     }
 }
 
-impl Wire for Desk {
-    fn publish(&mut self, publish: Publish, about: About) -> Result<(), SendError> {
-        let ticket = self.sender.as_ref().ok_or(SendError::NotConnected)?.publish(publish)?;
-        self.tickets.insert(ticket, about);
-        Ok(())
-    }
-
-    fn can_subscribe(&self) -> bool {
-        self.sender.is_some() && self.subscribing.is_none()
-    }
-
-    fn subscribe(&mut self, filters: &[String]) -> Result<(), SendError> {
-        let sender = self.sender.as_ref().ok_or(SendError::NotConnected)?;
-        self.subscribing = Some(sender.subscribe(filters, Qos::AtLeastOnce)?);
-        Ok(())
-    }
-
-    fn unsubscribe(&mut self, filter: &str) {
-        if let Some(sender) = &self.sender
-            && let Err(error) = sender.unsubscribe(filter)
-        {
-            tracing::debug!(filter, %error, "a presence stays subscribed to");
-        }
-    }
-
-    fn answer(&mut self, answer: Answer) {
-        for caller in self.callers.remove(&answer.id).into_iter().flatten() {
-            // A caller that has gone away needs no answer.
-            drop(caller.send(answer.clone()));
-        }
+/// As [`step`]; for ever where there is none.
+async fn step_spare(spare: &mut Option<Phase>) -> Step {
+    match spare {
+        Some(phase) => step(phase).await,
+        None => std::future::pending().await,
     }
 }

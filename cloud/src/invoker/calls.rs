@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use nowd_link::{Publish, SendError};
+use nowd_link::{Publish, Qos, SendError};
 use nowd_protocol::{Level, Presence, PresenceTopic, Reply, ReplyTopic, Request, RequestTopic, Status, Uuid};
 
 use super::answer::Answer;
@@ -77,6 +77,15 @@ pub(crate) struct NewCall {
     pub(crate) deadline: BootInstant,
 }
 
+/// The connection to the broker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Link {
+    Down,
+    /// There was one before this process was stood still. It may carry questions, but no calls.
+    Doubted,
+    Up,
+}
+
 /// All calls of one process.
 #[derive(Debug, Clone)]
 pub(crate) struct Core {
@@ -85,7 +94,7 @@ pub(crate) struct Core {
     counts: Arc<Counts>,
     /// Whether somebody else says who is there, when a request is delivered.
     direct: bool,
-    link_up: bool,
+    link: Link,
     /// The link had no room for something: to be tried again.
     blocked: bool,
     /// Targets of waiting calls that nobody has asked about.
@@ -117,7 +126,7 @@ impl Core {
             most_calls,
             counts,
             direct,
-            link_up: false,
+            link: Link::Down,
             blocked: false,
             to_ask: Vec::new(),
             calls: HashMap::new(),
@@ -160,14 +169,48 @@ impl Core {
 
     /// A connection is open, and replies reach us on it.
     pub(crate) fn connected(&mut self, now: BootInstant, wire: &mut impl Wire) {
-        self.link_up = true;
+        self.link = Link::Up;
+        self.advance_all(now, wire);
+        // What was under way when the connection before ended, or its reply, may be lost with it.
+        let lost = self.calls.iter_mut().filter_map(|(id, call)| call.is_lost().then_some(*id));
+        self.again.extend(lost);
+        self.publish_all_again(now, wire);
+    }
+
+    /// This process was stood still for some time: what is known of others is no longer so, and whether the connection
+    /// still works is not known. `clock_stood` says that our clock did not count that time.
+    pub(crate) fn thawed(&mut self, clock_stood: bool) {
+        if self.link == Link::Up {
+            self.link = Link::Doubted;
+        }
+        self.watches.doubt();
+        if clock_stood {
+            self.bounds.clear();
+        }
+        for (_, id) in &self.waiting {
+            if let Some(call) = self.calls.get_mut(id) {
+                call.wait(For::Link);
+            }
+        }
+    }
+
+    /// The connection from before this process was stood still works.
+    pub(crate) fn proved(&mut self, now: BootInstant, wire: &mut impl Wire) {
+        self.link = Link::Up;
         self.advance_all(now, wire);
         self.publish_all_again(now, wire);
     }
 
+    /// The next message to ourselves, by which something is found out.
+    pub(crate) fn probe(&mut self) -> Option<(Publish, Uuid)> {
+        let probe = self.next_probe()?;
+        let publish = Publish { topic: ReplyTopic(probe.clone()).to_string(), ..Publish::default() };
+        Some((Publish { qos: Qos::AtLeastOnce, ..publish }, probe.id))
+    }
+
     /// The connection has ended.
     pub(crate) fn disconnected(&mut self) {
-        self.link_up = false;
+        self.link = Link::Down;
         self.watches.clear();
         for (_, id) in &self.waiting {
             if let Some(call) = self.calls.get_mut(id) {
@@ -197,6 +240,20 @@ impl Core {
                     format!("the broker did not take the request ({reason}); nothing was delivered");
                 self.end(now, Answer::own(id, Status::Unavailable, message), wire);
             }
+        }
+    }
+
+    /// An attempt was surely not delivered, for the reason that `answer` gives; it is the answer unless another attempt is
+    /// undecided.
+    pub(crate) fn not_delivered(
+        &mut self,
+        now: BootInstant,
+        attempt: u32,
+        answer: Answer,
+        wire: &mut impl Wire,
+    ) {
+        if self.calls.get_mut(&answer.id).is_some_and(|call| call.not_taken(attempt)) {
+            self.end_unsent(now, answer, wire);
         }
     }
 

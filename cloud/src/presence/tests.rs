@@ -76,11 +76,11 @@ fn room_is_made_by_the_oldest_that_is_settled() {
     let mut watches = Watches::new(2);
     watches.asked(level("a"), Uuid::from_u128(1));
     watches.asked(level("b"), Uuid::from_u128(2));
-    assert!(!watches.has_room());
+    assert!(!watches.has_room_for(&level("x")));
     assert_eq!(watches.make_room(), None, "both still wait for their echo");
     watches.echo(Uuid::from_u128(2));
     assert_eq!(watches.make_room(), Some(level("b")));
-    assert!(watches.has_room());
+    assert!(watches.has_room_for(&level("x")));
     assert_eq!(watches.look(&level("b")), Look::Unknown);
     watches.clear();
     assert_eq!(watches.look(&level("a")), Look::Unknown);

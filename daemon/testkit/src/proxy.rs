@@ -48,6 +48,15 @@ struct State {
     refuse: bool,
     /// Raised by each cut: connections of an earlier epoch end.
     epoch: u64,
+    /// Raised by each abandoning: connections of an earlier age go silent.
+    age: u64,
+}
+
+impl State {
+    /// What becomes of the bytes of a connection that was made when the state was `born`.
+    fn flow(&self, born: Self, flow: Flow) -> Flow {
+        if born.age == self.age { flow } else { Flow::Hold }
+    }
 }
 
 /// A proxy before one loopback port. Ends, with all its connections, when dropped.
@@ -64,7 +73,7 @@ impl Proxy {
     pub async fn start(to: u16) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a loopback port is free");
         let port = listener.local_addr().expect("a listener has an address").port();
-        let state = State { up: Flow::Pass, down: Flow::Pass, refuse: false, epoch: 0 };
+        let state = State { up: Flow::Pass, down: Flow::Pass, refuse: false, epoch: 0, age: 0 };
         let (state, watched) = watch::channel(state);
         let open = Arc::new(AtomicUsize::new(0));
         let mut tasks = JoinSet::new();
@@ -105,6 +114,12 @@ impl Proxy {
     /// Forwards no more than this many bytes a second, at least 50.
     pub fn throttle(&self, way: Way, bytes_per_second: u32) {
         self.set(way, Flow::Throttle(bytes_per_second));
+    }
+
+    /// Forwards nothing any more on the connections that there are, and does not end them, as a box on the way that has
+    /// forgotten them. New ones are welcome.
+    pub fn abandon(&self) {
+        self.state.send_modify(|state| state.age += 1);
     }
 
     /// Ends all connections; what was kept of them is lost. New ones are welcome.
@@ -149,10 +164,10 @@ async fn accept(
                     continue;
                 }
                 let (state, open) = (state.clone(), Arc::clone(&open));
-                let epoch = state.borrow().epoch;
+                let born = *state.borrow();
                 lines.spawn(async move {
                     open.fetch_add(1, Ordering::SeqCst);
-                    carry(near, to, state, epoch).await;
+                    carry(near, to, state, born).await;
                     open.fetch_sub(1, Ordering::SeqCst);
                 });
             }
@@ -161,7 +176,7 @@ async fn accept(
 }
 
 /// Carries one connection until either end closes it, or it is cut.
-async fn carry(near: TcpStream, to: SocketAddr, state: watch::Receiver<State>, epoch: u64) {
+async fn carry(near: TcpStream, to: SocketAddr, state: watch::Receiver<State>, born: State) {
     let mut cut = state.clone();
     let lines = async {
         let far = TcpStream::connect(to).await?;
@@ -170,14 +185,14 @@ async fn carry(near: TcpStream, to: SocketAddr, state: watch::Receiver<State>, e
         let (near_in, near_out) = near.into_split();
         let (far_in, far_out) = far.into_split();
         tokio::select! {
-            ended = pump(near_in, far_out, state.clone(), |state| state.up) => ended,
-            ended = pump(far_in, near_out, state, |state| state.down) => ended,
+            ended = pump(near_in, far_out, state.clone(), |now| now.flow(born, now.up)) => ended,
+            ended = pump(far_in, near_out, state, |now| now.flow(born, now.down)) => ended,
         }
     };
     tokio::select! {
         // How a connection ends is what its two ends make of it.
         ended = lines => drop::<std::io::Result<()>>(ended),
-        ended = cut.wait_for(|state| state.epoch != epoch) => drop(ended),
+        ended = cut.wait_for(|state| state.epoch != born.epoch) => drop(ended),
     }
 }
 
@@ -185,7 +200,7 @@ async fn pump(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
     mut state: watch::Receiver<State>,
-    flow: fn(&State) -> Flow,
+    flow: impl Fn(&State) -> Flow,
 ) -> std::io::Result<()> {
     let (pieces, mut kept) = mpsc::channel::<(Instant, Vec<u8>)>(UNDER_WAY);
     let take = async {
@@ -206,7 +221,7 @@ async fn pump(
                 return Ok(());
             }
             while !rest.is_empty() {
-                let most = allowed(&mut state, flow, came).await.min(rest.len());
+                let most = allowed(&mut state, &flow, came).await.min(rest.len());
                 let (now, later) = rest.split_at(most);
                 to.write_all(now).await?;
                 rest = later;
@@ -221,7 +236,7 @@ async fn pump(
 }
 
 /// Waits until something may be written of what came at `came`, and says how much.
-async fn allowed(state: &mut watch::Receiver<State>, flow: fn(&State) -> Flow, came: Instant) -> usize {
+async fn allowed(state: &mut watch::Receiver<State>, flow: impl Fn(&State) -> Flow, came: Instant) -> usize {
     loop {
         let now = flow(&state.borrow_and_update());
         let wait = async {

@@ -102,3 +102,20 @@ async fn a_proxy_cuts_and_refuses_and_passes_again() {
     let mut line = TcpStream::connect(("127.0.0.1", proxy.port())).await.unwrap();
     assert_eq!(say(&mut line, b"again").await, b"again");
 }
+
+#[tokio::test]
+async fn a_proxy_abandons_what_there_is_and_carries_what_is_new() {
+    let mut tasks = JoinSet::new();
+    let (proxy, mut old) = echo(&mut tasks).await;
+    say(&mut old, b"before").await;
+    proxy.abandon();
+    old.write_all(b"lost").await.unwrap();
+    let mut new = TcpStream::connect(("127.0.0.1", proxy.port())).await.unwrap();
+    say(&mut new, b"after").await;
+    // By now it would have come back on the old one, which has not ended either.
+    let mut buffer = [0; 4];
+    let error = old.try_read(&mut buffer).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
+    proxy.cut();
+    assert!(old.read_u8().await.is_err());
+}

@@ -147,7 +147,16 @@ impl Call {
         if resync && self.resyncs < MOST_RESYNCS { Verdict::Again } else { Verdict::Answer }
     }
 
-    /// The broker did not take this attempt. Says whether nothing undecided is left.
+    /// The connection on which it was sent has ended, and it waits to be sent again: now is better than later. Says so.
+    pub(super) fn is_lost(&mut self) -> bool {
+        let lost = matches!((self.stage, self.again), (Stage::Sent(_), Again::At(_)));
+        if lost {
+            self.again = Again::Due;
+        }
+        lost
+    }
+
+    /// This attempt was not taken. Says whether nothing undecided is left.
     pub(super) fn not_taken(&mut self, attempt: u32) -> bool {
         self.undecided.retain(|(undecided, _)| *undecided != attempt);
         self.undecided.is_empty()

@@ -2,11 +2,11 @@
 
 use std::mem;
 
-use nowd_link::{MOST_FILTERS, Publish, Qos, SendError};
-use nowd_protocol::{Level, PresenceTopic, ReplyTopic, RequestTopic, Status, Uuid};
+use nowd_link::{MOST_FILTERS, SendError};
+use nowd_protocol::{Level, PresenceTopic, RequestTopic, Status, Uuid};
 
 use super::call::{Again, For, Stage};
-use super::{About, Core, Form, PROBE, Wire};
+use super::{About, Core, Form, Link, PROBE, Wire};
 use crate::clock::BootInstant;
 use crate::invoker::answer::{Answer, Seen};
 use crate::presence::{Look, Standing};
@@ -38,14 +38,21 @@ impl Core {
             self.at_deadline(now, id, wire);
             return true;
         }
-        if !self.link_up {
+        if self.link == Link::Down {
             call.wait(For::Link);
             return true;
         }
+        let sure = self.link == Link::Up;
         if self.direct && call.form != Form::Presence {
-            return self.publish(now, id, wire);
+            if sure {
+                return self.publish(now, id, wire);
+            }
+            call.wait(For::Link);
+            return true;
         }
         match self.watches.look(&call.request.topic.target) {
+            // What the broker sent before this process was stood still may only be read now.
+            Look::Known(_) if !sure => call.wait(For::Link),
             Look::Known(standing) if call.form == Form::Presence => self.tell(now, id, standing, wire),
             Look::Known(Standing::Online | Standing::Hidden) => return self.publish(now, id, wire),
             Look::Known(Standing::Absent) if call.form == Form::Compat => return self.publish(now, id, wire),
@@ -65,7 +72,7 @@ impl Core {
     /// one round trip tells who is there.
     fn ask(&mut self, wire: &mut impl Wire) {
         let mut targets = mem::take(&mut self.to_ask);
-        let Some(probe) = (!targets.is_empty()).then(|| self.next_probe()).flatten() else { return };
+        let Some((probe, id)) = (!targets.is_empty()).then(|| self.probe()).flatten() else { return };
         if !wire.can_subscribe() {
             self.blocked = true;
             return;
@@ -76,20 +83,18 @@ impl Core {
         }
         let mut filters = Vec::new();
         for target in &targets {
-            if !self.watches.has_room() {
+            if !self.watches.has_room_for(target) {
                 // Without one that is settled all wait for their echoes, each of which leads back here.
                 let Some(oldest) = self.watches.make_room() else { break };
                 wire.unsubscribe(&PresenceTopic(oldest).to_string());
             }
-            self.watches.asked(target.clone(), probe.id);
+            self.watches.asked(target.clone(), id);
             filters.push(PresenceTopic(target.clone()).to_string());
         }
         if filters.is_empty() {
             return;
         }
-        let topic = ReplyTopic(probe.clone()).to_string();
-        let publish = Publish { topic, qos: Qos::AtLeastOnce, ..Publish::default() };
-        let done = wire.subscribe(&filters).and_then(|()| wire.publish(publish, About::Probe(probe.id)));
+        let done = wire.subscribe(&filters).and_then(|()| wire.publish(probe, About::Probe(id)));
         if done.is_err() {
             self.blocked = true;
             for target in &targets {
@@ -99,7 +104,7 @@ impl Core {
     }
 
     /// A topic of our own, as our reply subscription hears it.
-    fn next_probe(&mut self) -> Option<RequestTopic> {
+    pub(super) fn next_probe(&mut self) -> Option<RequestTopic> {
         self.probes = self.probes.wrapping_add(1);
         let (target, client) = (self.client.clone(), self.client.clone());
         let method = Level::new(PROBE).ok()?;
@@ -140,7 +145,7 @@ impl Core {
         }
         call.again = Again::Due;
         self.again.insert(id);
-        if !self.link_up {
+        if self.link != Link::Up {
             return true;
         }
         let publish = call.again(now);

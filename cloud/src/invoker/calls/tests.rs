@@ -5,6 +5,8 @@ use nowd_link::Qos;
 use nowd_protocol::{ErrorBody, GatewayStamp, NotAfter, Outcome, RawValue, Received, ReplyStatus};
 
 mod again;
+mod direct;
+mod frozen;
 mod model;
 mod presence;
 mod promises;

@@ -35,6 +35,8 @@ struct Config {
     restarts: u8,
     /// How often the cloud side's connection may end.
     drops: u8,
+    /// How often the cloud side may be stood still, so that its connection is in doubt.
+    doubts: u8,
     /// How many requests the broker may refuse.
     refusals: u8,
     /// How often time may pass while a timer is overdue.
@@ -87,6 +89,7 @@ const ONE: Config = Config {
     copies: 0,
     restarts: 1,
     drops: 0,
+    doubts: 0,
     refusals: 0,
     freezes: 0,
     instants: HALVES,
@@ -164,6 +167,7 @@ fn one_call_to_a_young_gateway() {
 fn the_cloud_sides_link() {
     for presence in [false, true] {
         explore(&Config { presence, drops: 1, refusals: 1, ..ONE }, 7);
+        explore(&Config { presence, drops: 1, doubts: 1, restarts: 0, ..ONE }, 8);
     }
 }
 

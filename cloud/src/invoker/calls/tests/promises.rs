@@ -28,6 +28,9 @@ enum Happening {
         old: bool,
     },
     NotTaken(prop::sample::Index),
+    NotDelivered(prop::sample::Index),
+    Thawed(bool),
+    Proved,
     Connected,
     Disconnected,
     Full(bool),
@@ -50,6 +53,9 @@ fn happening() -> impl Strategy<Value = Happening> {
         6 => (any::<prop::sample::Index>(), any::<prop::sample::Index>(), 0..4_usize, prop::option::of(0..3_u128), any::<bool>())
             .prop_map(|(call, attempt, status, incarnation, old)| H::Reply { call, attempt, status, incarnation, old }),
         1 => any::<prop::sample::Index>().prop_map(H::NotTaken),
+        1 => any::<prop::sample::Index>().prop_map(H::NotDelivered),
+        1 => any::<bool>().prop_map(H::Thawed),
+        2 => Just(H::Proved),
         2 => Just(H::Connected),
         1 => Just(H::Disconnected),
         1 => any::<bool>().prop_map(H::Full),
@@ -131,17 +137,28 @@ impl World {
                 let topic = ReplyTopic(topic(TARGETS[known.target], id)).to_string();
                 rig.message(&topic, &reply.payload());
             }
-            Happening::NotTaken(index) => {
+            Happening::NotTaken(index) | Happening::NotDelivered(index) => {
                 let Some(n) = pick(index, self.calls.len()) else { return };
                 let known = &mut self.calls[n];
                 let Some(attempt) = known.published.len().checked_sub(1) else { return };
                 known.undecided.remove(&attempt);
-                let id = Uuid::from_u128(u128::try_from(n).unwrap());
-                let about = About::Call(id, u32::try_from(attempt + 1).unwrap());
-                rig.core.not_taken(now, about, "NotAuthorized", &mut rig.desk);
+                let (id, attempt) =
+                    (Uuid::from_u128(u128::try_from(n).unwrap()), u32::try_from(attempt + 1).unwrap());
+                if matches!(happening, Happening::NotTaken(_)) {
+                    rig.core.not_taken(now, About::Call(id, attempt), "NotAuthorized", &mut rig.desk);
+                } else {
+                    let answer = Answer::own(id, Status::Unavailable, "not delivered");
+                    rig.core.not_delivered(now, attempt, answer, &mut rig.desk);
+                }
+            }
+            Happening::Thawed(clock_stood) => rig.core.thawed(clock_stood),
+            Happening::Proved => {
+                if rig.core.link == Link::Doubted {
+                    rig.core.proved(now, &mut rig.desk);
+                }
             }
             Happening::Connected => {
-                if !rig.core.link_up {
+                if rig.core.link == Link::Down {
                     rig.core.connected(now, &mut rig.desk);
                 }
             }
@@ -164,7 +181,7 @@ impl World {
                 About::Probe(_) => self.probes.push(publish.topic.clone()),
                 About::Call(id, attempt) => {
                     let known = &mut self.calls[usize::try_from(id.as_u128()).unwrap()];
-                    assert!(self.rig.core.link_up, "published without a link");
+                    assert!(self.rig.core.link == Link::Up, "published without a link that is known to work");
                     assert!(self.rig.now < known.deadline, "published after its deadline");
                     assert_eq!(known.answers, 0, "published after its answer");
                     assert_eq!(usize::try_from(*attempt).unwrap(), known.published.len() + 1);
@@ -213,8 +230,8 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(600))]
 
     #[test]
-    fn the_promises_hold(happenings in prop::collection::vec(happening(), 1..80)) {
-        let mut world = World { rig: Rig::connected(), calls: Vec::new(), probes: Vec::new(), seen: (0, 0) };
+    fn the_promises_hold(direct: bool, happenings in prop::collection::vec(happening(), 1..80)) {
+        let mut world = World { rig: Rig::by(direct), calls: Vec::new(), probes: Vec::new(), seen: (0, 0) };
         for happening in happenings {
             world.happen(happening);
         }

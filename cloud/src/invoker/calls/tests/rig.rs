@@ -76,6 +76,13 @@ impl Rig {
         rig
     }
 
+    /// Connected; requests are delivered directly or by publishing.
+    pub(super) fn by(direct: bool) -> Self {
+        let mut rig = Self::connected();
+        rig.core.direct = direct;
+        rig
+    }
+
     pub(super) fn new(most_calls: usize) -> Self {
         let counts = Arc::new(Counts::default());
         let core = Core::new(level("c"), most_calls, Uuid::from_u128(1 << 100), Arc::clone(&counts), false);

@@ -45,7 +45,8 @@ pub(super) fn digest_of(side: &Side, calls: &[Known], n: usize, presence: bool) 
     let lists = (&core.deadlines, &core.waiting, &core.again, &core.to_ask, core.blocked);
     let look = (!presence).then(|| core.watches.clone().look(&level("g")));
     let watches = presence.then_some(&core.watches);
-    digest(format_args!("{} {calls:?} {lists:?} {look:?} {watches:?} {:?}", side.up, core.bounds))
+    let link = (side.up, core.link);
+    digest(format_args!("{link:?} {calls:?} {lists:?} {look:?} {watches:?} {:?}", core.bounds))
 }
 
 impl Gateway {

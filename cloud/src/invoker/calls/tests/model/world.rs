@@ -47,6 +47,7 @@ struct Left {
     copies: u8,
     restarts: u8,
     drops: u8,
+    doubts: u8,
     refusals: u8,
     freezes: u8,
 }
@@ -94,6 +95,10 @@ pub(super) enum Step {
     Wake,
     Down(usize),
     Up(usize),
+    /// A cloud side was stood still, and whether its connection works is not known.
+    Doubt(usize),
+    /// It does.
+    Prove(usize),
     /// The gateway's process is killed and started again.
     Restart {
         unsynced_kept: bool,
@@ -114,6 +119,7 @@ impl World {
             copies: config.copies,
             restarts: config.restarts,
             drops: config.drops,
+            doubts: config.doubts,
             refusals: config.refusals,
             freezes: config.freezes,
         };
@@ -210,6 +216,11 @@ impl World {
                 Rc::make_mut(&mut self.sides[n]).up = true;
                 self.side(n, Core::connected);
             }
+            Step::Doubt(n) => {
+                self.left.doubts -= 1;
+                self.side(n, |core, _, _| core.thawed(false));
+            }
+            Step::Prove(n) => self.side(n, Core::proved),
             Step::Restart { unsynced_kept } => self.restart(unsynced_kept),
             Step::Ended { at, refused } => {
                 let (key, call) = Rc::make_mut(&mut self.gateway).running.remove(at);

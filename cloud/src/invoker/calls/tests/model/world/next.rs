@@ -50,6 +50,11 @@ impl World {
             } else if !side.up {
                 steps.push(Step::Up(n));
             }
+            if side.core.link == Link::Up && self.left.doubts > 0 {
+                steps.push(Step::Doubt(n));
+            } else if side.core.link == Link::Doubted {
+                steps.push(Step::Prove(n));
+            }
         }
         let wakes = self.gateway.core.wake_at().is_some_and(|at| at <= self.gateway_now());
         if wakes {
@@ -120,6 +125,8 @@ impl World {
             | Step::Wake
             | Step::Down(_)
             | Step::Up(_)
+            | Step::Doubt(_)
+            | Step::Prove(_)
             | Step::Restart { .. }
             | Step::Ended { .. }
             | Step::Journaled(_)

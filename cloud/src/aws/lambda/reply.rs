@@ -1,0 +1,88 @@
+//! From HTTP responses to what API Gateway takes for one.
+
+use std::collections::BTreeMap;
+
+use axum::body::{Body, to_bytes};
+use axum::http::{HeaderMap, Response};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use nowd_protocol::{Outcome, Status, Uuid};
+use serde::Serialize;
+use serde_json::json;
+
+use super::event::Format;
+
+/// No response is larger, in bytes: a reply has at most 128 KiB, and a description of the interface less.
+const LARGEST: usize = 1024 * 1024;
+
+/// A response, in the format of the event.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Reply {
+    status_code: u16,
+    headers: BTreeMap<String, String>,
+    multi_value_headers: BTreeMap<String, Vec<String>>,
+    body: String,
+    is_base64_encoded: bool,
+    /// Always empty; emulators miss it.
+    cookies: [String; 0],
+}
+
+impl Reply {
+    pub(super) async fn new(format: Format, response: Response<Body>) -> Self {
+        let (parts, body) = response.into_parts();
+        let all = values(&parts.headers);
+        // What stands in both is sent twice.
+        let (headers, multi_value_headers) = match format {
+            Format::One => (BTreeMap::new(), all),
+            Format::Two => {
+                let joined = all.into_iter().map(|(name, values)| (name, values.join(", ")));
+                (joined.collect(), BTreeMap::new())
+            }
+        };
+        let mut status_code = parts.status.as_u16();
+        let bytes = to_bytes(body, LARGEST).await.unwrap_or_else(|error| {
+            tracing::error!(%error, "a response could not be read; this is a bug");
+            status_code = 500;
+            axum::body::Bytes::new()
+        });
+        let (body, is_base64_encoded) = match String::from_utf8(bytes.into()) {
+            Ok(text) => (text, false),
+            Err(error) => (BASE64_STANDARD.encode(error.as_bytes()), true),
+        };
+        Self { status_code, headers, multi_value_headers, body, is_base64_encoded, cookies: [] }
+    }
+}
+
+fn values(headers: &HeaderMap) -> BTreeMap<String, Vec<String>> {
+    let mut all = BTreeMap::<String, Vec<String>>::new();
+    for (name, value) in headers {
+        all.entry(name.as_str().to_owned())
+            .or_default()
+            .push(String::from_utf8_lossy(value.as_bytes()).into_owned());
+    }
+    all
+}
+
+/// What is answered without the router: the same shape as its own problems.
+pub(super) fn problem(status: Status, title: &str, message: &str) -> Response<Body> {
+    let word = status.as_str();
+    let body = json!({
+        "type": format!("tag:nowd.io,2026:{word}"),
+        "title": title,
+        "status": status.http(),
+        "detail": message,
+        "code": word,
+        "outcome": status.outcome().unwrap_or(Outcome::Unknown).as_str(),
+        "id": Uuid::new_v4(),
+        "response": null,
+        "error": { "code": word, "message": message },
+    });
+    let response = Response::builder()
+        .status(status.http())
+        .header("content-type", "application/problem+json")
+        .header("cache-control", "no-store")
+        .body(Body::from(body.to_string()));
+    // A status of the table and two constants make a response.
+    response.unwrap_or_default()
+}

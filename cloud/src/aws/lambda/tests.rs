@@ -1,0 +1,57 @@
+use axum::routing::get;
+use nowd_link::Options;
+use nowd_protocol::Level;
+use serde_json::{Value, json};
+
+use super::*;
+
+fn event(path: &str) -> LambdaEvent<Event> {
+    let payload = json!({
+        "path": path,
+        "httpMethod": "GET",
+        "requestContext": { "identity": { "userArn": "arn:ann" } }
+    });
+    LambdaEvent::new(serde_json::from_value(payload).unwrap(), Context::default())
+}
+
+fn function(router: Router) -> Arc<Function> {
+    let config = Config::new(Options::new("", "127.0.0.1", 1), Level::new("c").unwrap());
+    let (invoker, _) = Invoker::new(config).unwrap();
+    Arc::new(Function { invoker, router, base_path: String::new(), allow_anonymous: false })
+}
+
+async fn answer_of(function: &Arc<Function>, path: &str) -> (u64, Value) {
+    let reply = serve(Arc::clone(function), event(path)).await.unwrap();
+    let reply = serde_json::to_value(reply).unwrap();
+    assert_eq!(reply["isBase64Encoded"], false);
+    let body = reply["body"].as_str().unwrap();
+    (reply["statusCode"].as_u64().unwrap(), serde_json::from_str(body).unwrap_or_else(|_| body.into()))
+}
+
+#[tokio::test]
+async fn a_panic_ends_its_own_request_and_nothing_else() {
+    let panics = || async {
+        assert!(std::hint::black_box(false), "as the test wants");
+    };
+    let router = Router::new().route("/panics", get(panics)).route("/works", get(|| async { "works" }));
+    let function = function(router);
+    for _ in 0..2 {
+        let (status, body) = answer_of(&function, "/panics").await;
+        assert_eq!((status, &body["outcome"], &body["code"]), (500, &json!("unknown"), &json!("internal")));
+        assert_eq!(answer_of(&function, "/works").await, (200, "works".into()));
+    }
+}
+
+#[tokio::test]
+async fn the_router_learns_who_asks_and_how_long_there_is() {
+    let seen = |request: axum::extract::Request| async move {
+        let extensions = request.extensions();
+        let Caller(caller) = extensions.get::<Caller>().unwrap();
+        let AnswerBy(by) = extensions.get::<AnswerBy>().unwrap();
+        let Arrived(arrived) = extensions.get::<Arrived>().unwrap();
+        assert_eq!(by.saturating_since(*arrived), Duration::from_millis(28_900));
+        caller.clone()
+    };
+    let function = function(Router::new().route("/", get(seen)));
+    assert_eq!(answer_of(&function, "/").await, (200, "arn:ann".into()));
+}
