@@ -40,7 +40,7 @@ pub(super) struct Exchange {
 enum Stage {
     /// The request is being read: nothing was sent.
     Reading,
-    /// The invoker has it.
+    /// The invoker has it, and how often it was sent is not known here.
     Asked,
     /// There is an answer, and a record.
     Ended,
@@ -176,9 +176,10 @@ pub(super) fn instance(target: &Level, id: Uuid) -> String {
     format!("/things/{}/calls/{id}", plain::encode(target.as_str()))
 }
 
-/// The W3C trace context, if it is one.
+/// The W3C trace context, if it is one, and one.
 pub(super) fn traceparent(headers: &HeaderMap) -> Option<String> {
-    let text = headers.get("traceparent")?.to_str().ok()?;
+    let mut values = headers.get_all("traceparent").iter();
+    let text = values.next().filter(|_| values.next().is_none())?.to_str().ok()?;
     let hex = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
     let lengths = text.split('-').map(str::len);
     (lengths.eq([2, 32, 16, 2]) && text.split('-').all(hex)).then(|| text.to_owned())

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use nowd_protocol::{Level, MAX_PAYLOAD_LEN, Outcome, Status};
+use nowd_protocol::{Level, MAX_PAYLOAD_LEN, MAX_TOPIC_LEN, Outcome, Status};
 use serde_json::json;
 use utoipa::openapi::header::HeaderBuilder;
 use utoipa::openapi::path::{
@@ -12,7 +12,7 @@ use utoipa::openapi::path::{
 use utoipa::openapi::request_body::RequestBodyBuilder;
 use utoipa::openapi::schema::{Components, ComponentsBuilder, ObjectBuilder, SchemaFormat, Type};
 use utoipa::openapi::{
-    ContentBuilder, InfoBuilder, OpenApiBuilder, Ref, RefOr, Required, ResponseBuilder, Schema,
+    Content, ContentBuilder, InfoBuilder, OpenApiBuilder, Ref, RefOr, Required, ResponseBuilder, Schema,
 };
 
 use super::problem::{Kind, PROBLEM_JSON};
@@ -38,8 +38,13 @@ pub(super) fn text(options: &RouterOptions) -> String {
         "Calls on gateways, now or never. Every answer says in `outcome` what is known of the physical world: {}. An answer \
          without `outcome` means that nothing is known. What is not 2xx is a problem as RFC 9457 has it; its `code` is a \
          status, and one that is newer than this description is to be judged by its `outcome`. In paths a name is \
-         percent-encoded once, in upper case, and only where it has to be.",
-        outcomes().join(", ")
+         percent-encoded once, in upper case, and only where it has to be. Other paths are `{}` ({}), other HTTP methods \
+         `{}` ({}, with `Allow`).",
+        outcomes().join(", "),
+        Kind::NoSuchPath.word(),
+        Kind::NoSuchPath.http(),
+        Kind::MethodNotAllowed.word(),
+        Kind::MethodNotAllowed.http(),
     );
     let description = OpenApiBuilder::new()
         .info(InfoBuilder::new().title("nowd").version(env!("CARGO_PKG_VERSION")).description(Some(about)))
@@ -83,6 +88,7 @@ fn call(options: &RouterOptions) -> OperationBuilder {
             .parameter(traceparent())
             .request_body(Some(body)),
         &["Answer"],
+        None,
         Status::ALL.iter().copied().map(Kind::Status).chain([Kind::NoSuchPath, Kind::TooLarge]),
     )
 }
@@ -106,6 +112,7 @@ fn presence(options: &RouterOptions) -> OperationBuilder {
             .parameter(timeout(options))
             .parameter(traceparent()),
         &["Answer", "Seen"],
+        Some("What is known of the gateway"),
         statuses.into_iter().map(Kind::Status).chain([Kind::NoSuchPath]),
     )
 }
@@ -120,6 +127,7 @@ fn methods(options: &RouterOptions) -> OperationBuilder {
             .parameter(after)
             .parameter(traceparent()),
         &["Answer"],
+        Some("A page of what the caller may call, as `response`"),
         every_status(),
     )
 }
@@ -137,6 +145,7 @@ fn outcome(options: &RouterOptions) -> OperationBuilder {
             .parameter(timeout(options))
             .parameter(traceparent()),
         &["Answer"],
+        Some("What is known of the call, as `response`"),
         every_status(),
     )
 }
@@ -156,7 +165,10 @@ fn sample() -> OperationBuilder {
         |name, schema: RefOr<Schema>| parameter(name, ParameterIn::Query, schema).required(Required::True);
     let mut codes = BTreeMap::<u16, Vec<String>>::new();
     for status in Status::ALL {
-        codes.entry(compat::code(*status)).or_default().push(line(Kind::Status(*status)));
+        codes
+            .entry(compat::code(*status))
+            .or_default()
+            .push(line(Kind::Status(*status), Kind::Status(*status).title()));
     }
     let operation = operation("sample", "A call in the form of the public AWS sample")
         .parameter(needed("target", reference(&["Name"])))
@@ -165,7 +177,11 @@ fn sample() -> OperationBuilder {
         .parameter(parameter("timeout", ParameterIn::Query, seconds).description(Some("Whole seconds.")))
         .parameter(traceparent());
     codes.into_iter().fold(operation, |operation, (code, lines)| {
-        let response = response(&lines, "application/json", reference(&["SampleAnswer"]));
+        let mut response = response(&lines, "application/json", reference(&["SampleAnswer"]));
+        if code == Status::Forbidden.http() {
+            // A web page of another origin never gets as far as the sample's form.
+            response = response.content(PROBLEM_JSON, content(reference(&["Problem"])));
+        }
         operation.response(code.to_string(), response)
     })
 }
@@ -173,27 +189,29 @@ fn sample() -> OperationBuilder {
 fn description() -> OperationBuilder {
     let any = ObjectBuilder::new().schema_type(Type::Object);
     let lines = ["This description.".to_owned()];
+    let forbidden = Kind::Status(Status::Forbidden);
+    let forbidden = line(forbidden, forbidden.title());
     operation("description", "This interface, as OpenAPI describes it")
         .response("200", response(&lines, "application/json", any.into()))
-        .response(
-            "403",
-            response(&[line(Kind::Status(Status::Forbidden))], PROBLEM_JSON, reference(&["Problem"])),
-        )
+        .response("403", response(&[forbidden], PROBLEM_JSON, reference(&["Problem"])))
 }
 
 fn operation(id: &str, summary: &str) -> OperationBuilder {
     OperationBuilder::new().operation_id(Some(id)).summary(Some(summary))
 }
 
-/// Adds a response for each code that these kinds have; what is 2xx has these schemas, all else is a problem.
+/// Adds a response for each code that these kinds have; what is 2xx has these schemas, all else is a problem. `ok` is what
+/// that status says of a question.
 fn with_responses(
     operation: OperationBuilder,
     done: &[&str],
+    ok: Option<&str>,
     kinds: impl Iterator<Item = Kind>,
 ) -> OperationBuilder {
     let mut codes = BTreeMap::<u16, Vec<String>>::new();
     for kind in kinds {
-        codes.entry(kind.http()).or_default().push(line(kind));
+        let about = ok.filter(|_| kind == Kind::Status(Status::Ok)).unwrap_or(kind.title());
+        codes.entry(kind.http()).or_default().push(line(kind, about));
     }
     codes.into_iter().fold(operation, |operation, (code, lines)| {
         let (media, schema) = match code {
@@ -207,9 +225,13 @@ fn with_responses(
 fn response(lines: &[String], media: &str, schema: RefOr<Schema>) -> ResponseBuilder {
     ResponseBuilder::new()
         .description(lines.join("\n"))
-        .content(media, ContentBuilder::new().schema(Some(schema)).build())
+        .content(media, content(schema))
         .header_ref("Cache-Control", Ref::new("#/components/headers/Cache-Control"))
         .header_ref("Server-Timing", Ref::new("#/components/headers/Server-Timing"))
+}
+
+fn content(schema: RefOr<Schema>) -> Content {
+    ContentBuilder::new().schema(Some(schema)).build()
 }
 
 fn components() -> Components {
@@ -221,10 +243,10 @@ fn components() -> Components {
         .build()
 }
 
-/// A kind, in a line of a list.
-fn line(kind: Kind) -> String {
+/// A kind, in a line of a list, and what it says here.
+fn line(kind: Kind, about: &str) -> String {
     let outcome = kind.status().outcome().map_or("as its method declares it", Outcome::as_str);
-    format!("- `{}` ({outcome}): {}", kind.word(), kind.title())
+    format!("- `{}` ({outcome}): {about}", kind.word())
 }
 
 fn outcomes() -> [String; 3] {
@@ -254,8 +276,9 @@ fn name(which: &str, about: &str) -> Parameter {
 fn name_schema() -> ObjectBuilder {
     text_schema().min_length(Some(1)).max_length(Some(Level::MAX_LEN)).pattern(Some(NAME)).description(Some(
         format!(
-            "At most {} bytes of UTF-8; what it may not hold, neither broker nor path could carry.",
-            Level::MAX_LEN
+            "At most {} bytes of UTF-8, and few enough to fit into a topic of {} bytes with the other names of a call. What it \
+             may not hold, neither broker nor path could carry.",
+            Level::MAX_LEN, MAX_TOPIC_LEN
         ),
     ))
 }

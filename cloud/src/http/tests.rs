@@ -165,6 +165,21 @@ async fn a_body_that_does_not_come_in_time_is_no_call() {
     assert!(body["detail"].as_str().unwrap().contains("body was not complete before the deadline"));
 }
 
+#[tokio::test]
+async fn who_may_not_is_told_so_before_the_body_is_read() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let access = Access::Policy(Policy::load(file.path()).unwrap());
+    let link = Options::new("", "127.0.0.1", 1);
+    let config = Config { most_calls: 4, ..Config::new(link, Level::new("c").unwrap()) };
+    let (invoker, _background) = Invoker::new(config).unwrap();
+    let mut request = Request::post("/things/g/methods/m").body(Body::new(NeverEnding)).unwrap();
+    request.extensions_mut().insert(Caller("arn:x".into()));
+    let options = RouterOptions { access, ..RouterOptions::default() };
+    let answer = router(invoker, options).oneshot(request);
+    let soon = BootInstant::now().saturating_add(Duration::from_secs(10));
+    assert_eq!(until(soon, answer).await.unwrap().unwrap().status(), 403);
+}
+
 struct NeverEnding;
 
 impl axum::body::HttpBody for NeverEnding {
@@ -258,6 +273,8 @@ fn trace_contexts() {
         let mut headers = HeaderMap::new();
         headers.insert("traceparent", text.parse().unwrap());
         assert_eq!(traceparent(&headers).is_some(), taken, "{text}");
+        headers.append("traceparent", good.parse().unwrap());
+        assert_eq!(traceparent(&headers), None, "there are two");
     }
 }
 

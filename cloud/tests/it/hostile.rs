@@ -179,6 +179,8 @@ const REQUESTS: &[Row] = &[
     ("POST /things/g/m%65thods/m", "", "1", 404, "nothing at this path"),
     ("POST /things;v=1/g/methods/m", "", "1", 404, "nothing at this path"),
     ("OPTIONS *", "", "", 404, "nothing at this path"),
+    ("CONNECT localhost:80", "", "", 404, "nothing at this path"),
+    ("POST http://localhost/things/../g", "", "1", 404, "nothing at this path"),
     // HTTP methods.
     ("GET /things/g/methods/m", "", "", 405, "takes POST"),
     ("PUT /things/g/methods/m", "", "1", 405, "takes POST"),

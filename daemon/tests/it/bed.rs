@@ -181,7 +181,7 @@ impl Bed {
     /// A cloud side.
     pub(crate) async fn cloud(&mut self) -> Invoker {
         let client = Level::new("cloud").unwrap();
-        let config = Config { link: self.options("cloud"), client, most_calls: Config::MOST_CALLS };
+        let config = Config::new(self.options("cloud"), client);
         let (invoker, background) = Invoker::new(config).unwrap();
         self.tasks.spawn(background.run(CancellationToken::new()));
         within(PATIENCE, "the cloud side's connection", invoker.connected()).await;

@@ -168,7 +168,9 @@ async fn over_http_and_back() {
             ("gw-1/methods/a%2Fb", "", 400, "invalid_request", "null"),
         ] {
             let (found, text, timing) = post(path, body);
-            let expected = format!(r#""status":"{status}""#);
+            // A problem's status is HTTP's number.
+            let field = if code < 300 { "status" } else { "code" };
+            let expected = format!(r#""{field}":"{status}""#);
             assert!(found == code && text.contains(&expected), "{path}: {found} {text}");
             assert!(text.contains(&format!(r#""response":{response}"#)), "{path}: {text}");
             assert!(timing || code == 400, "{path}: no Server-Timing");

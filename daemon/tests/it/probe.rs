@@ -135,8 +135,7 @@ impl Rig {
         let map = "[simulator]\n[methods.\"echo\"]\n";
         std::fs::write(folder.path().join("methods.d/echo.toml"), map).unwrap();
         let link = Options::new("cloud", "127.0.0.1", broker.port());
-        let config_of_cloud =
-            Config { link, client: Level::new("cloud").unwrap(), most_calls: Config::MOST_CALLS };
+        let config_of_cloud = Config::new(link, Level::new("cloud").unwrap());
         let (cloud, background) = Invoker::new(config_of_cloud).unwrap();
         front.tasks.spawn(background.run(CancellationToken::new()));
         within(PATIENCE, "the cloud side's connection", cloud.connected()).await;
