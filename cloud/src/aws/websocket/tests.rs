@@ -3,8 +3,8 @@ use std::time::Duration;
 use aws_credential_types::Credentials;
 
 use futures_util::{SinkExt as _, StreamExt as _};
-use nowd_link::{Event, Properties, Publish, Qos};
-use nowd_testkit::{Mosquitto, within};
+use nowd_link::{DatePolicy, Event, Properties, Publish, Qos, Tls};
+use nowd_testkit::{Ca, IotCore, Mosquitto, REGION, within};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -182,6 +182,33 @@ async fn what_went_wrong_is_said_in_a_sentence_without_secrets() {
         let error = within(PATIENCE, "a refusal", dialler().dial(options(server.port))).await.unwrap_err();
         let text = format!("{error} {:?}", error.source().map(ToString::to_string));
         assert!(text.contains(said), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn tls_problems_and_missing_credentials_are_told_apart() {
+    let (broker, ca) = (Mosquitto::start(), Ca::new());
+    let core = IotCore::start(&ca, &broker);
+    let given = core.credentials();
+    let given = Credentials::new(given.access_key, given.secret_key, Some(given.session_token), None, "test");
+    let wrong = Credentials::new("AKIDEXAMPLE", "very-secret", None, None, "test");
+    let none = Aws::without_credentials(REGION);
+    let tls = |ca: &Ca| Some(Arc::new(Tls::anonymous(Some(&ca.file()), DatePolicy::Judge).unwrap()));
+    let table = [
+        (Aws::fixed(REGION, given.clone()), &ca, None),
+        (Aws::fixed(REGION, given.clone()), &Ca::new(), Some("TLS with localhost failed: ")),
+        (Aws::fixed("us-east-1", given), &ca, Some("refused the WebSocket (403")),
+        (Aws::fixed(REGION, wrong), &ca, Some("refused the WebSocket (403")),
+        (none, &ca, Some("no AWS credentials were found")),
+    ];
+    for (aws, ca, said) in table {
+        let options = Options { tls: tls(ca), ..Options::new("client", "localhost", core.port()) };
+        let dialled = within(PATIENCE, "an end", WebSocket::new(Arc::new(aws)).dial(options)).await;
+        match (dialled, said) {
+            (Ok(_), None) => {}
+            (Err(error), Some(said)) => assert!(error.to_string().contains(said), "{error}"),
+            (dialled, said) => panic!("{dialled:?} instead of {said:?}"),
+        }
     }
 }
 
