@@ -24,7 +24,7 @@ pub struct Record {
     pub status: ReplyStatus,
     /// What is known of the physical world.
     pub outcome: Outcome,
-    /// The HTTP status code of the answer.
+    /// The HTTP status code of the answer; 499 where the client had gone away before it.
     pub http: u16,
     /// How many times the request was sent: 0 if never.
     pub attempts: u32,

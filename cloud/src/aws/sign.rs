@@ -79,6 +79,12 @@ pub enum SignError {
         /// As it was given.
         host: String,
     },
+    /// No region has such a name.
+    #[error("the AWS region {region:?} must be letters, digits and hyphens, such as eu-central-1")]
+    Region {
+        /// As it was given.
+        region: String,
+    },
     /// A header's value that is not text.
     #[error(
         "the value of the header {header} holds other characters than visible ASCII, and cannot be signed"
@@ -181,6 +187,10 @@ fn instructions<B: AsRef<[u8]>>(
     }
     if credentials.expiry().is_some_and(|expiry| expiry <= now) {
         return Err(SignError::Expired);
+    }
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    if scope.region.is_empty() || !scope.region.bytes().all(plain) {
+        return Err(SignError::Region { region: scope.region.to_owned() });
     }
     let sendable = |text: &str| HeaderValue::from_str(text).is_ok();
     if !sendable(credentials.access_key_id()) || !credentials.session_token().is_none_or(sendable) {

@@ -167,3 +167,23 @@ async fn presence_is_told_without_asking_the_gateway() {
     assert_eq!(body["response"], json!({"online": false, "announced": false}));
     assert!(gateway.requests().is_empty());
 }
+
+#[tokio::test]
+async fn the_cloud_side_itself_is_no_gateway() {
+    let broker = Mosquitto::start();
+    let cloud = Cloud::start(broker.port()).await;
+    let own = cloud.invoker.client().clone();
+    let observer = Observer::start(broker.port(), own.as_str()).await;
+    for (method, uri) in [
+        (Method::POST, format!("/things/{own}/methods/m")),
+        (Method::GET, format!("/things/{own}")),
+        (Method::GET, format!("/things/{own}/methods")),
+        (Method::GET, format!("/invoke?target={own}&method=m&request=a")),
+    ] {
+        let (code, _, body) = ask(&cloud, method, &uri, "").await;
+        assert_eq!((code, &body["outcome"]), (400, &json!("not_executed")), "{uri}");
+        let message = body["error"]["message"].as_str().unwrap();
+        assert!(message.contains("this side's own return address"), "{message}");
+    }
+    assert_eq!(observer.heard().await, [""; 0]);
+}

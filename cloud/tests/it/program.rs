@@ -51,7 +51,7 @@ async fn it_serves_until_it_is_told_to_stop() {
 }
 
 #[tokio::test]
-async fn wrong_arguments_end_it_with_code_2_and_one_clear_sentence() {
+async fn wrong_arguments_end_it_with_code_64_wrong_files_with_78_and_one_clear_sentence() {
     let plain = ["--endpoint", "127.0.0.1:1883"];
     let table: &[(&[&str], &str)] = &[
         (&["--listen", "0.0.0.0:8080"], "no authentication"),
@@ -65,10 +65,15 @@ async fn wrong_arguments_end_it_with_code_2_and_one_clear_sentence() {
         (&["--max-timeout", "2h"], "--max-timeout must be"),
         (&["--default-timeout", "30s"], "--default-timeout must be"),
         (&["--unheard-of"], "--unheard-of"),
+        (&["--caller", ""], "--caller must be"),
+        (&["--policy", "/nonexistent.toml"], "error: "),
     ];
     for (args, message) in table {
         let mut program = serve(&[&plain, *args].concat());
-        assert_eq!(program.exit(PATIENCE).await.code(), Some(2), "{args:?}: {:?}", program.lines());
+        let names_a_file =
+            args.get(1).is_some_and(|value| value.starts_with("/nonexistent")) && args[0] != "--cert";
+        let code = if names_a_file { 78 } else { 64 };
+        assert_eq!(program.exit(PATIENCE).await.code(), Some(code), "{args:?}: {:?}", program.lines());
         program.wait_for_line(PATIENCE, message).await;
     }
     for (endpoint, message) in [
@@ -78,7 +83,7 @@ async fn wrong_arguments_end_it_with_code_2_and_one_clear_sentence() {
         ("::1:1883", "expected HOST:PORT"),
     ] {
         let mut program = serve(&["--endpoint", endpoint]);
-        assert_eq!(program.exit(PATIENCE).await.code(), Some(2), "{endpoint}: {:?}", program.lines());
+        assert_eq!(program.exit(PATIENCE).await.code(), Some(64), "{endpoint}: {:?}", program.lines());
         program.wait_for_line(PATIENCE, message).await;
     }
 }

@@ -1,16 +1,18 @@
-//! A stand-in for AWS IoT Core's data endpoint: one TLS port before a real mosquitto, and a loopback server that gives out
-//! the credentials to sign with.
+//! A stand-in for AWS IoT Core's data endpoint: one TLS port before a real mosquitto, for MQTT over WebSocket and for
+//! Direct Messaging, and a loopback server that gives out the credentials to sign with.
 //!
 //! It believes no signature that AWS would not believe, and computes each by itself. It runs on a thread of its own, so
 //! that a test which blocks does not stop it.
 
 mod clock;
 mod credentials;
+mod direct;
 mod mqtt;
 mod server;
 mod sigv4;
 mod websocket;
 
+use std::collections::VecDeque;
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -26,18 +28,22 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 pub use credentials::Credentials;
+pub use direct::{DirectAnswer, DirectMessage};
 
 use crate::certificates::Ca;
-use crate::mosquitto::Mosquitto;
+use crate::mosquitto::{Mosquitto, SharedLog};
 
 /// The region that requests must be signed for.
 pub const REGION: &str = "eu-west-1";
-/// The service that they must be signed for.
-const SERVICE: &str = "iotdevicegateway";
+/// The service that a WebSocket must be signed for.
+const WEBSOCKET: &str = "iotdevicegateway";
+/// The service that an HTTPS request must be signed for: what AWS's own SDKs put there, although their documentation names
+/// the other.
+const HTTPS: &str = "iotdata";
 /// Credentials last this long unless the test says otherwise.
 const LIFETIME: i64 = 3_600;
-/// How many reasons are kept.
-const MOST_REASONS: usize = 1_000;
+/// How many of each kind of thing are kept for the test to look at.
+const MOST_KEPT: usize = 10_000;
 
 /// A running stand-in. Ends, with all its connections, when dropped.
 ///
@@ -57,9 +63,13 @@ pub(crate) struct Shared {
     pub(crate) state: Mutex<State>,
     /// Raised by [`IotCore::close_all`].
     pub(crate) epoch: watch::Sender<u64>,
-    /// Connections that are a WebSocket.
+    /// TLS connections, ever and now, and those that are a WebSocket.
+    pub(crate) handshakes: AtomicUsize,
+    pub(crate) connected: AtomicUsize,
     pub(crate) open: AtomicUsize,
     pub(crate) broker: u16,
+    /// The broker's.
+    pub(crate) log: SharedLog,
 }
 
 #[derive(Debug)]
@@ -73,14 +83,18 @@ pub(crate) struct State {
     pub(crate) reasons: Vec<&'static str>,
     pub(crate) refuse_upgrades: usize,
     pub(crate) client_ids: Vec<String>,
+    pub(crate) direct_messages: Vec<DirectMessage>,
+    pub(crate) direct_answers: VecDeque<DirectAnswer>,
 }
 
 impl State {
     pub(crate) fn refuse(&mut self, why: &'static str) {
         self.refused += 1;
-        if self.reasons.len() < MOST_REASONS {
-            self.reasons.push(why);
-        }
+        keep(&mut self.reasons, why);
+    }
+
+    pub(crate) fn came(&mut self, client_id: String) {
+        keep(&mut self.client_ids, client_id);
     }
 }
 
@@ -100,12 +114,17 @@ impl IotCore {
             reasons: Vec::new(),
             refuse_upgrades: 0,
             client_ids: Vec::new(),
+            direct_messages: Vec::new(),
+            direct_answers: VecDeque::new(),
         };
         let shared = Arc::new(Shared {
             state: Mutex::new(state),
             epoch: watch::Sender::new(0),
+            handshakes: AtomicUsize::new(0),
+            connected: AtomicUsize::new(0),
             open: AtomicUsize::new(0),
             broker: broker.port(),
+            log: broker.shared_log(),
         });
         let (stop, mut stopped) = watch::channel(false);
         let theirs = Arc::clone(&shared);
@@ -179,6 +198,18 @@ impl IotCore {
         self.shared.open.load(Ordering::SeqCst)
     }
 
+    /// How many TLS connections there are, whatever they are used for.
+    #[must_use]
+    pub fn connected(&self) -> usize {
+        self.shared.connected.load(Ordering::SeqCst)
+    }
+
+    /// How many TLS connections there have been.
+    #[must_use]
+    pub fn handshakes(&self) -> usize {
+        self.shared.handshakes.load(Ordering::SeqCst)
+    }
+
     /// How many upgrades to WebSocket were accepted.
     #[must_use]
     pub fn accepted(&self) -> usize {
@@ -208,6 +239,17 @@ impl IotCore {
         self.state().client_ids.clone()
     }
 
+    /// The direct messages that were signed well and well formed, in order.
+    #[must_use]
+    pub fn direct_messages(&self) -> Vec<DirectMessage> {
+        self.state().direct_messages.clone()
+    }
+
+    /// Answers one of the next direct messages so, in the order of these calls, and not as the broker's log says.
+    pub fn answer_direct(&self, answer: DirectAnswer) {
+        self.state().direct_answers.push_back(answer);
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         locked(&self.shared.state)
     }
@@ -223,6 +265,28 @@ impl Drop for IotCore {
         if std::thread::panicking() {
             eprintln!("--- refused by the stand-in for IoT Core: {:?}", self.reasons());
         }
+    }
+}
+
+/// Counts something for as long as it lives.
+struct Counted<'a>(&'a AtomicUsize);
+
+impl<'a> Counted<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::SeqCst);
+        Self(count)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+fn keep<T>(kept: &mut Vec<T>, new: T) {
+    if kept.len() < MOST_KEPT {
+        kept.push(new);
     }
 }
 

@@ -21,7 +21,7 @@ mod wait;
 
 pub use bus::Bus;
 pub use certificates::{Ca, Identity, KeyForm};
-pub use iot_core::{Credentials, IotCore, REGION};
+pub use iot_core::{Credentials, DirectAnswer, DirectMessage, IotCore, REGION};
 pub use mosquitto::{Access, Listener, Mosquitto};
 pub use process::{Process, require};
 pub use proxy::{Proxy, Way};

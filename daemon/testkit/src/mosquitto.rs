@@ -4,12 +4,13 @@ use std::fmt::Write as _;
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tempfile::TempDir;
 
 use crate::certificates::Identity;
-use crate::process::{Process, require};
+use crate::process::{Lines, Process, require};
 
 const STARTS_WITHIN: Duration = Duration::from_secs(10);
 /// A free port may be taken by somebody else before mosquitto binds it.
@@ -47,7 +48,12 @@ pub struct Mosquitto {
     folder: TempDir,
     ports: Vec<u16>,
     process: Option<Process>,
+    /// The log since the last start, for those who look at it while this is somebody else's.
+    log: SharedLog,
 }
+
+/// The log of whichever process runs.
+pub(crate) type SharedLog = Arc<Mutex<Lines>>;
 
 impl Mosquitto {
     /// One plain listener on which everybody may do everything.
@@ -66,7 +72,7 @@ impl Mosquitto {
             let ports: Vec<_> = listeners.iter().map(|_| free_port()).collect();
             let config = configuration(&folder, listeners, &ports);
             fs::write(folder.path().join("mosquitto.conf"), config).expect("a temporary file can be written");
-            let mut broker = Self { folder, ports, process: None };
+            let mut broker = Self { folder, ports, process: None, log: Arc::default() };
             match broker.launch() {
                 Ok(()) => return broker,
                 Err(lines) => log = lines,
@@ -92,6 +98,10 @@ impl Mosquitto {
     #[must_use]
     pub fn log(&self) -> Vec<String> {
         self.process.as_ref().map(Process::lines).unwrap_or_default()
+    }
+
+    pub(crate) fn shared_log(&self) -> SharedLog {
+        Arc::clone(&self.log)
     }
 
     /// Kills it. Nothing of it is kept.
@@ -132,6 +142,7 @@ impl Mosquitto {
         let mut process = Process::spawn(program, &["-c".as_ref(), config.as_os_str()], &[]);
         // Said when all listeners are open.
         if process.wait_for_line_blocking(STARTS_WITHIN, " running") {
+            *self.log.lock().unwrap_or_else(PoisonError::into_inner) = process.growing_lines();
             self.process = Some(process);
             Ok(())
         } else {

@@ -27,12 +27,15 @@ fn is_installed(command: &str) -> bool {
     std::env::split_paths(&path).chain(more).any(|folder| folder.join(command).is_file())
 }
 
+/// The lines of a program's outputs, which grow.
+pub(crate) type Lines = Arc<Mutex<Vec<String>>>;
+
 /// A running program.
 #[derive(Debug)]
 pub struct Process {
     name: String,
     child: Child,
-    lines: Arc<Mutex<Vec<String>>>,
+    lines: Lines,
     readers: Vec<JoinHandle<()>>,
 }
 
@@ -72,6 +75,11 @@ impl Process {
     #[must_use]
     pub fn lines(&self) -> Vec<String> {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The lines themselves, for whoever reads on in them.
+    pub(crate) fn growing_lines(&self) -> Lines {
+        Arc::clone(&self.lines)
     }
 
     /// Waits for a line that contains `text` and returns the first such line.

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
-use nowd_testkit::{Ca, Credentials, IotCore, Mosquitto, REGION, wait_for, within};
+use nowd_testkit::{Ca, Credentials, DirectAnswer, IotCore, Mosquitto, REGION, wait_for, within};
 use ring::{digest, hmac};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -40,12 +40,12 @@ fn date() -> String {
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
-fn sign(with: &Credentials, date: &str, request: &str) -> String {
+fn sign(with: &Credentials, service: &str, date: &str, request: &str) -> String {
     let day = &date[..8];
-    let scope = format!("{day}/{REGION}/iotdevicegateway/aws4_request");
+    let scope = format!("{day}/{REGION}/{service}/aws4_request");
     let to_sign = format!("AWS4-HMAC-SHA256\n{date}\n{scope}\n{}", sha256(request));
     let mut key = format!("AWS4{}", with.secret_key).into_bytes();
-    for part in [day, REGION, "iotdevicegateway", "aws4_request", &to_sign] {
+    for part in [day, REGION, service, "aws4_request", &to_sign] {
         key = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &key), part.as_bytes()).as_ref().to_vec();
     }
     hex(&key)
@@ -67,7 +67,7 @@ fn presign(core: &IotCore, with: &Credentials) -> String {
         escape(&credential)
     );
     let request = format!("GET\n/mqtt\n{query}\nhost:{}\n\nhost\n{}", core.endpoint(), sha256(""));
-    let signature = sign(with, &date, &request);
+    let signature = sign(with, "iotdevicegateway", &date, &request);
     format!("/mqtt?{query}&X-Amz-Signature={signature}&X-Amz-Security-Token={}", escape(&with.session_token))
 }
 
@@ -203,9 +203,12 @@ async fn an_upgrade_without_signature_or_server_name_or_as_the_test_says_is_refu
     assert!(matches!(ended, Ok(0) | Err(_)));
     core.refuse_upgrades(1);
     assert_eq!(refused(upgrade(&ca, &core, &presign(&core, &core.credentials())).await).0, 503);
-    upgrade(&ca, &core, &presign(&core, &core.credentials())).await.unwrap();
+    let mut socket = upgrade(&ca, &core, &presign(&core, &core.credentials())).await.unwrap();
     assert!(core.reasons().contains(&"TLS without a server name (SNI)"));
     assert_eq!(core.accepted(), 1);
+    drop(core);
+    within(BOUND, "the end", async { while socket.next().await.is_some_and(|message| message.is_ok()) {} })
+        .await;
 }
 
 #[tokio::test]
@@ -234,4 +237,146 @@ async fn credentials_are_given_to_whoever_asks() {
         assert!(given["Expiration"].as_str().unwrap().ends_with('Z'));
     }
     assert_eq!(core.asked_for_credentials(), 2);
+}
+
+/// Posts a direct message that is signed by hand; the answer's status and body.
+async fn post(
+    ca: &Ca,
+    core: &IotCore,
+    client: &str,
+    query: &str,
+    headers: &str,
+    body: &str,
+) -> (u16, String) {
+    let (date, with) = (date(), core.credentials());
+    let mut lines: Vec<_> = headers.lines().map(str::to_owned).collect();
+    lines.push(format!("host:{}", core.endpoint()));
+    lines.push(format!("x-amz-date:{date}"));
+    lines.push(format!("x-amz-security-token:{}", with.session_token));
+    lines.sort();
+    let names: Vec<_> = lines.iter().map(|line| line.split_once(':').unwrap().0).collect();
+    let signed = names.join(";");
+    let path = format!("/connections/{client}/messages");
+    let canonical = path.replace('%', "%25");
+    let lines = lines.join("\n");
+    let request = format!("POST\n{canonical}\n{query}\n{lines}\n\n{signed}\n{}", sha256(body));
+    let signature = sign(&with, "iotdata", &date, &request);
+    let credential = format!("{}/{}/{REGION}/iotdata/aws4_request", with.access_key, &date[..8]);
+    let mut stream = tls(ca, core, "localhost").await.unwrap();
+    let request = format!(
+        "POST {path}?{query} HTTP/1.1\r\n{}\r\nconnection: close\r\ncontent-length: {}\r\nauthorization: \
+         AWS4-HMAC-SHA256 Credential={credential}, SignedHeaders={signed}, Signature={signature}\r\n\r\n{body}",
+        lines.replace('\n', "\r\n"),
+        body.len()
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    // A server that closes without a word of TLS is still heard.
+    drop(within(BOUND, "the answer", stream.read_to_end(&mut answer)).await);
+    let answer = String::from_utf8(answer).unwrap();
+    let status = answer.split(' ').nth(1).map_or(0, |status| status.parse().unwrap());
+    (status, answer)
+}
+
+/// A client that takes one message below its own name.
+async fn subscriber(broker: &Mosquitto, id: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(("127.0.0.1", broker.port())).await.unwrap();
+    stream.write_all(&connect(id)).await.unwrap();
+    let filter = format!("{id}/#");
+    let len = u8::try_from(filter.len()).unwrap();
+    let subscribe = [&[0x82, len + 6, 0, 1, 0, 0, len], filter.as_bytes(), &[1]].concat();
+    stream.write_all(&subscribe).await.unwrap();
+    for kind in [0x20, 0x90] {
+        assert_eq!(packet(&mut stream).await.0, kind);
+    }
+    stream
+}
+
+async fn packet(stream: &mut TcpStream) -> (u8, Vec<u8>) {
+    let mut head = [0; 2];
+    within(BOUND, "a packet", stream.read_exact(&mut head)).await.unwrap();
+    let mut body = vec![0; usize::from(head[1])];
+    within(BOUND, "a packet's body", stream.read_exact(&mut body)).await.unwrap();
+    (head[0], body)
+}
+
+#[tokio::test]
+async fn a_direct_message_is_delivered_to_a_client_that_is_there_and_waits_for_its_acknowledgement() {
+    let (ca, broker) = (Ca::new(), Mosquitto::start());
+    let core = IotCore::start(&ca, &broker);
+    let query = "confirmation=true&contentType=a%2Fb&responseTopic=r%2Fs&timeout=15&topic=gw-1%2Ft";
+    let headers = "x-amz-mqtt5-correlation-data:AAEC";
+    let (status, answer) = post(&ca, &core, "gw-1", query, headers, "hello").await;
+    assert!(status == 404 && answer.contains("ResourceNotFoundException"), "{answer}");
+
+    let mut gateway = subscriber(&broker, "gw-1").await;
+    let acknowledging = async {
+        let (kind, body) = packet(&mut gateway).await;
+        assert_eq!(kind, 0x32);
+        let expected =
+            b"\x00\x06gw-1/t\x00\x01\x12\x03\x00\x03a/b\x08\x00\x03r/s\x09\x00\x03\x00\x01\x02hello";
+        assert_eq!(body, expected);
+        gateway.write_all(b"\x40\x02\x00\x01").await.unwrap();
+    };
+    let (posted, ()) = tokio::join!(post(&ca, &core, "gw-1", query, headers, "hello"), acknowledging);
+    assert_eq!(posted.0, 200, "{}", posted.1);
+
+    // Delivered, but not acknowledged.
+    let impatient = query.replace("15", "1");
+    let (posted, delivered) =
+        tokio::join!(post(&ca, &core, "gw-1", &impatient, "", "hello"), packet(&mut gateway));
+    assert!(posted.0 == 504 && posted.1.contains("GatewayTimeoutException"), "{}", posted.1);
+    assert_eq!(delivered.0, 0x32);
+    // Without confirmation nobody waits.
+    assert_eq!(post(&ca, &core, "gw-1", "topic=gw-1%2Ft", "", "hello").await.0, 200);
+    assert_eq!(packet(&mut gateway).await.0, 0x30);
+
+    drop(gateway);
+    wait_for(BOUND, "its end", || broker.log().iter().any(|line| line.contains("gw-1 closed"))).await;
+    assert_eq!(post(&ca, &core, "gw-1", query, "", "").await.0, 404);
+    let seen = core.direct_messages();
+    assert_eq!(
+        (seen.len(), seen[0].timeout, seen[2].timeout, seen[3].confirmation),
+        (5, Some(15), Some(1), false)
+    );
+}
+
+#[tokio::test]
+async fn a_direct_message_that_is_not_well_formed_or_signed_is_refused_with_awss_code() {
+    let (ca, broker) = (Ca::new(), Mosquitto::start());
+    let core = IotCore::start(&ca, &broker);
+    let large = "x".repeat(128 * 1024 + 1);
+    for (client, query, headers, body, status) in [
+        ("gw", "confirmation=true&timeout=0&topic=t", "", "", 400),
+        ("gw", "confirmation=true&timeout=16&topic=t", "", "", 400),
+        ("gw", "confirmation=true&timeout=1.5&topic=t", "", "", 400),
+        ("gw", "confirmation=yes&topic=t", "", "", 400),
+        ("gw", "confirmation=true", "", "", 400),
+        ("gw", "topic=a%2F%23", "", "", 400),
+        ("gw", "responseTopic=%2B&topic=t", "", "", 400),
+        ("gw", "topic=a%2Fb%2Fc%2Fd%2Fe%2Ff%2Fg%2Fh%2Fi", "", "", 400),
+        ("gw", "topic=t", "x-amz-mqtt5-correlation-data:*", "", 400),
+        ("%24gw", "topic=t", "", "", 400),
+        ("gw", "topic=t", "", large.as_str(), 413),
+    ] {
+        let (found, answer) = post(&ca, &core, client, query, headers, body).await;
+        assert_eq!(found, status, "{query}: {answer}");
+    }
+    core.answer_direct(DirectAnswer::Refused(429));
+    core.answer_direct(DirectAnswer::Delivered(500));
+    core.answer_direct(DirectAnswer::Cut);
+    for (status, code) in [(429, "ThrottlingException"), (500, "InternalFailureException"), (0, "")] {
+        let (found, answer) = post(&ca, &core, "gw", "topic=t", "", "").await;
+        assert!(found == status && answer.contains(code), "{answer}");
+    }
+    assert!(core.reasons().is_empty());
+    core.rotate();
+    let mut stream = tls(&ca, &core, "localhost").await.unwrap();
+    let request =
+        format!("POST /connections/gw/messages?topic=t HTTP/1.1\r\nhost:{}\r\n\r\n", core.endpoint());
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = [0; 12];
+    within(BOUND, "the answer", stream.read_exact(&mut answer)).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 403");
+    assert_eq!(core.reasons(), ["there is no header authorization"]);
 }

@@ -181,6 +181,10 @@ fn what_cannot_be_signed_is_said_in_words_and_without_secrets() {
         assert!(error.contains(expected), "{host}: {error}");
         assert!(!error.contains("t0ken") && !error.contains("s3cret"), "{error}");
     }
+    for region in ["", "eu central", "eu/central", "eu\n"] {
+        let error = presign_websocket("a.example", region, &good, now).unwrap_err();
+        assert!(error.to_string().contains("must be letters, digits and hyphens"), "{error}");
+    }
     let mut request = Request::get("/relative").body("").unwrap();
     let error = sign_request(&mut request, suite.scope(), &good, now).unwrap_err();
     assert!(error.to_string().contains("names no host"), "{error}");

@@ -4,8 +4,10 @@
 
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use http::request::Parts;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Collected, Full, Limited};
 use hyper::body::{Bytes, Incoming};
@@ -18,8 +20,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
-use super::sigv4::Judge;
-use super::{REGION, SERVICE, Shared, clock, credentials, locked, websocket};
+use super::sigv4::{Judge, Wrong};
+use super::{Counted, HTTPS, REGION, Shared, WEBSOCKET, clock, credentials, direct, locked, websocket};
 
 /// What is answered.
 pub(crate) type Answer = Full<Bytes>;
@@ -78,14 +80,14 @@ async fn data_endpoint(stream: TcpStream, tls: &TlsAcceptor, shared: &Arc<Shared
         stream = tls.accept(stream) => stream?,
         () = tokio::time::sleep(HANDSHAKE_WITHIN) => return Ok(()),
     };
+    shared.handshakes.fetch_add(1, Ordering::SeqCst);
+    let _connected = Counted::new(&shared.connected);
     if stream.get_ref().1.server_name().is_none() {
         locked(&shared.state).refuse("TLS without a server name (SNI)");
         return Ok(());
     }
     let upgrade = Mutex::new(None);
-    let service = service_fn(|request| async {
-        Ok::<_, std::convert::Infallible>(answer(request, shared, &upgrade).await)
-    });
+    let service = service_fn(|request| answer(request, shared, &upgrade));
     let connection = http().serve_connection(TokioIo::new(stream), service).with_upgrades();
     connection.await.map_err(std::io::Error::other)?;
     let upgrade = locked(&upgrade).take();
@@ -108,42 +110,42 @@ async fn answer(
     mut request: Request<Incoming>,
     shared: &Arc<Shared>,
     upgrade: &Mutex<Option<OnUpgrade>>,
-) -> Response<Answer> {
+) -> std::io::Result<Response<Answer>> {
     let on_upgrade = hyper::upgrade::on(&mut request);
     let (parts, body) = request.into_parts();
     let Ok(body) = Limited::new(body, LARGEST_BODY).collect().await.map(Collected::to_bytes) else {
-        return refusal(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "RequestEntityTooLargeException",
-            "the body is too large",
-        );
+        let code = "RequestEntityTooLargeException";
+        return Ok(refusal(StatusCode::PAYLOAD_TOO_LARGE, code, "the body is too large"));
     };
+    if let Err(wrong) = admit(&parts, &body, shared) {
+        locked(&shared.state).refuse(wrong.0);
+        return Ok(forbidden());
+    }
+    if parts.uri.path() != "/mqtt" {
+        return direct::answer(&parts, &body, shared).await;
+    }
     let mut state = locked(&shared.state);
+    if state.refuse_upgrades > 0 {
+        state.refuse_upgrades -= 1;
+        state.refuse("as the test said");
+        return Ok(refusal(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailableException", "not now"));
+    }
+    state.accepted += 1;
+    *locked(upgrade) = Some(on_upgrade);
+    Ok(websocket::switching(&parts))
+}
+
+/// Whether the request is signed well, and asks for what there is where it asks for a WebSocket.
+fn admit(parts: &Parts, body: &[u8], shared: &Shared) -> Result<(), Wrong> {
+    let state = locked(&shared.state);
     let credentials = &state.credentials;
-    let judge = Judge { region: REGION, service: SERVICE, credentials, now: clock::now() };
+    let judge = |service| Judge { region: REGION, service, credentials, now: clock::now() };
     if parts.uri.path() == "/mqtt" {
-        return match judge.presigned(&parts).and_then(|()| websocket::wanted(&parts)) {
-            Err(wrong) => {
-                state.refuse(wrong.0);
-                forbidden()
-            }
-            Ok(_) if state.refuse_upgrades > 0 => {
-                state.refuse_upgrades -= 1;
-                state.refuse("as the test said");
-                refusal(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailableException", "not now")
-            }
-            Ok(key) => {
-                state.accepted += 1;
-                *locked(upgrade) = Some(on_upgrade);
-                websocket::switching(&key)
-            }
-        };
+        judge(WEBSOCKET).presigned(parts)?;
+        websocket::is_wanted(parts)
+    } else {
+        judge(HTTPS).in_headers(parts, body)
     }
-    if let Err(wrong) = judge.in_headers(&parts, &body) {
-        state.refuse(wrong.0);
-        return forbidden();
-    }
-    refusal(StatusCode::NOT_FOUND, "ResourceNotFoundException", "there is nothing here")
 }
 
 /// As AWS IoT Core refuses.

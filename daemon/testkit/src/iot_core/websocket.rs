@@ -4,7 +4,6 @@
 //! looks at what passes, but for the client id of the first packet.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use futures_util::{SinkExt, StreamExt};
 use http::request::Parts;
@@ -20,15 +19,15 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 use super::mqtt::Connecting;
 use super::server::Answer;
 use super::sigv4::Wrong;
-use super::{Shared, locked};
+use super::{Counted, Shared, locked};
 
 /// What the broker sends is read in pieces of at most this many bytes.
 const PIECE: usize = 16 * 1024;
 /// The largest WebSocket message: an MQTT packet of 128 KiB with room to spare.
 const LARGEST: usize = 256 * 1024;
 
-/// The client's key, if the request asks for MQTT over WebSocket.
-pub(crate) fn wanted(parts: &Parts) -> Result<String, Wrong> {
+/// Whether the request asks for MQTT over WebSocket.
+pub(crate) fn is_wanted(parts: &Parts) -> Result<(), Wrong> {
     let lists = |name: header::HeaderName, wanted: &str| {
         let values = parts.headers.get_all(name);
         values
@@ -43,19 +42,17 @@ pub(crate) fn wanted(parts: &Parts) -> Result<String, Wrong> {
         (lists(header::UPGRADE, "websocket"), "the header upgrade does not say websocket"),
         (lists(header::SEC_WEBSOCKET_VERSION, "13"), "the WebSocket version is not 13"),
         (lists(header::SEC_WEBSOCKET_PROTOCOL, "mqtt"), "the subprotocol is not mqtt"),
+        (parts.headers.contains_key(header::SEC_WEBSOCKET_KEY), "there is no WebSocket key"),
     ];
-    if let Some((_, wrong)) = checks.iter().find(|(holds, _)| !holds) {
-        return Err(Wrong(wrong));
-    }
-    let key = parts.headers.get(header::SEC_WEBSOCKET_KEY).and_then(|key| key.to_str().ok());
-    key.map(str::to_owned).ok_or(Wrong("there is no WebSocket key"))
+    checks.iter().find(|(holds, _)| !holds).map_or(Ok(()), |(_, wrong)| Err(Wrong(wrong)))
 }
 
-/// Yes.
-pub(crate) fn switching(key: &str) -> Response<Answer> {
+/// Yes, to what [`is_wanted`].
+pub(crate) fn switching(parts: &Parts) -> Response<Answer> {
     let mut response = Response::new(Full::default());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-    let accept = derive_accept_key(key.as_bytes());
+    let key = parts.headers.get(header::SEC_WEBSOCKET_KEY).map_or(b"".as_slice(), |key| key.as_bytes());
+    let accept = derive_accept_key(key);
     for (name, value) in [
         (header::CONNECTION, "Upgrade"),
         (header::UPGRADE, "websocket"),
@@ -67,28 +64,12 @@ pub(crate) fn switching(key: &str) -> Response<Answer> {
     response
 }
 
-/// Counts an open WebSocket for as long as it lives.
-struct Open<'a>(&'a Shared);
-
-impl<'a> Open<'a> {
-    fn new(shared: &'a Shared) -> Self {
-        shared.open.fetch_add(1, Ordering::SeqCst);
-        Self(shared)
-    }
-}
-
-impl Drop for Open<'_> {
-    fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Ordering::SeqCst);
-    }
-}
-
 /// Carries one WebSocket until either end closes it.
 pub(crate) async fn pipe<S: AsyncRead + AsyncWrite + Unpin>(
     stream: S,
     shared: &Arc<Shared>,
 ) -> std::io::Result<()> {
-    let _open = Open::new(shared);
+    let _open = Counted::new(&shared.open);
     let config = WebSocketConfig::default().max_message_size(Some(LARGEST)).max_frame_size(Some(LARGEST));
     let socket = WebSocketStream::from_raw_socket(stream, Role::Server, Some(config)).await;
     let broker = TcpStream::connect(("127.0.0.1", shared.broker)).await?;
@@ -101,7 +82,7 @@ pub(crate) async fn pipe<S: AsyncRead + AsyncWrite + Unpin>(
             match message {
                 Message::Binary(bytes) => {
                     if let Some(id) = connecting.client_id(&bytes) {
-                        locked(&shared.state).client_ids.push(id);
+                        locked(&shared.state).came(id);
                     }
                     if to_broker.write_all(&bytes).await.is_err() {
                         return;
