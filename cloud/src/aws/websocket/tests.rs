@@ -103,7 +103,7 @@ fn dialler() -> WebSocket {
 }
 
 fn options(port: u16) -> Options {
-    Options { connect_timeout: Duration::from_secs(5), ..Options::new("client", "127.0.0.1", port) }
+    Options { connect_timeout: PATIENCE, ..Options::new("client", "127.0.0.1", port) }
 }
 
 fn publish(size: usize) -> Publish {
@@ -118,7 +118,8 @@ fn publish(size: usize) -> Publish {
 
 async fn refused(front: Front) -> String {
     let server = serve(front, 1).await;
-    let options = Options { connect_timeout: Duration::from_millis(500), ..options(server.port) };
+    let bound = if front == Front::Silence { Duration::from_millis(500) } else { PATIENCE };
+    let options = Options { connect_timeout: bound, ..options(server.port) };
     let error = within(PATIENCE, "a refusal", dialler().dial(options)).await.unwrap_err();
     let mut text = error.to_string();
     let mut source = error.source();
@@ -202,7 +203,7 @@ async fn tls_problems_and_missing_credentials_are_told_apart() {
         (none, &ca, Some("no AWS credentials were found")),
     ];
     for (aws, ca, said) in table {
-        let options = Options { tls: tls(ca), ..Options::new("client", "localhost", core.port()) };
+        let options = Options { tls: tls(ca), host: "localhost".into(), ..options(core.port()) };
         let dialled = within(PATIENCE, "an end", WebSocket::new(Arc::new(aws)).dial(options)).await;
         match (dialled, said) {
             (Ok(_), None) => {}
