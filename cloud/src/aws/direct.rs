@@ -6,9 +6,9 @@
 //! first request after that from being lost to one. A connection that was not used for [`IDLE`] is not used again, since
 //! a far end that vanished without a word is only found out by trying. Before each request the runtime takes one turn, so
 //! that a connection which was closed meanwhile is seen to be closed: of 1,200 requests after a SIGSTOP, 308 were lost
-//! without that turn and none with it. And where a request meets a connection that closes at that moment, hyper takes it back if none of it was written, and opens
-//! another connection for it. What remains, a connection that closes just as it is written to, is answered with
-//! [`Delivered::Unknown`].
+//! without that turn and none with it. And where a request meets a connection that closes at that moment, hyper takes it
+//! back if none of it was written, and opens another connection for it. What remains, a connection that closes just as it
+//! is written to, is answered with [`Delivered::Unknown`].
 
 use std::fmt;
 use std::path::{Path, PathBuf};

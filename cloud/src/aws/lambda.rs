@@ -11,6 +11,7 @@
 //! | `NOWD_CA` | a PEM file of the authorities that may vouch for it | the system's |
 //! | `NOWD_CLIENT` | the beginning of client id and return address | `nowd-cloud` |
 //! | `NOWD_DELIVERY` | `mqtt` publishes requests, `direct` sends Direct Messages | `mqtt` |
+//! | `NOWD_KEEP_ALIVE` | how long the connection may be silent, `5s` to `20min`; AWS IoT Core takes `30s` or more | `20min` |
 //! | `NOWD_DEFAULT_TIMEOUT` | the budget of a call that names none, such as `800ms` | `2s` |
 //! | `NOWD_MAX_TIMEOUT` | the largest budget that a call may name, at most `29s` | `29s` |
 //! | `NOWD_COMPAT` | `true` offers the public sample's `GET /invoke` too | `false` |
@@ -44,6 +45,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use super::credentials::Aws;
+use super::direct::Direct;
 use super::emf::emf;
 use super::websocket::WebSocket;
 use crate::clock::{BootInstant, unix_ms_at, until};
@@ -149,7 +151,7 @@ impl Function {
         let aws = Arc::new(Aws::load(None).await);
         let config = Config {
             dial: Arc::new(WebSocket::new(Arc::clone(&aws))),
-            delivery: delivery(settings.delivery, &aws).await?,
+            delivery: delivery(&settings, &aws).await?,
             freezes: true,
             ..Config::new(settings.link()?, settings.client.clone())
         };
@@ -169,17 +171,13 @@ impl Function {
 }
 
 /// How requests are delivered.
-#[expect(
-    clippy::unused_async,
-    reason = "Direct Messages need a client of the SDK, which is set up by asking"
-)]
-async fn delivery(by: DeliveryBy, _aws: &Aws) -> Result<Delivery, SettingError> {
-    match by {
+async fn delivery(settings: &Settings, aws: &Aws) -> Result<Delivery, SettingError> {
+    match settings.delivery {
         DeliveryBy::Mqtt => Ok(Delivery::Mqtt),
-        // `aws/direct.rs` goes here.
         DeliveryBy::Direct => {
-            let (name, value) = ("NOWD_DELIVERY", "direct".to_owned());
-            Err(SettingError::Wrong { name, value, wanted: "mqtt; direct is not built yet".to_owned() })
+            let (sdk, endpoint) = (aws.sdk_config().await, settings.authority());
+            let direct = Direct::new(&sdk, &endpoint, settings.ca.as_deref());
+            Ok(Delivery::Direct(Arc::new(direct.map_err(|source| SettingError::Direct { source })?)))
         }
     }
 }

@@ -6,15 +6,18 @@ mod calls;
 mod corpus;
 #[cfg(feature = "aws")]
 mod direct;
+#[cfg(feature = "aws")]
+mod emulator;
 mod gateway;
 mod hostile;
 mod http;
 #[cfg(feature = "aws")]
 mod invoke;
+#[cfg(feature = "aws")]
 mod lambda;
 mod openapi;
 mod program;
-#[cfg(feature = "aws")]
 mod schemathesis;
+#[cfg(feature = "aws")]
 mod sign;
 mod templates;

@@ -10,6 +10,7 @@ use nowd_protocol::{Level, LevelError};
 use tracing::level_filters::LevelFilter;
 
 use super::times::GATEWAY_LIMIT;
+use crate::aws::direct::DirectError;
 use crate::http::{Access, Policy, PolicyError};
 
 /// Where systems keep the authorities they trust; the first is Amazon Linux's, on which the function runs.
@@ -18,6 +19,8 @@ const SYSTEM_CAS: [&str; 3] =
 /// A connection that says nothing is kept this long, the longest that AWS IoT Core allows: a function that stands still
 /// between two calls says nothing.
 const KEEP_ALIVE: Duration = Duration::from_secs(1_200);
+/// The shortest that the link takes; AWS IoT Core takes no less than 30 s.
+const SHORTEST_KEEP_ALIVE: Duration = Duration::from_secs(5);
 /// Somebody waits while a connection is opened.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The port of `https:`.
@@ -30,6 +33,7 @@ pub(super) struct Settings {
     pub(super) ca: Option<PathBuf>,
     pub(super) client: Level,
     pub(super) delivery: DeliveryBy,
+    pub(super) keep_alive: Duration,
     pub(super) default_timeout: Duration,
     pub(super) max_timeout: Duration,
     pub(super) compat: bool,
@@ -83,6 +87,12 @@ pub enum SettingError {
     /// The system's authorities were not found.
     #[error("no file of trusted authorities was found on this system; name one in NOWD_CA")]
     NoSystemCa,
+    /// Direct Messaging cannot be set up.
+    #[error("NOWD_DELIVERY: {source}")]
+    Direct {
+        /// Why.
+        source: DirectError,
+    },
     /// The policy file cannot be used.
     #[error("NOWD_POLICY: {source}")]
     Policy {
@@ -107,11 +117,16 @@ impl Settings {
             Some("direct") => DeliveryBy::Direct,
             Some(other) => return Err(wrong(name, other, "mqtt or direct")),
         };
+        let name = "NOWD_KEEP_ALIVE";
+        let bounds = (SHORTEST_KEEP_ALIVE, "5s", KEEP_ALIVE, "20min");
+        let keep_alive = duration(name, value(name), KEEP_ALIVE, bounds)?;
+        let least = (Duration::from_millis(1), "1ms");
         let max = "NOWD_MAX_TIMEOUT";
-        let max_timeout = duration(max, value(max), GATEWAY_LIMIT, GATEWAY_LIMIT, "29s")?;
+        let bounds = (least.0, least.1, GATEWAY_LIMIT, "29s");
+        let max_timeout = duration(max, value(max), GATEWAY_LIMIT, bounds)?;
         let name = "NOWD_DEFAULT_TIMEOUT";
         let usual = Duration::from_secs(2).min(max_timeout);
-        let default_timeout = duration(name, value(name), usual, max_timeout, max)?;
+        let default_timeout = duration(name, value(name), usual, (least.0, least.1, max_timeout, max))?;
         let name = "NOWD_LOG";
         let log = value(name).map(|text| {
             text.parse().map_err(|_| wrong(name, &text, "off, error, warn, info, debug or trace"))
@@ -121,6 +136,7 @@ impl Settings {
             ca: value("NOWD_CA").map(PathBuf::from),
             client,
             delivery,
+            keep_alive,
             default_timeout,
             max_timeout,
             compat: flag("NOWD_COMPAT", value("NOWD_COMPAT").as_deref())?,
@@ -129,6 +145,14 @@ impl Settings {
             allow_anonymous: flag("NOWD_ALLOW_ANONYMOUS", value("NOWD_ALLOW_ANONYMOUS").as_deref())?,
             log: log.transpose()?.unwrap_or(LevelFilter::INFO),
         })
+    }
+
+    /// The endpoint as a URL names it.
+    pub(super) fn authority(&self) -> String {
+        match &self.endpoint {
+            (host, HTTPS_PORT) => host.clone(),
+            (host, port) => format!("{host}:{port}"),
+        }
     }
 
     /// How the broker is reached. Reads the authorities.
@@ -141,7 +165,7 @@ impl Settings {
         // The client id is the invoker's to choose.
         let mut link = Options::new(self.client.as_str(), host, *port);
         link.tls = Some(Arc::new(tls));
-        link.keep_alive = KEEP_ALIVE;
+        link.keep_alive = self.keep_alive;
         link.connect_timeout = CONNECT_TIMEOUT;
         Ok(link)
     }
@@ -178,14 +202,13 @@ fn duration(
     name: &'static str,
     value: Option<String>,
     usual: Duration,
-    most: Duration,
-    most_is: &str,
+    (least, least_is, most, most_is): (Duration, &str, Duration, &str),
 ) -> Result<Duration, SettingError> {
     let Some(text) = value else { return Ok(usual) };
     let found = humantime::parse_duration(&text).ok();
-    let found = found.filter(|found| (Duration::from_millis(1)..=most).contains(found));
+    let found = found.filter(|found| (least..=most).contains(found));
     found.ok_or_else(|| {
-        wrong(name, &text, format_args!("a duration from 1ms to {most_is}, such as 800ms or 2s"))
+        wrong(name, &text, format_args!("a duration from {least_is} to {most_is}, such as 800ms or 90s"))
     })
 }
 
