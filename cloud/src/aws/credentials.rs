@@ -75,19 +75,6 @@ impl Aws {
     }
 }
 
-#[cfg(test)]
-impl Aws {
-    /// These credentials, in this region.
-    pub(crate) fn fixed(region: &str, credentials: Credentials) -> Self {
-        Self {
-            region: Some(Region::new(region.to_owned())),
-            profile: None,
-            client: Client::default(),
-            provider: SharedCredentialsProvider::new(credentials),
-        }
-    }
-}
-
 /// As the SDK's chain reads it, without looking at a file.
 fn environment_region() -> Option<Region> {
     let named = |name| std::env::var(name).ok().filter(|region| !region.is_empty());

@@ -2,7 +2,8 @@
 //! opened while the function is set up and kept between calls.
 //!
 //! It takes events of REST APIs, HTTP APIs and function URLs. Nobody is served whom IAM has not named: an API without IAM
-//! authorisation must not move machines. A panic ends its own request and nothing else.
+//! authorisation must not move machines. An event is believed: who may invoke the function itself can ask in anybody's
+//! name, so that right (`lambda:InvokeFunction`) is for the API alone. A panic ends its own request and nothing else.
 //!
 //! | setting | what it says | unless set |
 //! |---|---|---|

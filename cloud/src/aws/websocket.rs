@@ -111,13 +111,15 @@ impl WebSocket {
 
     async fn open(&self, options: &Options) -> Result<Connection, WebSocketError> {
         let endpoint = authority(options);
-        // What is dialled does not depend on what it is signed with.
-        let (credentials, stream) = tokio::join!(self.aws.credentials(), dial(options, Protocol::Http));
-        let credentials = credentials.map_err(|source| WebSocketError::Credentials { source })?;
+        // Neither needs the other; the first that fails ends it.
+        let credentials =
+            async { self.aws.credentials().await.map_err(|source| WebSocketError::Credentials { source }) };
+        let dialled = async { Ok(dial(options, Protocol::Http).await?) };
+        let (credentials, stream) = tokio::try_join!(credentials, dialled)?;
         let named = region_of(&options.host).ok();
         let region = named.as_deref().map_or_else(|| self.aws.region(), Ok)?;
         let path = presign_websocket(&endpoint, region, &credentials, wall_clock())?;
-        let stream = upgrade(stream?, endpoint, &path).await?;
+        let stream = upgrade(stream, endpoint, &path).await?;
         Ok(Connection::over(Box::new(stream), options).await?)
     }
 }

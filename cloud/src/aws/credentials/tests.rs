@@ -1,7 +1,30 @@
 use std::fs;
 use std::process::Command;
 
+use aws_credential_types::credential_fn::provide_credentials_fn;
+
 use super::*;
+
+impl Aws {
+    /// These credentials, in this region.
+    pub(crate) fn fixed(region: &str, credentials: Credentials) -> Self {
+        Self::from(region, credentials)
+    }
+
+    /// None at all.
+    pub(crate) fn without_credentials(region: &str) -> Self {
+        Self::from(region, provide_credentials_fn(|| async { Err(CredentialsError::not_loaded("none")) }))
+    }
+
+    fn from(region: &str, provider: impl ProvideCredentials + 'static) -> Self {
+        Self {
+            region: Some(Region::new(region.to_owned())),
+            profile: None,
+            client: Client::default(),
+            provider: SharedCredentialsProvider::new(provider),
+        }
+    }
+}
 
 /// Set for the one test that changes what the environment says; the environment of a process that runs other tests cannot
 /// be changed.

@@ -24,8 +24,9 @@ pub(super) struct Reply {
     multi_value_headers: BTreeMap<String, Vec<String>>,
     body: String,
     is_base64_encoded: bool,
-    /// Always empty; emulators miss it.
-    cookies: [String; 0],
+    /// There are none; emulators miss it, and a REST API takes no answer with a key that it does not know.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cookies: Option<[String; 0]>,
 }
 
 impl Reply {
@@ -33,11 +34,11 @@ impl Reply {
         let (parts, body) = response.into_parts();
         let all = values(&parts.headers);
         // What stands in both is sent twice.
-        let (headers, multi_value_headers) = match format {
-            Format::One => (BTreeMap::new(), all),
+        let (headers, multi_value_headers, cookies) = match format {
+            Format::One => (BTreeMap::new(), all, None),
             Format::Two => {
                 let joined = all.into_iter().map(|(name, values)| (name, values.join(", ")));
-                (joined.collect(), BTreeMap::new())
+                (joined.collect(), BTreeMap::new(), Some([]))
             }
         };
         let mut status_code = parts.status.as_u16();
@@ -50,7 +51,7 @@ impl Reply {
             Ok(text) => (text, false),
             Err(error) => (BASE64_STANDARD.encode(error.as_bytes()), true),
         };
-        Self { status_code, headers, multi_value_headers, body, is_base64_encoded, cookies: [] }
+        Self { status_code, headers, multi_value_headers, body, is_base64_encoded, cookies }
     }
 }
 

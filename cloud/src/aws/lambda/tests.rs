@@ -3,6 +3,7 @@ use nowd_link::Options;
 use nowd_protocol::Level;
 use serde_json::{Value, json};
 
+use super::event::Format;
 use super::*;
 
 fn event(path: &str) -> LambdaEvent<Event> {
@@ -54,4 +55,27 @@ async fn the_router_learns_who_asks_and_how_long_there_is() {
     };
     let function = function(Router::new().route("/", get(seen)));
     assert_eq!(answer_of(&function, "/").await, (200, "arn:ann".into()));
+}
+
+#[tokio::test]
+async fn each_format_has_its_answer() {
+    let response = || {
+        let builder = Response::builder().status(422).header("a", "1").header("a", "2").header("b", "3");
+        builder.body(Body::from("{}")).unwrap()
+    };
+    let rest = serde_json::to_value(Reply::new(Format::One, response()).await).unwrap();
+    let expected = json!({
+        "statusCode": 422, "headers": {}, "multiValueHeaders": { "a": ["1", "2"], "b": ["3"] },
+        "body": "{}", "isBase64Encoded": false
+    });
+    assert_eq!(rest, expected);
+    let http = serde_json::to_value(Reply::new(Format::Two, response()).await).unwrap();
+    let expected = json!({
+        "statusCode": 422, "headers": { "a": "1, 2", "b": "3" }, "multiValueHeaders": {},
+        "body": "{}", "isBase64Encoded": false, "cookies": []
+    });
+    assert_eq!(http, expected);
+    let bytes = Reply::new(Format::Two, Response::new(Body::from(vec![0xff, 0]))).await;
+    let bytes = serde_json::to_value(bytes).unwrap();
+    assert_eq!((&bytes["body"], &bytes["isBase64Encoded"]), (&json!("/wA="), &json!(true)));
 }

@@ -3,8 +3,8 @@ use std::time::Duration;
 use aws_credential_types::Credentials;
 
 use futures_util::{SinkExt as _, StreamExt as _};
-use nowd_link::{Event, Properties, Publish, Qos};
-use nowd_testkit::{Mosquitto, within};
+use nowd_link::{DatePolicy, Event, Properties, Publish, Qos, Tls};
+use nowd_testkit::{Ca, IotCore, Mosquitto, REGION, within};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -103,7 +103,7 @@ fn dialler() -> WebSocket {
 }
 
 fn options(port: u16) -> Options {
-    Options { connect_timeout: Duration::from_secs(5), ..Options::new("client", "127.0.0.1", port) }
+    Options { connect_timeout: PATIENCE, ..Options::new("client", "127.0.0.1", port) }
 }
 
 fn publish(size: usize) -> Publish {
@@ -118,7 +118,8 @@ fn publish(size: usize) -> Publish {
 
 async fn refused(front: Front) -> String {
     let server = serve(front, 1).await;
-    let options = Options { connect_timeout: Duration::from_millis(500), ..options(server.port) };
+    let bound = if front == Front::Silence { Duration::from_millis(500) } else { PATIENCE };
+    let options = Options { connect_timeout: bound, ..options(server.port) };
     let error = within(PATIENCE, "a refusal", dialler().dial(options)).await.unwrap_err();
     let mut text = error.to_string();
     let mut source = error.source();
@@ -182,6 +183,33 @@ async fn what_went_wrong_is_said_in_a_sentence_without_secrets() {
         let error = within(PATIENCE, "a refusal", dialler().dial(options(server.port))).await.unwrap_err();
         let text = format!("{error} {:?}", error.source().map(ToString::to_string));
         assert!(text.contains(said), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn tls_problems_and_missing_credentials_are_told_apart() {
+    let (broker, ca) = (Mosquitto::start(), Ca::new());
+    let core = IotCore::start(&ca, &broker);
+    let given = core.credentials();
+    let given = Credentials::new(given.access_key, given.secret_key, Some(given.session_token), None, "test");
+    let wrong = Credentials::new("AKIDEXAMPLE", "very-secret", None, None, "test");
+    let none = Aws::without_credentials(REGION);
+    let tls = |ca: &Ca| Some(Arc::new(Tls::anonymous(Some(&ca.file()), DatePolicy::Judge).unwrap()));
+    let table = [
+        (Aws::fixed(REGION, given.clone()), &ca, None),
+        (Aws::fixed(REGION, given.clone()), &Ca::new(), Some("TLS with localhost failed: ")),
+        (Aws::fixed("us-east-1", given), &ca, Some("refused the WebSocket (403")),
+        (Aws::fixed(REGION, wrong), &ca, Some("refused the WebSocket (403")),
+        (none, &ca, Some("no AWS credentials were found")),
+    ];
+    for (aws, ca, said) in table {
+        let options = Options { tls: tls(ca), host: "localhost".into(), ..options(core.port()) };
+        let dialled = within(PATIENCE, "an end", WebSocket::new(Arc::new(aws)).dial(options)).await;
+        match (dialled, said) {
+            (Ok(_), None) => {}
+            (Err(error), Some(said)) => assert!(error.to_string().contains(said), "{error}"),
+            (dialled, said) => panic!("{dialled:?} instead of {said:?}"),
+        }
     }
 }
 
