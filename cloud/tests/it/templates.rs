@@ -8,29 +8,30 @@ use std::process::{Command, Output};
 use nowd_protocol::{Outcome, Status};
 use serde_json::Value;
 
-/// What the function reads of its environment.
-const ENVIRONMENT: [&str; 8] = [
-    "NOWD_CLIENT",
-    "NOWD_COMPAT",
-    "NOWD_DEFAULT_TIMEOUT",
-    "NOWD_DELIVERY",
-    "NOWD_ENDPOINT",
-    "NOWD_LOG",
-    "NOWD_MAX_TIMEOUT",
-    "NOWD_POLICY",
-];
-
-/// What the router answers.
-const ROUTES: [&str; 6] = [
-    "GET /invoke",
-    "GET /openapi.json",
-    "GET /things/{target}",
-    "GET /things/{target}/calls/{id}",
-    "GET /things/{target}/methods",
-    "POST /things/{target}/methods/{method}",
-];
+/// Settings of the function that the template leaves alone.
+const NOT_SET: [&str; 3] = ["NOWD_ALLOW_ANONYMOUS", "NOWD_BASE_PATH", "NOWD_CA"];
 
 const ID: &str = "0f1e2d3c-4b5a-4978-8796-a5b4c3d2e1f0";
+
+/// What the function reads of its environment, by the table in its own words.
+fn environment() -> BTreeSet<String> {
+    let source = std::fs::read_to_string(file("src/aws/lambda.rs")).unwrap();
+    let names = source.lines().filter_map(|line| line.strip_prefix("//! | `NOWD_")?.split_once('`'));
+    names.map(|(name, _)| format!("NOWD_{name}")).collect()
+}
+
+/// What the router answers, such as `GET /openapi.json`.
+fn routes() -> BTreeSet<String> {
+    let description = std::fs::read(file("openapi.json")).unwrap();
+    let description: Value = serde_json::from_slice(&description).unwrap();
+    let paths = at(&description, "/paths").as_object().unwrap().iter();
+    paths
+        .flat_map(|(path, methods)| {
+            let methods = methods.as_object().unwrap().keys();
+            methods.map(move |method| format!("{} {path}", method.to_uppercase()))
+        })
+        .collect()
+}
 
 fn file(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
@@ -288,9 +289,8 @@ fn a_gateway_may_act_under_its_own_name_only() {
 fn the_function_is_told_what_it_reads_and_asked_what_it_answers() {
     let template = template("template.yaml");
     let function = &template["Resources"]["IoTLambdaClientFunction"]["Properties"];
-    let names: Vec<&str> =
-        function["Environment"]["Variables"].as_object().unwrap().keys().map(String::as_str).collect();
-    assert_eq!(BTreeSet::from_iter(names), BTreeSet::from(ENVIRONMENT));
+    let names = function["Environment"]["Variables"].as_object().unwrap().keys().cloned();
+    assert_eq!(names.chain(NOT_SET.map(str::to_owned)).collect::<BTreeSet<_>>(), environment());
 
     let events = function["Events"].as_object().unwrap().values().map(|event| {
         let route = &event["Properties"];
@@ -298,7 +298,7 @@ fn the_function_is_told_what_it_reads_and_asked_what_it_answers() {
         assert!(route["Auth"].is_null(), "{event}: the API's authorisation holds for all");
         format!("{} {}", route["Method"].as_str().unwrap(), route["Path"].as_str().unwrap())
     });
-    assert_eq!(events.collect::<BTreeSet<_>>(), ROUTES.map(str::to_owned).into());
+    assert_eq!(events.collect::<BTreeSet<_>>(), routes());
 
     let auth = &template["Resources"]["Api"]["Properties"]["Auth"];
     assert_eq!(
@@ -330,8 +330,8 @@ fn what_api_gateway_answers_by_itself_says_what_is_known() {
 
 #[test]
 fn example_policies_name_routes_that_there_are() {
-    let patterns: Vec<String> = ROUTES
-        .iter()
+    let patterns: Vec<String> = routes()
+        .into_iter()
         .map(|route| {
             route.replace("{target}", "*").replace("{method}", "*").replace("{id}", "*").replace(' ', "")
         })
