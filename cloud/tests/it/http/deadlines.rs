@@ -12,6 +12,7 @@ async fn ask(cloud: &Cloud, uri: &str, arrived: i64, answer_by: u64) -> (u16, Va
     let log = Arc::clone(&records);
     let options = RouterOptions {
         compat: true,
+        default_timeout: Duration::from_secs(9),
         recorder: Some(Arc::new(move |record: &Record| log.lock().unwrap().push(record.clone()))),
         ..RouterOptions::default()
     };
@@ -70,10 +71,10 @@ async fn what_comes_too_late_is_not_sent() {
         ("/things/g/methods/m", 0, 500),
         ("/things/g/methods/m", 0, 0),
         ("/things/g/methods/m?timeout=9000", -9_000, 20_000),
-        ("/things/g/methods/m", -2_000, 20_000),
-        ("/things/g", -2_000, 20_000),
-        ("/things/g/methods", -2_000, 20_000),
-        ("/things/g/calls/0b6c1e0e-7e4b-4b3e-9c0a-3f6d8f1a2b3c", -2_000, 20_000),
+        ("/things/g/methods/m", -9_000, 20_000),
+        ("/things/g", -9_000, 20_000),
+        ("/things/g/methods", -9_000, 20_000),
+        ("/things/g/calls/0b6c1e0e-7e4b-4b3e-9c0a-3f6d8f1a2b3c", -9_000, 20_000),
         ("/invoke?target=g&method=m&request=a", -10_000, 60_000),
     ] {
         let (code, body, records) = ask(&cloud, uri, arrived, answer_by).await;
