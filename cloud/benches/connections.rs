@@ -7,6 +7,7 @@
 //! `--delay 5ms` makes the way between cloud side and broker that long, each way.
 #![allow(
     clippy::unwrap_used,
+    clippy::indexing_slicing,
     clippy::print_stdout,
     reason = "a measurement that cannot go on stops, and prints what it found"
 )]

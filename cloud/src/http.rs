@@ -29,7 +29,9 @@ mod query;
 mod questions;
 mod response;
 
-pub use access::{Access, Policy, PolicyError};
+pub use access::{Access, Policy, PolicyError, Targets};
+#[cfg(feature = "aws")]
+pub(crate) use exchange::refuse;
 pub use guard::{Host, guard};
 
 use exchange::Exchange;
@@ -44,6 +46,8 @@ pub struct RouterOptions {
     pub max_timeout: Duration,
     /// Offers the public sample's `GET /invoke` too. It has 1 s to 60 s of its own.
     pub compat: bool,
+    /// Which gateways are served.
+    pub targets: Targets,
     /// Who may ask what.
     pub access: Access,
     /// Takes a record of each request that asked something of a gateway.
@@ -62,6 +66,7 @@ impl Default for RouterOptions {
             default_timeout: Duration::from_secs(2),
             max_timeout: Duration::from_secs(29),
             compat: false,
+            targets: Targets::default(),
             access: Access::Everybody,
             recorder: None,
         }
@@ -74,8 +79,13 @@ pub struct Caller(pub String);
 
 /// When the request reached the first of our servers, if that was before the router; to be put into its extensions. Budgets
 /// count from here.
-#[derive(Debug, Clone, Copy)]
-pub struct Arrived(pub BootInstant);
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Arrived {
+    /// When; the start of this machine, if it was before.
+    pub at: BootInstant,
+    /// How long before the start of this machine it was. Budgets are shorter by this.
+    pub before: Duration,
+}
 
 /// When whoever runs the router stops waiting for its answer; to be put into the request's extensions. A call's deadline
 /// is half a second earlier at the latest, so that its answer is there by then.

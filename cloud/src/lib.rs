@@ -16,7 +16,9 @@ mod record;
 
 pub use bounds::DRIFT_MARGIN_PPM;
 pub use clock::BootInstant;
-pub use http::{Access, AnswerBy, Arrived, Caller, Host, Policy, PolicyError, RouterOptions, guard, router};
+pub use http::{
+    Access, AnswerBy, Arrived, Caller, Host, Policy, PolicyError, RouterOptions, Targets, guard, router,
+};
 pub use invoker::{
     Answer, Background, CallRequest, Config, ConfigError, Deliver, Delivered, Delivering, Delivery, Dial,
     DialError, Dialling, Dropped, Elapsed, Form, Invoker, Plain,

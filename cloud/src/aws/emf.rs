@@ -1,8 +1,8 @@
 //! One line of JSON for each call on standard output, which is the function's log: the record of the call, and at the same
 //! time metrics, in `CloudWatch`'s Embedded Metric Format.
 //!
-//! Each value of a dimension is a metric of its own, which is paid for and looked through by its name. So only the status,
-//! which has few, is one; target, method and caller are fields, which the log's queries find. A line holds nothing of
+//! Each value of a dimension is a metric of its own, which is paid for and looked through by its name. So only the function
+//! and the status, which has few, are some; target, method and caller are fields, which the log's queries find. A line holds nothing of
 //! what was asked or answered.
 
 use std::io::Write as _;
@@ -20,17 +20,17 @@ const NAMESPACE: &str = "nowd";
 /// Longer texts are cut, in characters. The line stays far below the 256 KiB that are allowed.
 const LONGEST: usize = 2_048;
 
-/// Writes each record to standard output.
-pub(crate) fn emf() -> Recorder {
-    Arc::new(|record| {
-        let text = line(record, unix_ms_at(BootInstant::now()));
+/// Writes each record to standard output, as one of this function's.
+pub(crate) fn emf(function: String) -> Recorder {
+    Arc::new(move |record| {
+        let text = line(&function, record, unix_ms_at(BootInstant::now()));
         // One write under one lock: no other line comes between. If standard output is gone, nobody reads.
         drop(std::io::stdout().lock().write_all(text.as_bytes()));
     })
 }
 
 /// The line, its end included; `now` is in milliseconds since 1970.
-fn line(record: &Record, now: u64) -> String {
+fn line(function: &str, record: &Record, now: u64) -> String {
     let timing = &record.timing;
     let gateway =
         |part: fn(&Timing) -> u64| timing.gateway.as_ref().map(|timing| Duration::from_micros(part(timing)));
@@ -44,6 +44,7 @@ fn line(record: &Record, now: u64) -> String {
     let mut metrics = vec![json!({ "Name": "Calls", "Unit": "Count" })];
     let mut fields = Map::new();
     let mut put = |name: &str, value: Value| drop(fields.insert(name.to_owned(), value));
+    put("Function", short(function).into());
     put("Status", status(record).into());
     put("Calls", 1.into());
     // A metric that is named but has no value would be an error: only those are named that there are.
@@ -70,7 +71,8 @@ fn line(record: &Record, now: u64) -> String {
             put(name, short(text).into());
         }
     }
-    let directive = json!({ "Namespace": NAMESPACE, "Dimensions": [["Status"]], "Metrics": metrics });
+    let directive =
+        json!({ "Namespace": NAMESPACE, "Dimensions": [["Function", "Status"]], "Metrics": metrics });
     put("_aws", json!({ "Timestamp": now, "CloudWatchMetrics": [directive] }));
     Value::Object(fields).to_string() + "\n"
 }

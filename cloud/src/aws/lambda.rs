@@ -15,6 +15,7 @@
 //! | `NOWD_DEFAULT_TIMEOUT` | the budget of a call that names none, such as `800ms` | `2s` |
 //! | `NOWD_MAX_TIMEOUT` | the largest budget that a call may name, at most `29s` | `29s` |
 //! | `NOWD_COMPAT` | `true` offers the public sample's `GET /invoke` too | `false` |
+//! | `NOWD_TARGETS` | which gateways are served, such as `vehicle-*`: those that the function's role reaches | all |
 //! | `NOWD_POLICY` | a policy file in the function's package or a layer | whom IAM lets through may do everything |
 //! | `NOWD_BASE_PATH` | what a domain of one's own puts before the path, such as `/gateways` | nothing |
 //! | `NOWD_LOG` | `off`, `error`, `warn`, `info`, `debug` or `trace` | `info` |
@@ -40,7 +41,7 @@ use lambda_runtime::{Context, LambdaEvent, service_fn};
 use nowd_protocol::Status;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::filter::{LevelFilter, Targets as LogTargets};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
@@ -49,8 +50,9 @@ use super::direct::Direct;
 use super::emf::emf;
 use super::websocket::WebSocket;
 use crate::clock::{BootInstant, unix_ms_at, until};
-use crate::http::{AnswerBy, Arrived, Caller, RouterOptions, router};
+use crate::http::{AnswerBy, Caller, RouterOptions, Targets, refuse, router};
 use crate::invoker::{Config, ConfigError, Delivery, Invoker};
+use crate::record::Recorder;
 
 mod event;
 mod reply;
@@ -61,7 +63,7 @@ mod trace;
 pub use settings::SettingError;
 
 use event::{Asked, Event, NotHttp};
-use reply::{Reply, problem};
+use reply::Reply;
 use settings::{DeliveryBy, Settings};
 use times::times;
 
@@ -127,7 +129,7 @@ pub async fn run() -> Result<(), LambdaError> {
 fn log_to_stdout(level: LevelFilter) {
     let lines = tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(std::io::stdout);
     let ours = ["nowd_cloud", "nowd_lambda", "nowd_link"].map(|target| (target, level));
-    let which = Targets::new().with_default(level.min(LevelFilter::WARN)).with_targets(ours);
+    let which = LogTargets::new().with_default(level.min(LevelFilter::WARN)).with_targets(ours);
     // There is one already where a test has set one.
     drop(tracing_subscriber::registry().with(which).with(lines).try_init());
 }
@@ -136,6 +138,7 @@ fn log_to_stdout(level: LevelFilter) {
 struct Function {
     invoker: Invoker,
     router: Router,
+    recorder: Recorder,
     base_path: String,
     allow_anonymous: bool,
 }
@@ -157,16 +160,19 @@ impl Function {
         };
         let (invoker, background) = Invoker::new(config)?;
         tasks.spawn(background.run(CancellationToken::new()));
+        let recorder =
+            emf(std::env::var("AWS_LAMBDA_FUNCTION_NAME").unwrap_or_else(|_| "nowd-lambda".to_owned()));
         let options = RouterOptions {
             default_timeout: settings.default_timeout,
             max_timeout: settings.max_timeout,
             compat: settings.compat,
             access,
-            recorder: Some(emf()),
+            targets: settings.targets.as_deref().map_or_else(Targets::default, Targets::like),
+            recorder: Some(Arc::clone(&recorder)),
         };
         let router = router(invoker.clone(), options);
         let Settings { base_path, allow_anonymous, .. } = settings;
-        Ok(Self { invoker, router, base_path, allow_anonymous })
+        Ok(Self { invoker, router, recorder, base_path, allow_anonymous })
     }
 }
 
@@ -191,7 +197,7 @@ async fn serve(function: Arc<Function>, event: LambdaEvent<Event>) -> Result<Rep
         // What the panic said is in the log already.
         tracing::error!(request = %context.request_id, "a request ended in a panic; this is a bug");
         let message = "nowd failed inside, which is a bug; the call may have run";
-        problem(Status::Internal, "A mistake in nowd or a plugin", message)
+        refuse(Status::Internal, message, None, &function.recorder)
     });
     Ok(Reply::new(format, response).await)
 }
@@ -202,20 +208,19 @@ async fn answer(function: &Function, event: Event, asked: Asked, context: &Conte
         let message = "IAM has not said who asks; the API must authorise with IAM (AWS_IAM), and the request be signed; \
                        nothing was sent";
         tracing::warn!("a request was refused that IAM has not authorised; check the API");
-        return problem(Status::Forbidden, "This caller may not do that", message);
+        return refuse(Status::Forbidden, message, None, &function.recorder);
     }
     let mut request = match event.request(&function.base_path) {
         Ok(request) => request,
         Err(problem_is) => {
             let message = format!("{problem_is}; nothing was sent");
-            let title = "Not what the method or the interface allows";
-            return problem(Status::InvalidRequest, title, &message);
+            return refuse(Status::InvalidRequest, &message, asked.caller, &function.recorder);
         }
     };
     trace::complete(request.headers_mut(), context.xray_trace_id.as_deref());
     let times = times(now, unix_ms_at(now), asked.at, context.deadline);
     let extensions = request.extensions_mut();
-    extensions.insert(Arrived(times.arrived));
+    extensions.insert(times.arrived);
     extensions.insert(AnswerBy(times.answer_by));
     if let Some(caller) = asked.caller {
         extensions.insert(Caller(caller));

@@ -62,6 +62,29 @@ impl Policy {
     }
 }
 
+/// Which gateways this side serves at all: those that its own rights reach. A broker may end the connection of all calls when a
+/// request is published to any other.
+#[derive(Debug, Clone, Default)]
+pub struct Targets(Option<Arc<Pattern>>);
+
+impl Targets {
+    /// Those whose name is as `pattern` says, in which `*` stands for any characters, or none.
+    #[must_use]
+    pub fn like(pattern: &str) -> Self {
+        Self(Some(Arc::new(Pattern::new(pattern))))
+    }
+
+    /// Whether `target` is one of them; if not, why.
+    pub(super) fn judge(&self, target: &Level) -> Result<(), String> {
+        match &self.0 {
+            Some(pattern) if !pattern.matches(target.as_str()) => Err(format!(
+                "{target} is not among the gateways that are reached from here; nothing was sent"
+            )),
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
 impl Access {
     /// Whether `caller` may use `method` of `target`; if not, why.
     pub(super) fn judge(&self, caller: Option<&str>, target: &Level, method: &Level) -> Result<(), String> {

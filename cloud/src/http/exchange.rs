@@ -27,6 +27,8 @@ const CLIENT_GONE: u16 = 499;
 pub(super) struct Exchange {
     shared: Arc<Shared>,
     received: BootInstant,
+    /// What had passed of its time before that.
+    lost: Duration,
     answer_by: Option<BootInstant>,
     pub(super) id: Uuid,
     pub(super) target: Option<Level>,
@@ -52,10 +54,12 @@ impl Exchange {
         let now = BootInstant::now();
         let extensions = request.extensions();
         // Nothing arrives in the future: that would be a longer budget.
-        let received = extensions.get::<Arrived>().map_or(now, |Arrived(arrived)| now.min(*arrived));
+        let arrived = extensions.get::<Arrived>().copied();
+        let arrived = arrived.unwrap_or(Arrived { at: now, before: Duration::ZERO });
         Self {
             shared: Arc::clone(shared),
-            received,
+            received: now.min(arrived.at),
+            lost: arrived.before,
             answer_by: extensions.get::<AnswerBy>().map(|AnswerBy(by)| *by),
             id: Uuid::new_v4(),
             target: None,
@@ -70,12 +74,15 @@ impl Exchange {
     pub(super) fn allow(&mut self, target: &Level, method: &Level) -> Result<(), Refusal> {
         self.target = Some(target.clone());
         self.method = Some(method.clone());
-        let judged = self.shared.options.access.judge(self.caller.as_deref(), target, method);
+        let options = &self.shared.options;
+        let judged = options.targets.judge(target);
+        let judged = judged.and_then(|()| options.access.judge(self.caller.as_deref(), target, method));
         judged.map_err(|message| Refusal { kind: Kind::Status(Status::Forbidden), message })
     }
 
     /// What is left of `wanted`, counted from the request's arrival, if there has to be an answer in time.
     pub(super) fn budget(&self, wanted: Duration) -> Result<Duration, Refusal> {
+        let wanted = wanted.saturating_sub(self.lost);
         let budget = self.answer_by.map_or(wanted, |by| {
             wanted.min(by.saturating_since(self.received).saturating_sub(ANSWER_MARGIN))
         });
@@ -158,6 +165,8 @@ impl Drop for Exchange {
     fn drop(&mut self) {
         let answer = match self.stage {
             Stage::Ended => return,
+            // Whoever catches the panic records it.
+            _ if std::thread::panicking() => return,
             Stage::Reading => {
                 Refusal::from("the client went away before its request was complete".to_owned())
                     .answer(self.id)
@@ -169,6 +178,34 @@ impl Drop for Exchange {
         };
         self.record(&answer, CLIENT_GONE);
     }
+}
+
+/// A request that whoever runs the router refuses before it, in the router's own words, and its record. Nothing was
+/// published.
+#[cfg(feature = "aws")]
+pub(crate) fn refuse(
+    status: Status,
+    message: &str,
+    caller: Option<String>,
+    recorder: &crate::record::Recorder,
+) -> Response<Body> {
+    let kind = Kind::Status(status);
+    let answer = Refusal { kind, message: message.to_owned() }.answer(Uuid::new_v4());
+    let response = super::response::answer(&answer, Some(kind), None);
+    recorder(&Record {
+        id: answer.id,
+        target: None,
+        method: None,
+        caller,
+        traceparent: None,
+        status: answer.status,
+        outcome: answer.outcome,
+        http: response.status().as_u16(),
+        attempts: 0,
+        timing: answer.timing,
+        error: Some(message.to_owned()),
+    });
+    response
 }
 
 /// Where to ask what became of a call.

@@ -42,10 +42,6 @@ pub(super) fn name(what: &str, text: String) -> Result<Level, String> {
     if text == "." || text.contains("..") {
         return Err(format!("the {what} cannot be used: it is `.` or holds `..`"));
     }
-    // A broker that is given one of these ends the connection, and with it everybody's calls.
-    if let Some(c) = text.chars().find(|c| no_broker_takes(*c)) {
-        return Err(format!("the {what} cannot be used: a topic level holds {c:?}, which MQTT keeps out"));
-    }
     Level::new(text).map_err(|error| format!("the {what} cannot be used: {error}"))
 }
 
@@ -66,12 +62,6 @@ fn check_spelling(raw: &str, text: &str, what: &str) -> Result<(), String> {
          be: {}",
         shown(&encode(text))
     ))
-}
-
-/// Control characters, and code points that are none. NUL has its own sentence.
-fn no_broker_takes(c: char) -> bool {
-    let code = u32::from(c);
-    (c.is_control() && c != '\0') || (0xfdd0..=0xfdef).contains(&code) || code & 0xfffe == 0xfffe
 }
 
 fn is_plain(raw: &str) -> bool {

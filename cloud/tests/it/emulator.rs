@@ -8,7 +8,6 @@
 )]
 
 use std::net::TcpListener;
-use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -19,6 +18,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use crate::gateway::{Gateway, PATIENCE, strict};
+use crate::tools::tool;
 
 const FUNCTION: &str = env!("CARGO_BIN_EXE_nowd-lambda");
 const CALLER: &str = "arn:aws:sts::123456789012:assumed-role/operators/alice";
@@ -37,21 +37,14 @@ struct Bed {
     _ca: Ca,
 }
 
-fn tools() -> PathBuf {
-    let default = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/tools/python");
-    std::env::var_os("NOWD_PYTHON_TOOLS").map_or_else(|| default.into(), PathBuf::from)
-}
-
 fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// The emulator alone: it hands events to whoever asks it for the next one, as the real runtime interface does.
 async fn emulator() -> (Process, u16) {
-    let program = tools().join("bin/cargo-lambda");
-    assert!(program.exists(), "{} is not there; run .ci/setup first", program.display());
     let port = free_port();
-    let mut command = Command::new(program);
+    let mut command = Command::new(tool("cargo-lambda"));
     command.args([
         "lambda",
         "watch",

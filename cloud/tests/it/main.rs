@@ -21,3 +21,4 @@ mod schemathesis;
 #[cfg(feature = "aws")]
 mod sign;
 mod templates;
+mod tools;

@@ -5,7 +5,6 @@
 //! its `outcome`. What it is for is looked for by the rest: a code that is not described is an error, and `internal`,
 //! which would be a mistake of ours, must not come at all.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use nowd_protocol::{GatewayStamp, Request, Status};
@@ -13,18 +12,10 @@ use nowd_testkit::{Mosquitto, Process};
 
 use crate::gateway::{Answers, Gateway, reply};
 use crate::program::{address, serve};
+use crate::tools::tool;
 
 /// No run takes as long as that, also on a machine that has much else to do.
 const LONGEST: Duration = Duration::from_secs(300);
-
-/// Where the tests' Python tools are: a virtual environment.
-fn tool(name: &str) -> PathBuf {
-    let default = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/tools/python");
-    let folder = std::env::var_os("NOWD_PYTHON_TOOLS").map_or_else(|| default.into(), PathBuf::from);
-    let file = folder.join("bin").join(name);
-    assert!(file.is_file(), "{} is not there: run .ci/setup first", file.display());
-    file
-}
 
 /// A gateway that answers with one status after the other. What sends calls again and what nowd calls its own mistake are
 /// left out.

@@ -1,9 +1,10 @@
 //! Signatures against those of botocore, AWS's own library for Python.
 
 use std::io::Write as _;
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::tools::tool;
 
 use aws_credential_types::Credentials;
 use axum::http::Request;
@@ -29,15 +30,6 @@ pub(crate) fn botocore(cases: &[Value]) -> Vec<String> {
     writer.join().unwrap().unwrap();
     assert!(output.status.success(), "botocore did not sign; its words are above");
     serde_json::from_slice(&output.stdout).unwrap()
-}
-
-/// A program of the Python tools that `.ci/setup` installs.
-fn tool(name: &str) -> PathBuf {
-    let usual = || concat!(env!("CARGO_MANIFEST_DIR"), "/../target/tools/python").into();
-    let folder = std::env::var_os("NOWD_PYTHON_TOOLS").map_or_else(usual, PathBuf::from);
-    let path = folder.join("bin").join(name);
-    assert!(path.is_file(), "{} is not there: run .ci/setup first", path.display());
-    path
 }
 
 /// Numbers that look random and are the same in each run.

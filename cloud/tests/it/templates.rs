@@ -8,6 +8,8 @@ use std::process::{Command, Output};
 use nowd_protocol::{Outcome, Status};
 use serde_json::Value;
 
+use crate::tools;
+
 /// Settings of the function that the template leaves alone.
 const NOT_SET: [&str; 3] = ["NOWD_ALLOW_ANONYMOUS", "NOWD_BASE_PATH", "NOWD_CA"];
 
@@ -39,13 +41,7 @@ fn file(name: &str) -> PathBuf {
 
 /// A program that .ci/setup has installed.
 fn tool(name: &str) -> Command {
-    let folder = std::env::var_os("NOWD_PYTHON_TOOLS").map_or_else(
-        || Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("tools").join("python"),
-        PathBuf::from,
-    );
-    let program = folder.join("bin").join(name);
-    assert!(program.exists(), "{} is not there; run .ci/setup first", program.display());
-    let mut command = Command::new(program);
+    let mut command = Command::new(tools::tool(name));
     // Neither settings of whoever runs the tests, nor a word to anybody outside.
     command
         .env_clear()

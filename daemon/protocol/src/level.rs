@@ -4,8 +4,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// A topic level that is safe to stand in a topic: not empty, without `/`, `+`, `#` and NUL, not starting with `$`,
-/// at most [`Level::MAX_LEN`] bytes.
+/// A topic level that is safe to stand in a topic: not empty, without `/`, `+`, `#` and NUL, without control characters and
+/// noncharacters (for which MQTT 5, 1.5.4, lets a broker end the connection, and mosquitto does), not starting with `$`, at
+/// most [`Level::MAX_LEN`] bytes.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Level(Box<str>);
@@ -19,6 +20,9 @@ pub enum LevelError {
     /// It holds a separator, a wildcard or NUL.
     #[error("a topic level holds {0:?}, which MQTT keeps for itself")]
     Reserved(char),
+    /// It holds a control character or a noncharacter.
+    #[error("a topic level holds {0:?}, for which a broker may end the connection")]
+    Unprintable(char),
     /// It starts with `$`.
     #[error("a topic level starts with `$`, which brokers keep for themselves")]
     Dollar,
@@ -55,10 +59,19 @@ fn check(text: &str) -> Result<(), LevelError> {
     if text.starts_with('$') {
         return Err(LevelError::Dollar);
     }
-    match text.chars().find(|c| matches!(c, '/' | '+' | '#' | '\0')) {
-        Some(c) => Err(LevelError::Reserved(c)),
+    if let Some(c) = text.chars().find(|c| matches!(c, '/' | '+' | '#' | '\0')) {
+        return Err(LevelError::Reserved(c));
+    }
+    match text.chars().find(|c| c.is_control() || is_noncharacter(*c)) {
+        Some(c) => Err(LevelError::Unprintable(c)),
         None => Ok(()),
     }
+}
+
+/// Code points that will never be characters.
+fn is_noncharacter(c: char) -> bool {
+    let code = u32::from(c);
+    (0xfdd0..=0xfdef).contains(&code) || code & 0xfffe == 0xfffe
 }
 
 impl fmt::Display for Level {

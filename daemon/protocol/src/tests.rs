@@ -11,7 +11,7 @@ fn raw(json: &str) -> Box<RawValue> {
 }
 
 fn level() -> impl Strategy<Value = Level> {
-    "[^/+#$\0][^/+#\0]{0,20}".prop_filter_map("too long", |text| Level::new(text).ok())
+    r"[^/+#$\p{Cc}][^/+#\p{Cc}]{0,20}".prop_filter_map("too long", |text| Level::new(text).ok())
 }
 
 fn topic() -> impl Strategy<Value = RequestTopic> {

@@ -55,11 +55,11 @@ fn check(line: &str) -> Value {
 
 #[test]
 fn a_call_is_a_line() {
-    let root = check(&line(&record(), NOW));
+    let root = check(&line("f", &record(), NOW));
     let mut expected = json!({
         "_aws": { "Timestamp": NOW, "CloudWatchMetrics": [{
             "Namespace": "nowd",
-            "Dimensions": [["Status"]],
+            "Dimensions": [["Function", "Status"]],
             "Metrics": [
                 { "Name": "Calls", "Unit": "Count" },
                 { "Name": "Total", "Unit": "Milliseconds" },
@@ -69,7 +69,7 @@ fn a_call_is_a_line() {
                 { "Name": "Plugin", "Unit": "Milliseconds" },
             ],
         }] },
-        "Status": "ok", "Calls": 1,
+        "Function": "f", "Status": "ok", "Calls": 1,
         "Total": 31.234, "Network": 19.5, "Gateway": 10.5, "Queue": 0.017, "Plugin": 9.0,
         "id": "00000000-0000-0000-0000-000000000007", "status": "ok", "outcome": "executed", "http": 200, "attempts": 2,
     });
@@ -94,10 +94,12 @@ fn without_a_reply_only_what_is_known() {
         error: Some("the body is not JSON\nat all \"\u{1b}".into()),
         ..record()
     };
-    let root = check(&line(&record, NOW));
+    let root = check(&line("f", &record, NOW));
     let names: Vec<_> = root.as_object().unwrap().keys().map(String::as_str).collect();
-    let expected =
-        ["Calls", "Status", "Total", "_aws", "attempts", "error", "http", "id", "outcome", "status"];
+    let expected = [
+        "Calls", "Function", "Status", "Total", "_aws", "attempts", "error", "http", "id", "outcome",
+        "status",
+    ];
     assert_eq!(names, expected);
     assert_eq!(root["error"], "the body is not JSON\nat all \"\u{1b}");
 }
@@ -113,7 +115,7 @@ fn what_others_say_is_bounded_and_no_dimension() {
         timing: Elapsed { total: Duration::MAX, round_trip: Some(Duration::MAX), gateway: None },
         ..record()
     };
-    let root = check(&line(&record, NOW));
+    let root = check(&line("f", &record, NOW));
     assert_eq!(root["Status"], "other");
     assert_eq!(root["caller"].as_str().unwrap().chars().count(), LONGEST);
 }

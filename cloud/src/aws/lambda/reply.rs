@@ -6,9 +6,7 @@ use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Response};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use nowd_protocol::{Outcome, Status, Uuid};
 use serde::Serialize;
-use serde_json::json;
 
 use super::event::Format;
 
@@ -63,27 +61,4 @@ fn values(headers: &HeaderMap) -> BTreeMap<String, Vec<String>> {
             .push(String::from_utf8_lossy(value.as_bytes()).into_owned());
     }
     all
-}
-
-/// What is answered without the router: the same shape as its own problems.
-pub(super) fn problem(status: Status, title: &str, message: &str) -> Response<Body> {
-    let word = status.as_str();
-    let body = json!({
-        "type": format!("tag:nowd.io,2026:{word}"),
-        "title": title,
-        "status": status.http(),
-        "detail": message,
-        "code": word,
-        "outcome": status.outcome().unwrap_or(Outcome::Unknown).as_str(),
-        "id": Uuid::new_v4(),
-        "response": null,
-        "error": { "code": word, "message": message },
-    });
-    let response = Response::builder()
-        .status(status.http())
-        .header("content-type", "application/problem+json")
-        .header("cache-control", "no-store")
-        .body(Body::from(body.to_string()));
-    // A status of the table and two constants make a response.
-    response.unwrap_or_default()
 }

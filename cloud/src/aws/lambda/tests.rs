@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::event::Format;
 use super::*;
+use crate::http::Arrived;
 
 fn event(path: &str) -> LambdaEvent<Event> {
     let payload = json!({
@@ -18,7 +19,8 @@ fn event(path: &str) -> LambdaEvent<Event> {
 fn function(router: Router) -> Arc<Function> {
     let config = Config::new(Options::new("", "127.0.0.1", 1), Level::new("c").unwrap());
     let (invoker, _) = Invoker::new(config).unwrap();
-    Arc::new(Function { invoker, router, base_path: String::new(), allow_anonymous: false })
+    let recorder: Recorder = Arc::new(|_| ());
+    Arc::new(Function { invoker, router, recorder, base_path: String::new(), allow_anonymous: false })
 }
 
 async fn answer_of(function: &Arc<Function>, path: &str) -> (u64, Value) {
@@ -49,8 +51,8 @@ async fn the_router_learns_who_asks_and_how_long_there_is() {
         let extensions = request.extensions();
         let Caller(caller) = extensions.get::<Caller>().unwrap();
         let AnswerBy(by) = extensions.get::<AnswerBy>().unwrap();
-        let Arrived(arrived) = extensions.get::<Arrived>().unwrap();
-        assert_eq!(by.saturating_since(*arrived), Duration::from_millis(28_900));
+        let arrived = extensions.get::<Arrived>().unwrap();
+        assert_eq!(by.saturating_since(arrived.at), Duration::from_millis(28_900));
         caller.clone()
     };
     let function = function(Router::new().route("/", get(seen)));

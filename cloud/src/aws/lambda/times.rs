@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::clock::BootInstant;
+use crate::http::Arrived;
 
 /// API Gateway answers its caller by itself after this time: 29 s for a REST API, 30 s for an HTTP API.
 pub(super) const GATEWAY_LIMIT: Duration = Duration::from_secs(29);
@@ -15,7 +16,7 @@ const FIRST_TIME: u64 = 100_000_000_000;
 /// The two instants that the router wants to know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Times {
-    pub(super) arrived: BootInstant,
+    pub(super) arrived: Arrived,
     pub(super) answer_by: BootInstant,
 }
 
@@ -23,16 +24,16 @@ pub(super) struct Times {
 /// limit or of the function's own time, `until`, less a margin. All are in milliseconds since 1970; `wall` is what the wall
 /// clock shows now.
 ///
-/// Nothing arrives in the future. A request that came before this machine was started arrived at its start: so much, at
-/// most some seconds, it may have too much, but no more than `answer_by` leaves it.
+/// Nothing arrives in the future.
 pub(super) fn times(now: BootInstant, wall: u64, at: Option<u64>, until: u64) -> Times {
     let known = |time: &u64| *time >= FIRST_TIME;
     let age = Duration::from_millis(at.filter(known).map_or(0, |at| wall.saturating_sub(at)));
     let own = Some(until).filter(known).map(|until| Duration::from_millis(until.saturating_sub(wall)));
     let own = own.unwrap_or(GATEWAY_LIMIT);
     let left = GATEWAY_LIMIT.saturating_sub(age).min(own).saturating_sub(MARGIN);
-    let age = u64::try_from(age.as_micros()).unwrap_or(u64::MAX);
-    let arrived = BootInstant::from_micros(now.as_micros().saturating_sub(age));
+    let up = Duration::from_micros(now.as_micros());
+    let at = u64::try_from(up.saturating_sub(age).as_micros()).unwrap_or(u64::MAX);
+    let arrived = Arrived { at: BootInstant::from_micros(at), before: age.saturating_sub(up) };
     Times { arrived, answer_by: now.saturating_add(left) }
 }
 
@@ -59,14 +60,20 @@ mod tests {
         ];
         for (at, until) in [(Some(0), 0), (Some(WALL / 1_000), 600_000), (None, 35)] {
             let times = times(now, WALL, at, until);
-            assert_eq!(times.arrived, now);
+            assert_eq!((times.arrived.at, times.arrived.before), (now, Duration::ZERO));
             assert_eq!(times.answer_by.saturating_since(now).as_millis(), 28_900);
         }
         for &(age, own, found_age, left) in table {
             let at = age.map(|age| WALL.checked_add_signed(-age).unwrap());
             let until = own.map_or(0, |own| WALL.checked_add_signed(own).unwrap());
             let times = times(now, WALL, at, until);
-            assert_eq!(now.saturating_since(times.arrived).as_millis(), found_age.into(), "{age:?} {own:?}");
+            assert_eq!(
+                now.saturating_since(times.arrived.at).as_millis(),
+                found_age.into(),
+                "{age:?} {own:?}"
+            );
+            let before = age.unwrap_or_default().saturating_sub_unsigned(found_age).max(0);
+            assert_eq!(times.arrived.before.as_millis(), before.unsigned_abs().into(), "{age:?} {own:?}");
             assert_eq!(times.answer_by.saturating_since(now).as_millis(), left.into(), "{age:?} {own:?}");
         }
     }

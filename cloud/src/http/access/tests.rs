@@ -138,3 +138,11 @@ fn what_would_take_others_for_ever_takes_no_time() {
     let pattern = Pattern::new(&format!("{}b", "a*".repeat(1_000)));
     assert!(!pattern.matches(&"a".repeat(2_048)));
 }
+
+#[test]
+fn only_the_gateways_that_can_be_reached_are_served() {
+    let judge = |targets: &Targets, target: &str| targets.judge(&Level::new(target).unwrap()).is_ok();
+    assert!(judge(&Targets::default(), "anything"));
+    let some = Targets::like("vehicle-*");
+    assert!(judge(&some, "vehicle-1") && !judge(&some, "press-1") && !judge(&some, "a-vehicle-1"));
+}

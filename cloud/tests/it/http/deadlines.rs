@@ -27,7 +27,7 @@ async fn ask(cloud: &Cloud, uri: &str, arrived: i64, answer_by: u64) -> (u16, Va
     let request = Request::builder()
         .method(method)
         .uri(uri)
-        .extension(Arrived(arrived))
+        .extension(Arrived { at: arrived, before: Duration::ZERO })
         .extension(AnswerBy(now.saturating_add(Duration::from_millis(answer_by))))
         .body(Body::empty())
         .unwrap();
@@ -149,4 +149,24 @@ async fn a_client_that_goes_away_is_recorded_too() {
     let record = &records[0];
     assert_eq!((records.len(), record.http, record.outcome), (1, 499, Outcome::Unknown));
     assert_eq!((record.status.as_str(), record.id), ("no_reply", gateway.requests()[0].topic.id));
+}
+
+#[tokio::test]
+async fn what_passed_before_this_machine_was_started_counts_too() {
+    let broker = Mosquitto::start();
+    let gateway = Gateway::start(broker.port(), "g", |r, s| vec![ok(r, s)]).await;
+    let cloud = Cloud::start(broker.port()).await;
+    for (timeout, code) in [(9_000, 200), (4_000, 503)] {
+        let request = Request::builder()
+            .method(Method::POST)
+            .uri(format!("/things/g/methods/m?timeout={timeout}"))
+            .extension(Arrived { at: BootInstant::now(), before: Duration::from_secs(4) })
+            .body(Body::empty())
+            .unwrap();
+        let response = router(cloud.invoker.clone(), RouterOptions::default()).oneshot(request);
+        let response = within(PATIENCE, "a response", response).await.unwrap();
+        assert_eq!(response.status().as_u16(), code);
+    }
+    let requests = gateway.requests();
+    assert_eq!((requests.len(), requests.first().unwrap().timeout), (1, Some(5_000)));
 }
