@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::tools;
 
 /// Settings of the function that the template leaves alone.
-const NOT_SET: [&str; 3] = ["NOWD_ALLOW_ANONYMOUS", "NOWD_BASE_PATH", "NOWD_CA"];
+const NOT_SET: [&str; 4] = ["NOWD_ALLOW_ANONYMOUS", "NOWD_BASE_PATH", "NOWD_CA", "NOWD_KEEP_ALIVE"];
 
 const ID: &str = "0f1e2d3c-4b5a-4978-8796-a5b4c3d2e1f0";
 
