@@ -132,6 +132,10 @@ fn function(ca: &Ca, iot: &IotCore, line: &Proxy, emulator: u16, delivery: &str)
     Process::start(command)
 }
 
+/// Long enough for a busy machine, and less than the link needs to find out by itself that a connection is dead: a call after
+/// a freeze must not be saved by that.
+const BUDGET_MS: &str = "6000";
+
 /// As API Gateway writes it, for a REST API with IAM authorisation and the stage `Prod`.
 fn event(parameters: &Value) -> Value {
     let path = "/things/g/methods/m";
@@ -139,7 +143,7 @@ fn event(parameters: &Value) -> Value {
         "resource": "/{proxy+}", "path": path, "httpMethod": "POST",
         "headers": { "content-type": "application/json", "Host": "api.example" },
         "multiValueHeaders": { "content-type": ["application/json"], "Host": ["api.example"] },
-        "queryStringParameters": { "timeout": "3000" }, "multiValueQueryStringParameters": { "timeout": ["3000"] },
+        "queryStringParameters": { "timeout": BUDGET_MS }, "multiValueQueryStringParameters": { "timeout": [BUDGET_MS] },
         "pathParameters": { "proxy": path.trim_start_matches('/') }, "stageVariables": null,
         "requestContext": {
             "accountId": "123456789012", "apiId": "api", "httpMethod": "POST", "stage": "Prod", "protocol": "HTTP/1.1",
