@@ -33,6 +33,8 @@ pub use access::{Access, Policy, PolicyError, Targets};
 #[cfg(feature = "aws")]
 pub(crate) use exchange::refuse;
 pub use guard::{Host, guard};
+#[cfg(feature = "aws")]
+pub(crate) use questions::PRESENCE_METHOD;
 
 use exchange::Exchange;
 use problem::{Kind, Refusal};

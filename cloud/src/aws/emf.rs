@@ -9,14 +9,17 @@ use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nowd_protocol::{ReplyStatus, Timing};
+use nowd_protocol::{METHODS_METHOD, OUTCOME_METHOD, ReplyStatus, Timing};
 use serde_json::{Map, Value, json};
 
 use crate::clock::{BootInstant, unix_ms_at};
+use crate::http::PRESENCE_METHOD;
 use crate::record::{Record, Recorder};
 
 /// The metrics' namespace.
 const NAMESPACE: &str = "nowd";
+/// What is no call.
+const QUESTIONS: [&str; 3] = [PRESENCE_METHOD, METHODS_METHOD, OUTCOME_METHOD];
 /// Longer texts are cut, in characters. The line stays far below the 256 KiB that are allowed.
 const LONGEST: usize = 2_048;
 
@@ -41,16 +44,21 @@ fn line(function: &str, record: &Record, now: u64) -> String {
         ("Queue", gateway(|timing| timing.queue)),
         ("Plugin", gateway(|timing| timing.plugin)),
     ];
-    let mut metrics = vec![json!({ "Name": "Calls", "Unit": "Count" })];
+    let question = record.method.as_ref().is_some_and(|method| QUESTIONS.contains(&method.as_str()));
+    let counted = if question { "Questions" } else { "Calls" };
+    let mut metrics = vec![json!({ "Name": counted, "Unit": "Count" })];
     let mut fields = Map::new();
     let mut put = |name: &str, value: Value| drop(fields.insert(name.to_owned(), value));
     put("Function", short(function).into());
     put("Status", status(record).into());
-    put("Calls", 1.into());
+    put(counted, 1.into());
     // A metric that is named but has no value would be an error: only those are named that there are.
     for (name, time) in phases {
         if let Some(time) = time {
-            metrics.push(json!({ "Name": name, "Unit": "Milliseconds" }));
+            // Questions move nothing, and would make calls look faster than they are.
+            if !question {
+                metrics.push(json!({ "Name": name, "Unit": "Milliseconds" }));
+            }
             put(name, millis(time));
         }
     }

@@ -76,10 +76,12 @@ const CONNECTED_WITHIN: Duration = Duration::from_secs(3);
 pub enum LambdaError {
     /// Not under Lambda.
     #[error(
-        "AWS_LAMBDA_RUNTIME_API is not set: this program is for AWS Lambda and its emulators; elsewhere there is \
-         `nowd-cloud serve`"
+        "{name} is not set: this program is for AWS Lambda and its emulators; elsewhere there is `nowd-cloud serve`"
     )]
-    NotLambda,
+    NotLambda {
+        /// What Lambda sets.
+        name: &'static str,
+    },
     /// A setting is wrong.
     #[error(transparent)]
     Setting(#[from] SettingError),
@@ -100,10 +102,19 @@ pub enum LambdaError {
 
 /// Serves until the environment ends. Sets up logging for the whole process.
 pub async fn run() -> Result<(), LambdaError> {
-    let settings = Settings::read(|name| std::env::var(name).ok());
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    let settings = Settings::know(names).and_then(|()| Settings::read(|name| std::env::var(name).ok()));
     log_to_stdout(settings.as_ref().map_or(LevelFilter::INFO, |settings| settings.log));
-    if std::env::var_os("AWS_LAMBDA_RUNTIME_API").is_none() {
-        return Err(LambdaError::NotLambda);
+    // What Lambda says of itself, and its library takes for granted.
+    for name in [
+        "AWS_LAMBDA_RUNTIME_API",
+        "AWS_LAMBDA_FUNCTION_NAME",
+        "AWS_LAMBDA_FUNCTION_VERSION",
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE",
+    ] {
+        if std::env::var_os(name).is_none() {
+            return Err(LambdaError::NotLambda { name });
+        }
     }
     let settings = settings?;
     let began = BootInstant::now();

@@ -81,7 +81,8 @@ pub(super) fn invoke(args: &Invoke) -> Result<Exit, Failure> {
     let timeout = timeout_ms(args.timeout).map_err(usage)?;
     let region = region(args, &place).map_err(usage)?;
     let key = args.key.as_deref().map(key).transpose().map_err(usage)?;
-    let body = parameters(&args.request).map_err(usage)?;
+    let from_file = if args.request.starts_with('@') { Exit::Config } else { Exit::Usage };
+    let body = parameters(&args.request).map_err(|error| Failure::new(from_file, error))?;
     let tls = client::tls(args.ca.as_deref(), place.needs_tls())
         .map_err(|error| Failure::new(Exit::Config, error))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();

@@ -15,7 +15,7 @@ use super::{Shared, plain, query, response};
 use crate::invoker::{CallRequest, Form};
 
 /// What stands for the question whether a gateway is there, where access is judged and in records.
-pub(super) const PRESENCE_METHOD: &str = "nowd.presence";
+pub(crate) const PRESENCE_METHOD: &str = "nowd.presence";
 
 pub(super) async fn presence(State(shared): State<Arc<Shared>>, request: Request) -> Response {
     let payload = |_: &str, query: Option<&str>| {

@@ -31,7 +31,8 @@ pub struct Answer {
 pub struct Elapsed {
     /// From the arrival of the call to its answer.
     pub total: Duration,
-    /// From the last publish to its reply; `None` where no reply came.
+    /// From the publish of the attempt that was answered to its reply; `None` where no reply came, or it answers a request
+    /// that was made before.
     pub round_trip: Option<Duration>,
     /// What the gateway says of its own share.
     pub gateway: Option<Timing>,

@@ -397,7 +397,7 @@ impl Core {
 
     fn reply(&mut self, now: BootInstant, topic: &RequestTopic, payload: &[u8], wire: &mut impl Wire) {
         let Some(call) = self.calls.get_mut(&topic.id) else { return self.counts.unknown() };
-        let Stage::Sent(sent) = call.stage else { return self.counts.unknown() };
+        let Stage::Sent(_) = call.stage else { return self.counts.unknown() };
         if call.request.topic != *topic {
             return self.counts.mismatched();
         }
@@ -414,7 +414,8 @@ impl Core {
             (None, Verdict::Again | Verdict::Answer) => {}
         }
         if verdict == Verdict::Answer {
-            return self.end(now, Answer::heard(reply, Some(now.saturating_since(sent))), wire);
+            let round_trip = call.round_trip(now, &reply);
+            return self.end(now, Answer::heard(reply, round_trip), wire);
         }
         call.resyncs += 1;
         call.resync = Some(reply);

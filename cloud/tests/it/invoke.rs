@@ -210,10 +210,10 @@ async fn wrong_command_lines() {
         (&["https://a.example", "--no-sign", "--request", "{"], 64, "is not JSON, such as"),
         (
             &["https://a.example", "--no-sign", "--request", "@/nonexistent"],
-            64,
+            78,
             "/nonexistent cannot be read",
         ),
-        (&["https://a.example", "--no-sign", "--request", "@/dev/zero"], 64, "above 131072 bytes"),
+        (&["https://a.example", "--no-sign", "--request", "@/dev/zero"], 78, "above 131072 bytes"),
         (&["https://a.example", "--no-sign", "--request", "-"], 64, "is not JSON"),
         (&["https://a.example", "--no-sign", "--timeout", "0s"], 64, "--timeout must be within"),
         (&["https://a.example", "--no-sign", "--timeout", "1500us"], 64, "whole milliseconds"),

@@ -244,21 +244,31 @@ async fn calls_at_once_share_a_connection_and_their_records_stand_apart() {
 
 #[tokio::test]
 async fn wrong_settings_end_it_with_a_sentence() {
-    let table: &[(&[(&str, &str)], &str)] = &[
-        (&[], "error: AWS_LAMBDA_RUNTIME_API is not set"),
-        (&[("AWS_LAMBDA_RUNTIME_API", "127.0.0.1:1")], "error: NOWD_ENDPOINT is not set"),
+    const LAMBDA: [(&str, &str); 4] = [
+        ("AWS_LAMBDA_RUNTIME_API", "127.0.0.1:1"),
+        ("AWS_LAMBDA_FUNCTION_NAME", "f"),
+        ("AWS_LAMBDA_FUNCTION_VERSION", "1"),
+        ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128"),
+    ];
+    // How much of what Lambda says is there, and what else.
+    let table: &[(usize, &[(&str, &str)], &str)] = &[
+        (0, &[], "error: AWS_LAMBDA_RUNTIME_API is not set"),
+        (1, &[], "error: AWS_LAMBDA_FUNCTION_NAME is not set"),
+        (4, &[], "error: NOWD_ENDPOINT is not set"),
         (
-            &[
-                ("AWS_LAMBDA_RUNTIME_API", "127.0.0.1:1"),
-                ("NOWD_ENDPOINT", "localhost"),
-                ("NOWD_CA", "/nonexistent.pem"),
-            ],
-            "error: NOWD_CA: /nonexistent.pem: there is no such file",
+            4,
+            &[("NOWD_ENDPOINT", "localhost"), ("NOWD_TARGET", "g")],
+            "error: there is no setting NOWD_TARGET; there are",
+        ),
+        (
+            4,
+            &[("NOWD_ENDPOINT", "localhost"), ("NOWD_CA", "/nonexistent.pem")],
+            "error: NOWD_CA cannot be used: /nonexistent.pem: there is no such file",
         ),
     ];
-    for (environment, said) in table {
+    for (lambda, environment, said) in table {
         let mut command = std::process::Command::new(PROGRAM);
-        command.env_clear().envs(environment.iter().copied());
+        command.env_clear().envs(LAMBDA.into_iter().take(*lambda)).envs(environment.iter().copied());
         let mut process = Process::start(command);
         assert_eq!(process.exit(Duration::from_secs(20)).await.code(), Some(1));
         assert!(process.lines().iter().any(|line| line.starts_with(said)), "{:?}", process.lines());

@@ -119,3 +119,14 @@ fn what_others_say_is_bounded_and_no_dimension() {
     assert_eq!(root["Status"], "other");
     assert_eq!(root["caller"].as_str().unwrap().chars().count(), LONGEST);
 }
+
+#[test]
+fn a_question_is_no_call() {
+    let root = check(&line("f", &Record { method: Level::new(METHODS_METHOD).ok(), ..record() }, NOW));
+    assert_eq!(
+        root["_aws"]["CloudWatchMetrics"][0]["Metrics"],
+        json!([{ "Name": "Questions", "Unit": "Count" }])
+    );
+    assert_eq!((&root["Questions"], &root["Calls"]), (&json!(1), &Value::Null));
+    assert_eq!(root["Total"], 31.234);
+}

@@ -26,6 +26,23 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The port of `https:`.
 const HTTPS_PORT: u16 = 443;
 
+/// All settings.
+const KNOWN: [&str; 13] = [
+    "NOWD_ALLOW_ANONYMOUS",
+    "NOWD_BASE_PATH",
+    "NOWD_CA",
+    "NOWD_CLIENT",
+    "NOWD_COMPAT",
+    "NOWD_DEFAULT_TIMEOUT",
+    "NOWD_DELIVERY",
+    "NOWD_ENDPOINT",
+    "NOWD_KEEP_ALIVE",
+    "NOWD_LOG",
+    "NOWD_MAX_TIMEOUT",
+    "NOWD_POLICY",
+    "NOWD_TARGETS",
+];
+
 /// What the environment says.
 #[derive(Debug)]
 pub(super) struct Settings {
@@ -63,6 +80,12 @@ pub enum SettingError {
         /// What it must be.
         wanted: &'static str,
     },
+    /// There is no such setting; one that is misspelt must not be as if it were not set.
+    #[error("there is no setting {name}; there are {known}", known = KNOWN.join(", "))]
+    Unknown {
+        /// Its name.
+        name: String,
+    },
     /// It says what it cannot say.
     #[error("{name} is {value:?}; it must be {wanted}")]
     Wrong {
@@ -74,13 +97,13 @@ pub enum SettingError {
         wanted: String,
     },
     /// It cannot begin a return address.
-    #[error("NOWD_CLIENT cannot begin a return address: {source}")]
+    #[error("NOWD_CLIENT cannot begin a return address")]
     Client {
         /// Why.
         source: LevelError,
     },
     /// A file of authorities cannot be used.
-    #[error("NOWD_CA: {source}")]
+    #[error("NOWD_CA cannot be used")]
     Ca {
         /// Why.
         source: TlsError,
@@ -89,13 +112,13 @@ pub enum SettingError {
     #[error("no file of trusted authorities was found on this system; name one in NOWD_CA")]
     NoSystemCa,
     /// Direct Messaging cannot be set up.
-    #[error("NOWD_DELIVERY: {source}")]
+    #[error("NOWD_DELIVERY cannot be direct")]
     Direct {
         /// Why.
         source: DirectError,
     },
     /// The policy file cannot be used.
-    #[error("NOWD_POLICY: {source}")]
+    #[error("NOWD_POLICY cannot be used")]
     Policy {
         /// Why.
         source: PolicyError,
@@ -128,6 +151,18 @@ impl Settings {
         let name = "NOWD_DEFAULT_TIMEOUT";
         let usual = Duration::from_secs(2).min(max_timeout);
         let default_timeout = duration(name, value(name), usual, (least.0, least.1, max_timeout, max))?;
+        let name = "NOWD_TARGETS";
+        let targets = value(name);
+        if let Some(pattern) = &targets
+            && Level::new(pattern.replace('*', "x")).is_err()
+        {
+            return Err(wrong(name, pattern, "a name of a gateway in which `*` stands for any characters"));
+        }
+        let name = "NOWD_BASE_PATH";
+        let base_path = value(name).unwrap_or_default();
+        if !base_path.is_empty() && (!base_path.starts_with('/') || base_path.ends_with('/')) {
+            return Err(wrong(name, &base_path, "a path such as /gateways, with no slash at its end"));
+        }
         let name = "NOWD_LOG";
         let log = value(name).map(|text| {
             text.parse().map_err(|_| wrong(name, &text, "off, error, warn, info, debug or trace"))
@@ -141,12 +176,18 @@ impl Settings {
             default_timeout,
             max_timeout,
             compat: flag("NOWD_COMPAT", value("NOWD_COMPAT").as_deref())?,
-            targets: value("NOWD_TARGETS"),
+            targets,
             policy: value("NOWD_POLICY").map(PathBuf::from),
-            base_path: value("NOWD_BASE_PATH").unwrap_or_default(),
+            base_path,
             allow_anonymous: flag("NOWD_ALLOW_ANONYMOUS", value("NOWD_ALLOW_ANONYMOUS").as_deref())?,
             log: log.transpose()?.unwrap_or(LevelFilter::INFO),
         })
+    }
+
+    /// Refuses what begins like a setting and is none.
+    pub(super) fn know(names: impl Iterator<Item = String>) -> Result<(), SettingError> {
+        let mut unknown = names.filter(|name| name.starts_with("NOWD_") && !KNOWN.contains(&name.as_str()));
+        unknown.next().map_or(Ok(()), |name| Err(SettingError::Unknown { name }))
     }
 
     /// The endpoint as a URL names it.

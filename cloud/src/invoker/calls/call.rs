@@ -4,6 +4,8 @@
 //! gateway takes them for one. A new round, under new `not_after` values, begins only when nothing of the rounds before
 //! can have run or can run any more.
 
+use std::time::Duration;
+
 use nowd_link::{Properties, Publish, Qos};
 use nowd_protocol::{NotAfter, Outcome, Reply, ReplyStatus, ReplyTopic, Request, Status};
 
@@ -117,6 +119,14 @@ impl Call {
             None => attempts.next(),
         }
         .map(|(_, published)| *published)
+    }
+
+    /// How long the round trip took whose reply was heard at `now`: from the last attempt that the gateway can have had for as
+    /// long as it says. None where there is no such attempt: it had the call from elsewhere before.
+    pub(super) fn round_trip(&self, now: BootInstant, reply: &Reply) -> Option<Duration> {
+        let had = Duration::from_micros(reply.timing.map_or(0, |timing| timing.total));
+        let passed = self.published.iter().rev().map(|(_, published)| now.saturating_since(*published));
+        passed.into_iter().find(|passed| *passed >= had)
     }
 
     /// What a reply means that was heard at `now`.

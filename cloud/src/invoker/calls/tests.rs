@@ -2,7 +2,7 @@
 
 use super::*;
 use nowd_link::Qos;
-use nowd_protocol::{ErrorBody, GatewayStamp, NotAfter, Outcome, RawValue, Received, ReplyStatus};
+use nowd_protocol::{ErrorBody, GatewayStamp, NotAfter, Outcome, RawValue, Received, ReplyStatus, Timing};
 
 mod again;
 mod direct;

@@ -66,7 +66,7 @@ fn each_mistake_has_its_sentence() {
         (&[("NOWD_ENDPOINT", "x:0")], "NOWD_ENDPOINT is \"x:0\""),
         (&[("NOWD_ENDPOINT", "x:99999")], "NOWD_ENDPOINT is"),
         (&[("NOWD_ENDPOINT", ":443")], "NOWD_ENDPOINT is"),
-        (&[ENDPOINT, ("NOWD_CLIENT", "a/b")], "NOWD_CLIENT cannot begin a return address: "),
+        (&[ENDPOINT, ("NOWD_CLIENT", "a/b")], "NOWD_CLIENT cannot begin a return address"),
         (&[ENDPOINT, ("NOWD_DELIVERY", "MQTT")], "NOWD_DELIVERY is \"MQTT\"; it must be mqtt or direct"),
         (
             &[ENDPOINT, ("NOWD_MAX_TIMEOUT", "30s")],
@@ -84,6 +84,13 @@ fn each_mistake_has_its_sentence() {
         (&[ENDPOINT, ("NOWD_COMPAT", "yes")], "NOWD_COMPAT is \"yes\"; it must be true or false"),
         (&[ENDPOINT, ("NOWD_LOG", "loud")], "NOWD_LOG is \"loud\"; it must be off, error"),
         (&[ENDPOINT, ("NOWD_ALLOW_ANONYMOUS", "perhaps")], "NOWD_ALLOW_ANONYMOUS is"),
+        (&[ENDPOINT, ("NOWD_TARGETS", "a/*")], "NOWD_TARGETS is \"a/*\"; it must be a name of a gateway"),
+        (&[ENDPOINT, ("NOWD_BASE_PATH", "fleet")], "NOWD_BASE_PATH is \"fleet\"; it must be a path"),
+        (&[ENDPOINT, ("NOWD_BASE_PATH", "/fleet/")], "NOWD_BASE_PATH is"),
+        (
+            &[ENDPOINT, ("NOWD_KEEP_ALIVE", "1s")],
+            "NOWD_KEEP_ALIVE is \"1s\"; it must be a duration from 5s to 20min",
+        ),
     ];
     for (pairs, said) in table {
         let error = read(pairs).unwrap_err().to_string();
@@ -91,6 +98,21 @@ fn each_mistake_has_its_sentence() {
     }
     let settings =
         read(&[ENDPOINT, ("NOWD_CA", "/nonexistent.pem"), ("NOWD_POLICY", "/nonexistent.toml")]).unwrap();
-    assert_eq!(settings.link().unwrap_err().to_string(), "NOWD_CA: /nonexistent.pem: there is no such file");
-    assert!(settings.access().unwrap_err().to_string().starts_with("NOWD_POLICY: "));
+    let said = |error: SettingError| format!("{:#}", anyhow::Error::from(error));
+    let ca = settings.link().unwrap_err();
+    assert_eq!(said(ca), "NOWD_CA cannot be used: /nonexistent.pem: there is no such file");
+    let policy = said(settings.access().unwrap_err());
+    assert!(policy.starts_with("NOWD_POLICY cannot be used: /nonexistent.toml"), "{policy}");
+    assert_eq!(policy.matches("/nonexistent.toml").count(), 1, "{policy}");
+}
+
+#[test]
+fn a_misspelt_setting_is_not_as_if_it_were_not_set() {
+    let know = |names: &[&str]| Settings::know(names.iter().map(|name| (*name).to_owned()));
+    assert!(know(&["PATH", "AWS_REGION", "NOWD_POLICY", "NOWD_ENDPOINT"]).is_ok());
+    let error = know(&["NOWD_ENDPOINT", "NOWD_POLICIES"]).unwrap_err().to_string();
+    assert!(
+        error.starts_with("there is no setting NOWD_POLICIES; there are NOWD_ALLOW_ANONYMOUS, "),
+        "{error}"
+    );
 }

@@ -202,3 +202,23 @@ fn a_reply_is_held_against_the_time_at_which_its_own_attempt_left() {
         assert_eq!(at, bound + SECOND - margin, "attempt {attempt}");
     }
 }
+
+#[test]
+fn the_round_trip_is_that_of_the_attempt_that_was_answered() {
+    // Milliseconds: how long the gateway had it, and what is left for the network of a reply after 1,900 ms, the repetition
+    // having left after 1,000.
+    for (had, network) in
+        [(1_890, Some(10)), (1_000, Some(900)), (850, Some(50)), (0, Some(900)), (15_000, None)]
+    {
+        let mut rig = Rig::ready();
+        rig.call("g", 1, 2, Form::Native);
+        rig.pass(SECOND);
+        assert_eq!(rig.requests().len(), 2);
+        rig.pass(SECOND * 9 / 10);
+        let timing = Some(Timing { queue: 0, plugin: 0, total: had * 1_000 });
+        let reply = Reply { timing, attempt: Some(1), ..reply(1, Status::Ok, Some((1, 50 * SECOND))) };
+        rig.message(&ReplyTopic(topic("g", 1)).to_string(), &reply.payload());
+        let found = rig.desk.answers[0].timing.network();
+        assert_eq!(found, network.map(Duration::from_millis), "{had} ms");
+    }
+}
