@@ -101,3 +101,28 @@ fn what_a_lost_connection_may_have_swallowed_is_sent_again_at_once_and_once() {
     rig.reply(1, Status::Ok, Some((1, 50 * SECOND)));
     assert_eq!(rig.answers(), [(1, "ok", Outcome::Executed, 2)]);
 }
+
+#[test]
+fn a_presence_that_was_cleared_meanwhile_hides_no_later_one() {
+    let mut rig = Rig::ready();
+    rig.core.thawed(false);
+    // Cleared and announced anew while the process stood; read only now, before the proof.
+    rig.message("nowd/presence/g", "");
+    rig.presence("g", true, 2, 2);
+    rig.core.proved(rig.at(), &mut rig.desk);
+    rig.call("g", 1, 2, Form::Native);
+    rig.presence("g", true, 2, 2);
+    assert_eq!(rig.answers(), []);
+    assert_eq!(rig.requests().len(), 1);
+}
+
+#[test]
+fn what_a_clock_that_stood_made_late_is_never_sent() {
+    let mut rig = Rig::new(100);
+    // Waits for the connection, and then for ten minutes that our clock did not count.
+    rig.call("g", 1, 2, Form::Native);
+    rig.core.thawed(true);
+    rig.core.connected(rig.at(), &mut rig.desk);
+    rig.presence("g", true, 1, 1);
+    assert_eq!(rig.requests().len(), 0);
+}
