@@ -172,7 +172,7 @@ impl Background {
     fn thawed(&mut self, gap: Gap) {
         tracing::debug!(gap = ?gap.lasted, clock_stood = gap.clock_stood, "this process was stood still");
         let now = BootInstant::now();
-        self.core.thawed(gap.clock_stood);
+        self.core.thawed(now, gap.clock_stood, &mut self.desk);
         self.backoff.reset();
         if !matches!(self.phase, Phase::Up(..)) {
             // A handshake that was cut in two by it had better begin again.

@@ -50,7 +50,7 @@ fn a_question_for_presence_is_still_asked_of_the_broker() {
 #[test]
 fn while_our_connection_is_in_doubt_nothing_is_delivered() {
     let mut rig = Rig::by(true);
-    rig.core.thawed(false);
+    rig.thaw(false);
     rig.call("g", 1, 2, Form::Native);
     assert_eq!((rig.requests().len(), rig.desk.subscribed.len()), (0, 0));
     rig.core.proved(rig.at(), &mut rig.desk);
