@@ -170,10 +170,10 @@ impl Core {
     /// A connection is open, and replies reach us on it.
     pub(crate) fn connected(&mut self, now: BootInstant, wire: &mut impl Wire) {
         self.link = Link::Up;
-        self.advance_all(now, wire);
-        // What was under way when the connection before ended, or its reply, may be lost with it.
+        // What was under way when the connection before ended, or its reply, may be lost with it; what goes out now is not.
         let lost = self.calls.iter_mut().filter_map(|(id, call)| call.is_lost().then_some(*id));
         self.again.extend(lost);
+        self.advance_all(now, wire);
         self.publish_all_again(now, wire);
     }
 
