@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::tools;
 
 /// Settings of the function that the template leaves alone.
-const NOT_SET: [&str; 3] = ["NOWD_ALLOW_ANONYMOUS", "NOWD_BASE_PATH", "NOWD_CA"];
+const NOT_SET: [&str; 4] = ["NOWD_ALLOW_ANONYMOUS", "NOWD_BASE_PATH", "NOWD_CA", "NOWD_KEEP_ALIVE"];
 
 const ID: &str = "0f1e2d3c-4b5a-4978-8796-a5b4c3d2e1f0";
 
@@ -295,6 +295,9 @@ fn the_function_is_told_what_it_reads_and_asked_what_it_answers() {
         format!("{} {}", route["Method"].as_str().unwrap(), route["Path"].as_str().unwrap())
     });
     assert_eq!(events.collect::<BTreeSet<_>>(), routes());
+    // A slash more is another path: API Gateway finds the route, and hands the path over with it.
+    let url = |name: &str| template["Outputs"][name]["Value"]["Fn::Sub"].as_str().unwrap().to_owned();
+    assert_eq!(url("InvokeApi"), url("Url") + "invoke");
 
     let auth = &template["Resources"]["Api"]["Properties"]["Auth"];
     assert_eq!(
