@@ -188,7 +188,8 @@ impl Core {
         if clock_stood {
             self.bounds.clear();
             let sent = "this side's clock stood still, and the deadline may have passed meanwhile; the request may have run";
-            let unsent = "this side's clock stood still, and the deadline may have passed meanwhile; nothing was sent";
+            let unsent =
+                "this side's clock stood still, and the deadline may have passed meanwhile; nothing was sent";
             self.end_all(now, sent, (Status::Expired, unsent), wire);
         }
         for (_, id) in &self.waiting {
