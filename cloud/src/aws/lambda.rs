@@ -80,6 +80,12 @@ pub enum LambdaError {
          `nowd-cloud serve`"
     )]
     NotLambda,
+    /// Under `SnapStart`.
+    #[error(
+        "SnapStart is on: each copy of this environment would have the same return address and MQTT client id, and end the \
+         others' connections; turn it off for this function"
+    )]
+    SnapStart,
     /// A setting is wrong.
     #[error(transparent)]
     Setting(#[from] SettingError),
@@ -104,6 +110,9 @@ pub async fn run() -> Result<(), LambdaError> {
     log_to_stdout(settings.as_ref().map_or(LevelFilter::INFO, |settings| settings.log));
     if std::env::var_os("AWS_LAMBDA_RUNTIME_API").is_none() {
         return Err(LambdaError::NotLambda);
+    }
+    if std::env::var_os("AWS_LAMBDA_INITIALIZATION_TYPE").is_some_and(|how| how == "snap-start") {
+        return Err(LambdaError::SnapStart);
     }
     let settings = settings?;
     let began = BootInstant::now();

@@ -248,6 +248,10 @@ async fn wrong_settings_end_it_with_a_sentence() {
         (&[], "error: AWS_LAMBDA_RUNTIME_API is not set"),
         (&[("AWS_LAMBDA_RUNTIME_API", "127.0.0.1:1")], "error: NOWD_ENDPOINT is not set"),
         (
+            &[("AWS_LAMBDA_RUNTIME_API", "127.0.0.1:1"), ("AWS_LAMBDA_INITIALIZATION_TYPE", "snap-start")],
+            "error: SnapStart is on",
+        ),
+        (
             &[
                 ("AWS_LAMBDA_RUNTIME_API", "127.0.0.1:1"),
                 ("NOWD_ENDPOINT", "localhost"),
