@@ -132,7 +132,7 @@ impl Background {
     pub async fn run(mut self, stop: CancellationToken) {
         loop {
             let wake = self.wake();
-            let turn = tokio::select! {
+            let mut turn = tokio::select! {
                 () = stop.cancelled() => Turn::Stop,
                 step = step(&mut self.phase) => Turn::Stepped(step),
                 step = step_spare(&mut self.spare) => Turn::Spare(step),
@@ -143,6 +143,12 @@ impl Background {
             // Before anything that came of the time after it.
             if let Some(gap) = self.pulse.as_mut().and_then(Pulse::beat) {
                 self.thawed(gap);
+                // A step of a handshake that was given up just now.
+                if matches!(turn, Turn::Spare(_))
+                    || matches!((&turn, &self.phase), (Turn::Stepped(_), Phase::Resting(_)))
+                {
+                    turn = Turn::Time;
+                }
             }
             match turn {
                 Turn::Stop | Turn::Asked(None) => break,
