@@ -3,7 +3,8 @@
 //!
 //! It takes events of REST APIs, HTTP APIs and function URLs. Nobody is served whom IAM has not named: an API without IAM
 //! authorisation must not move machines. An event is believed: who may invoke the function itself can ask in anybody's
-//! name, so that right (`lambda:InvokeFunction`) is for the API alone. A panic ends its own request and nothing else.
+//! name, so that right (`lambda:InvokeFunction`) is for the API alone. Of a function URL IAM does not see the path: who may
+//! call it may call every method, unless `NOWD_POLICY` says otherwise. A panic ends its own request and nothing else.
 //!
 //! | setting | what it says | unless set |
 //! |---|---|---|
