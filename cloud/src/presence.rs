@@ -114,6 +114,10 @@ impl Watches {
     /// The retained presence was cleared; says whether that counts.
     pub(crate) fn cleared(&mut self, target: &Level) -> bool {
         let Some(watch) = self.targets.peek_mut(target) else { return false };
+        // As above: once a standing is known nobody asks, and what came after it would not count.
+        if watch.probe.is_none() {
+            return false;
+        }
         watch.standing = Some(Standing::Absent);
         watch.said = None;
         true

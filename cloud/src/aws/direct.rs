@@ -31,6 +31,8 @@ use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use nowd_link::Publish;
 use nowd_protocol::Level;
 use rustls::RootCertStore;
@@ -132,7 +134,7 @@ impl Deliver for Direct {
                 .timeout(wait(left))
                 .set_content_type(properties.content_type)
                 .set_response_topic(properties.response_topic)
-                .set_correlation_data(properties.correlation_data.map(|data| base64(&data)))
+                .set_correlation_data(properties.correlation_data.map(|data| BASE64_STANDARD.encode(data)))
                 .customize()
                 .config_override(Builder::new().timeout_config(timeouts().operation_timeout(left).build()))
                 .interceptor(handed.clone())
@@ -267,25 +269,6 @@ impl fmt::Display for Chain<'_> {
         }
         f.write_str(&said)
     }
-}
-
-fn base64(bytes: &[u8]) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let letter = |bits: u32| {
-        usize::try_from(bits & 63)
-            .ok()
-            .and_then(|index| ALPHABET.get(index))
-            .map(|&letter| char::from(letter))
-    };
-    let mut text = String::new();
-    for three in bytes.chunks(3) {
-        let byte = |index: usize| u32::from(three.get(index).copied().unwrap_or_default());
-        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
-        let letters = [bits >> 18, bits >> 12, bits >> 6, bits].map(letter);
-        text.extend(letters.into_iter().flatten().take(three.len() + 1));
-        text.extend(std::iter::repeat_n('=', 3 - three.len()));
-    }
-    text
 }
 
 #[cfg(test)]

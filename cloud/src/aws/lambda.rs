@@ -3,7 +3,8 @@
 //!
 //! It takes events of REST APIs, HTTP APIs and function URLs. Nobody is served whom IAM has not named: an API without IAM
 //! authorisation must not move machines. An event is believed: who may invoke the function itself can ask in anybody's
-//! name, so that right (`lambda:InvokeFunction`) is for the API alone. A panic ends its own request and nothing else.
+//! name, so that right (`lambda:InvokeFunction`) is for the API alone. Of a function URL IAM does not see the path: who may
+//! call it may call every method, unless `NOWD_POLICY` says otherwise. A panic ends its own request and nothing else.
 //!
 //! | setting | what it says | unless set |
 //! |---|---|---|
@@ -82,6 +83,12 @@ pub enum LambdaError {
         /// What Lambda sets.
         name: &'static str,
     },
+    /// Under `SnapStart`.
+    #[error(
+        "SnapStart is on: each copy of this environment would have the same return address and MQTT client id, and end the \
+         others' connections; turn it off for this function"
+    )]
+    SnapStart,
     /// A setting is wrong.
     #[error(transparent)]
     Setting(#[from] SettingError),
@@ -115,6 +122,9 @@ pub async fn run() -> Result<(), LambdaError> {
         if std::env::var_os(name).is_none() {
             return Err(LambdaError::NotLambda { name });
         }
+    }
+    if std::env::var_os("AWS_LAMBDA_INITIALIZATION_TYPE").is_some_and(|how| how == "snap-start") {
+        return Err(LambdaError::SnapStart);
     }
     let settings = settings?;
     let began = BootInstant::now();

@@ -132,7 +132,7 @@ impl Background {
     pub async fn run(mut self, stop: CancellationToken) {
         loop {
             let wake = self.wake();
-            let turn = tokio::select! {
+            let mut turn = tokio::select! {
                 () = stop.cancelled() => Turn::Stop,
                 step = step(&mut self.phase) => Turn::Stepped(step),
                 step = step_spare(&mut self.spare) => Turn::Spare(step),
@@ -143,6 +143,12 @@ impl Background {
             // Before anything that came of the time after it.
             if let Some(gap) = self.pulse.as_mut().and_then(Pulse::beat) {
                 self.thawed(gap);
+                // A step of a handshake that was given up just now.
+                if matches!(turn, Turn::Spare(_))
+                    || matches!((&turn, &self.phase), (Turn::Stepped(_), Phase::Resting(_)))
+                {
+                    turn = Turn::Time;
+                }
             }
             match turn {
                 Turn::Stop | Turn::Asked(None) => break,
@@ -172,7 +178,7 @@ impl Background {
     fn thawed(&mut self, gap: Gap) {
         tracing::debug!(gap = ?gap.lasted, clock_stood = gap.clock_stood, "this process was stood still");
         let now = BootInstant::now();
-        self.core.thawed(gap.clock_stood);
+        self.core.thawed(now, gap.clock_stood, &mut self.desk);
         self.backoff.reset();
         if !matches!(self.phase, Phase::Up(..)) {
             // A handshake that was cut in two by it had better begin again.

@@ -170,22 +170,27 @@ impl Core {
     /// A connection is open, and replies reach us on it.
     pub(crate) fn connected(&mut self, now: BootInstant, wire: &mut impl Wire) {
         self.link = Link::Up;
-        self.advance_all(now, wire);
-        // What was under way when the connection before ended, or its reply, may be lost with it.
+        // What was under way when the connection before ended, or its reply, may be lost with it; what goes out now is not.
         let lost = self.calls.iter_mut().filter_map(|(id, call)| call.is_lost().then_some(*id));
         self.again.extend(lost);
+        self.advance_all(now, wire);
         self.publish_all_again(now, wire);
     }
 
     /// This process was stood still for some time: what is known of others is no longer so, and whether the connection
-    /// still works is not known. `clock_stood` says that our clock did not count that time.
-    pub(crate) fn thawed(&mut self, clock_stood: bool) {
+    /// still works is not known. `clock_stood` says that our clock did not count that time: deadlines may have passed that
+    /// it does not show, so nothing from before is sent any more.
+    pub(crate) fn thawed(&mut self, now: BootInstant, clock_stood: bool, wire: &mut impl Wire) {
         if self.link == Link::Up {
             self.link = Link::Doubted;
         }
         self.watches.doubt();
         if clock_stood {
             self.bounds.clear();
+            let sent = "this side's clock stood still, and the deadline may have passed meanwhile; the request may have run";
+            let unsent =
+                "this side's clock stood still, and the deadline may have passed meanwhile; nothing was sent";
+            self.end_all(now, sent, (Status::Expired, unsent), wire);
         }
         for (_, id) in &self.waiting {
             if let Some(call) = self.calls.get_mut(id) {
@@ -353,21 +358,6 @@ impl Core {
         call.due = call.deadline.saturating_add(LAST_WORD);
         self.deadlines.insert((call.due, id));
         true
-    }
-
-    /// This side stops: nothing more will be heard.
-    pub(crate) fn stop(&mut self, now: BootInstant, wire: &mut impl Wire) {
-        let ids: Vec<Uuid> = self.calls.keys().copied().collect();
-        for id in ids {
-            let sent = self.calls.get(&id).is_some_and(|call| matches!(call.stage, Stage::Sent(_)));
-            if sent {
-                let message = "the cloud side stopped before a reply came; the request may have run";
-                self.end(now, Answer::own(id, Status::NoReply, message), wire);
-            } else {
-                let message = "the cloud side stops; nothing was sent";
-                self.end_unsent(now, Answer::own(id, Status::Offline, message), wire);
-            }
-        }
     }
 
     /// When [`Core::tick`] is wanted next.

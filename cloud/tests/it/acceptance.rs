@@ -39,7 +39,7 @@ case "$(basename "$0") $*" in
         cat >/dev/null
         case "$*" in
             */nothing/here) printf '"outcome":"not_executed"\n403' ;;
-            *timeout=abc | *%2Fb) printf '"outcome":"not_executed"\n400' ;;
+            *timeout=abc | *a..b) printf '"outcome":"not_executed"\n400' ;;
             *--aws-sigv4*) printf '"online":true "echo" "ended" "openapi":"3.1 "result":"ok"\n200' ;;
             *) printf '"outcome":"not_executed"\n403' ;;
         esac

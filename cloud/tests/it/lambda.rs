@@ -251,10 +251,12 @@ async fn wrong_settings_end_it_with_a_sentence() {
         ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128"),
     ];
     // How much of what Lambda says is there, and what else.
-    let table: &[(usize, &[(&str, &str)], &str)] = &[
+    type Environment = [(&'static str, &'static str)];
+    let table: &[(usize, &Environment, &str)] = &[
         (0, &[], "error: AWS_LAMBDA_RUNTIME_API is not set"),
         (1, &[], "error: AWS_LAMBDA_FUNCTION_NAME is not set"),
         (4, &[], "error: NOWD_ENDPOINT is not set"),
+        (4, &[("AWS_LAMBDA_INITIALIZATION_TYPE", "snap-start")], "error: SnapStart is on"),
         (
             4,
             &[("NOWD_ENDPOINT", "localhost"), ("NOWD_TARGET", "g")],

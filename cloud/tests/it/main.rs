@@ -8,6 +8,7 @@ mod corpus;
 mod direct;
 #[cfg(feature = "aws")]
 mod emulator;
+mod freezes;
 mod gateway;
 mod hostile;
 mod http;

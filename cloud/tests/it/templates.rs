@@ -295,6 +295,9 @@ fn the_function_is_told_what_it_reads_and_asked_what_it_answers() {
         format!("{} {}", route["Method"].as_str().unwrap(), route["Path"].as_str().unwrap())
     });
     assert_eq!(events.collect::<BTreeSet<_>>(), routes());
+    // A slash more is another path: API Gateway finds the route, and hands the path over with it.
+    let url = |name: &str| template["Outputs"][name]["Value"]["Fn::Sub"].as_str().unwrap().to_owned();
+    assert_eq!(url("InvokeApi"), url("Url") + "invoke");
 
     let auth = &template["Resources"]["Api"]["Properties"]["Auth"];
     assert_eq!(

@@ -288,17 +288,3 @@ fn the_service_is_asked_to_wait_for_the_whole_seconds_that_are_left() {
         assert_eq!(wait(Duration::from_millis(millis)), seconds, "{millis}");
     }
 }
-
-#[test]
-fn base64_is_that_of_everybody() {
-    for (bytes, text) in [
-        (&b""[..], ""),
-        (b"f", "Zg=="),
-        (b"fo", "Zm8="),
-        (b"foo", "Zm9v"),
-        (b"foobar", "Zm9vYmFy"),
-        (b"\xfb\xff\xbf\x00", "+/+/AA=="),
-    ] {
-        assert_eq!(base64(bytes), text);
-    }
-}

@@ -60,7 +60,10 @@ impl Answer {
         let code = parts.status.as_u16();
         let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
         let body: Value = serde_json::from_slice(bytes).unwrap_or_default();
-        let said = call(&body).unwrap_or_else(|| foreign(code, header("x-amzn-errortype"), &body));
+        let error = header("x-amzn-errortype");
+        // API Gateway's own errors may have nowd's form (`cloud/template.yaml`), but only they have the header.
+        let own = if is_denial(code, error) { None } else { call(&body) };
+        let said = own.unwrap_or_else(|| foreign(code, error, &body));
         let times = header("server-timing").map(times).unwrap_or_default();
         Self { code, body: String::from_utf8_lossy(bytes).into_owned(), said, times }
     }
@@ -109,12 +112,22 @@ fn call(body: &Value) -> Option<Said> {
 fn foreign(code: u16, error: Option<&str>, body: &Value) -> Said {
     let message = ["message", "Message", "detail"].iter().find_map(|name| body.get(name)?.as_str());
     let message = message.unwrap_or_default().to_owned();
-    let error = error.map(|error| error.split(':').next().unwrap_or_default()).unwrap_or_default();
-    let denied = matches!(code, 401 | 403) && DENIED.contains(&error);
+    let denied = is_denial(code, error);
+    let error = error.map(name_of).unwrap_or_default();
     if denied || (code == 429 && THROTTLED.contains(&error)) {
         return Said::Refused { error: error.to_owned(), denied, message };
     }
     Said::Nothing { message }
+}
+
+/// Whether API Gateway refused this caller before anything was called.
+fn is_denial(code: u16, error: Option<&str>) -> bool {
+    matches!(code, 401 | 403) && error.is_some_and(|error| DENIED.contains(&name_of(error)))
+}
+
+/// An address may follow the error's name.
+fn name_of(error: &str) -> &str {
+    error.split(':').next().unwrap_or_default()
 }
 
 /// `total;dur=1.234, network;dur=0.9` in microseconds.

@@ -1,6 +1,8 @@
 //! The waiting callers, the sending half of the connection, and the deliveries under way: what the core acts through.
 
 use std::collections::HashMap;
+use std::future::poll_fn;
+use std::task::Poll;
 use std::time::Duration;
 
 use nowd_link::{Publish, Qos, SendError, Sender, Ticket};
@@ -93,10 +95,17 @@ impl Desk {
     fn deliver(&mut self, direct: &dyn Deliver, target: Level, message: Publish, id: Uuid, attempt: u32) {
         let left = message.properties.message_expiry.unwrap_or(LONGEST_DELIVERY);
         let deadline = BootInstant::now().saturating_add(left);
-        let delivering = direct.deliver(target, message, left);
+        let mut delivering = direct.deliver(target, message, left);
         self.deliveries.spawn(async move {
             let late = || Delivered::Unknown("the deadline came first".into());
-            (id, attempt, until(deadline, delivering).await.unwrap_or_else(late))
+            // Looked at before each step: one that this process was stood still before would be a late delivery.
+            let in_time = poll_fn(|context| {
+                if BootInstant::now() >= deadline {
+                    return Poll::Ready(late());
+                }
+                delivering.as_mut().poll(context)
+            });
+            (id, attempt, until(deadline, in_time).await.unwrap_or_else(late))
         });
     }
 }
@@ -137,6 +146,47 @@ impl Wire for Desk {
         for caller in self.callers.remove(&answer.id).into_iter().flatten() {
             // A caller that has gone away needs no answer.
             drop(caller.send(answer.clone()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use nowd_link::Properties;
+
+    use super::*;
+    use crate::invoker::Delivering;
+
+    /// Notes that it acted.
+    #[derive(Debug, Default)]
+    struct Acts(Arc<AtomicBool>);
+
+    impl Deliver for Acts {
+        fn deliver(&self, _: Level, _: Publish, _: Duration) -> Delivering {
+            let acted = Arc::clone(&self.0);
+            Box::pin(async move {
+                acted.store(true, Ordering::SeqCst);
+                Delivered::Taken
+            })
+        }
+    }
+
+    #[tokio::test]
+    async fn a_process_that_was_stood_still_delivers_nothing_late() {
+        for (stood, expected) in [(Duration::ZERO, true), (Duration::from_millis(1_100), false)] {
+            let acts = Acts::default();
+            let mut desk = Desk::new(watch::channel(true).0, Delivery::Mqtt);
+            let expiry = Duration::from_secs(if expected { 60 } else { 1 });
+            let properties = Properties { message_expiry: Some(expiry), ..Properties::default() };
+            let message = Publish { properties, ..Publish::default() };
+            desk.deliver(&acts, Level::new("g").unwrap(), message, Uuid::from_u128(1), 1);
+            // Nothing runs meanwhile, as after SIGSTOP.
+            std::thread::sleep(stood);
+            desk.delivered().await;
+            assert_eq!(acts.0.load(Ordering::SeqCst), expected);
         }
     }
 }

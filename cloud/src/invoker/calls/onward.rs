@@ -227,6 +227,30 @@ impl Core {
         self.end(now, answer, wire);
     }
 
+    /// This side stops: nothing more will be heard.
+    pub(crate) fn stop(&mut self, now: BootInstant, wire: &mut impl Wire) {
+        let sent = "the cloud side stopped before a reply came; the request may have run";
+        self.end_all(now, sent, (Status::Offline, "the cloud side stops; nothing was sent"), wire);
+    }
+
+    /// Ends every call, with what is said of those that were sent and of those that were not.
+    pub(super) fn end_all(
+        &mut self,
+        now: BootInstant,
+        sent: &str,
+        (status, unsent): (Status, &str),
+        wire: &mut impl Wire,
+    ) {
+        let ids: Vec<Uuid> = self.calls.keys().copied().collect();
+        for id in ids {
+            if self.calls.get(&id).is_some_and(|call| matches!(call.stage, Stage::Sent(_))) {
+                self.end(now, Answer::own(id, Status::NoReply, sent), wire);
+            } else {
+                self.end_unsent(now, Answer::own(id, status, unsent), wire);
+            }
+        }
+    }
+
     pub(super) fn end(&mut self, now: BootInstant, mut answer: Answer, wire: &mut impl Wire) {
         let Some(call) = self.remove(answer.id) else { return };
         answer.timing.total = now.saturating_since(call.received);

@@ -40,6 +40,9 @@ fn what_answers_say() {
         (403, Some("SomethingElse"), other.into(), "HTTP 403", Exit::Unknown),
         (403, Some("MissingAuthenticationTokenException"), other.into(), "HTTP 403", Exit::Denied),
         (403, Some("AccessDeniedException:http://internal/"), other.into(), "HTTP 403", Exit::Denied),
+        // As API Gateway says it by `GatewayResponses` of `cloud/template.yaml`.
+        (403, Some("ExpiredTokenException"), problem("forbidden", "not_executed"), "HTTP 403", Exit::Denied),
+        (429, Some("TooManyRequestsException"), problem("busy", "not_executed"), "busy", Exit::NotExecuted),
         (200, Some("AccessDeniedException"), other.into(), "HTTP 200", Exit::Unknown),
         (500, Some("AccessDeniedException"), other.into(), "HTTP 500", Exit::Unknown),
         (429, Some("TooManyRequestsException"), other.into(), "HTTP 429", Exit::NotExecuted),

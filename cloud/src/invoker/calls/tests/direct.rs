@@ -50,9 +50,20 @@ fn a_question_for_presence_is_still_asked_of_the_broker() {
 #[test]
 fn while_our_connection_is_in_doubt_nothing_is_delivered() {
     let mut rig = Rig::by(true);
-    rig.core.thawed(false);
+    rig.thaw(false);
     rig.call("g", 1, 2, Form::Native);
     assert_eq!((rig.requests().len(), rig.desk.subscribed.len()), (0, 0));
     rig.core.proved(rig.at(), &mut rig.desk);
     assert_eq!(rig.requests().len(), 1);
+}
+
+#[test]
+fn a_call_that_waited_for_a_connection_is_delivered_once() {
+    let mut rig = Rig::new(100);
+    rig.core.direct = true;
+    rig.call("g", 1, 2, Form::Native);
+    rig.core.connected(rig.at(), &mut rig.desk);
+    assert_eq!(rig.requests().len(), 1);
+    rig.pass(SECOND + 1);
+    assert_eq!(rig.requests().len(), 2, "again at half its time, and not before");
 }

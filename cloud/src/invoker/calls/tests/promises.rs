@@ -151,7 +151,7 @@ impl World {
                     rig.core.not_delivered(now, attempt, answer, &mut rig.desk);
                 }
             }
-            Happening::Thawed(clock_stood) => rig.core.thawed(clock_stood),
+            Happening::Thawed(clock_stood) => rig.thaw(clock_stood),
             Happening::Proved => {
                 if rig.core.link == Link::Doubted {
                     rig.core.proved(now, &mut rig.desk);

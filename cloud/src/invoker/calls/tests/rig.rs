@@ -149,6 +149,10 @@ impl Rig {
         self.core.tick(self.at(), &mut self.desk);
     }
 
+    pub(super) fn thaw(&mut self, clock_stood: bool) {
+        self.core.thawed(self.at(), clock_stood, &mut self.desk);
+    }
+
     /// What was published for calls, as a gateway reads it.
     pub(super) fn requests(&self) -> Vec<Request> {
         let calls = self.desk.published.iter().filter(|(_, about)| matches!(about, About::Call(..)));

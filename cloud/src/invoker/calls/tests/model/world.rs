@@ -218,7 +218,7 @@ impl World {
             }
             Step::Doubt(n) => {
                 self.left.doubts -= 1;
-                self.side(n, |core, _, _| core.thawed(false));
+                self.side(n, |core, now, desk| core.thawed(now, false, desk));
             }
             Step::Prove(n) => self.side(n, Core::proved),
             Step::Restart { unsynced_kept } => self.restart(unsynced_kept),
