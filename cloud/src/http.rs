@@ -31,7 +31,7 @@ mod response;
 
 pub use access::{Access, Policy, PolicyError, Targets};
 #[cfg(feature = "aws")]
-pub(crate) use exchange::refuse;
+pub(crate) use exchange::{is_traceparent, refuse};
 pub use guard::{Host, guard};
 #[cfg(feature = "aws")]
 pub(crate) use questions::PRESENCE_METHOD;

@@ -1,5 +1,5 @@
-//! What is recorded of each HTTP request that asked something of a gateway. It holds nothing of a request's or a
-//! response's content.
+//! What is recorded of each HTTP request that asked something of a gateway. It holds neither
+//! parameters nor responses; `error` may quote what was wrong, and what a device said of it.
 
 use std::sync::Arc;
 

@@ -217,7 +217,15 @@ pub(super) fn instance(target: &Level, id: Uuid) -> String {
 pub(super) fn traceparent(headers: &HeaderMap) -> Option<String> {
     let mut values = headers.get_all("traceparent").iter();
     let text = values.next().filter(|_| values.next().is_none())?.to_str().ok()?;
+    is_traceparent(text).then(|| text.to_owned())
+}
+
+/// Four parts in hexadecimal, neither id all zeros. A later version than 00 reads the same; `ff` is none.
+pub(crate) fn is_traceparent(text: &str) -> bool {
+    let parts: Vec<&str> = text.split('-').collect();
     let hex = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
-    let lengths = text.split('-').map(str::len);
-    (lengths.eq([2, 32, 16, 2]) && text.split('-').all(hex)).then(|| text.to_owned())
+    let id = |part: &str| hex(part) && part.bytes().any(|byte| byte != b'0');
+    matches!(*parts.as_slice(), [version, trace, parent, flags]
+        if (version.len(), trace.len(), parent.len(), flags.len()) == (2, 32, 16, 2)
+            && hex(version) && version != "ff" && id(trace) && id(parent) && hex(flags))
 }

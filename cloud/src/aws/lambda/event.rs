@@ -167,7 +167,8 @@ fn without<'a>(path: &'a str, prefix: &str) -> &'a str {
     }
 }
 
-/// A decoded path, encoded again. A slash that was encoded is a separator now, for the authoriser too.
+/// A decoded path, encoded again. A slash that was encoded is a separator now; whether it was one for the authoriser too is
+/// not known (cloud/README.md).
 fn encoded(path: &str) -> String {
     path.split('/')
         .map(|segment| utf8_percent_encode(segment, ENCODED).to_string())

@@ -2,6 +2,8 @@
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 
+use crate::http::is_traceparent;
+
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const XRAY: HeaderName = HeaderName::from_static("x-amzn-trace-id");
 
@@ -18,13 +20,6 @@ pub(super) fn complete(headers: &mut HeaderMap, invocation: Option<&str>) {
     }
 }
 
-/// Version 00, the only one there is, and neither id all zeros.
-fn is_traceparent(text: &str) -> bool {
-    let parts: Vec<&str> = text.split('-').collect();
-    matches!(parts.as_slice(), ["00", trace, parent, flags]
-        if is_id(trace, 32) && is_id(parent, 16) && is_hex(flags, 2))
-}
-
 /// `Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1` in W3C's form. Without a parent there is no
 /// span to be the child of.
 fn traceparent(xray: &str) -> Option<String> {
@@ -33,17 +28,9 @@ fn traceparent(xray: &str) -> Option<String> {
     let (version, time, rest) = (root.next()?, root.next()?, root.next()?);
     let parent = part("Parent")?.to_ascii_lowercase();
     let trace = format!("{time}{rest}").to_ascii_lowercase();
-    let fits = version == "1" && root.next().is_none() && is_id(&trace, 32) && is_id(&parent, 16);
     let flags = if part("Sampled") == Some("1") { "01" } else { "00" };
-    fits.then(|| format!("00-{trace}-{parent}-{flags}"))
-}
-
-fn is_id(text: &str, length: usize) -> bool {
-    is_hex(text, length) && text.bytes().any(|byte| byte != b'0')
-}
-
-fn is_hex(text: &str, length: usize) -> bool {
-    text.len() == length && text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
+    let made = format!("00-{trace}-{parent}-{flags}");
+    (version == "1" && root.next().is_none() && is_traceparent(&made)).then_some(made)
 }
 
 #[cfg(test)]
