@@ -121,10 +121,10 @@ pub fn router(invoker: Invoker, options: RouterOptions) -> Router {
 }
 
 async fn no_route(State(shared): State<Arc<Shared>>) -> Response {
-    let sample = if shared.options.compat { "GET /invoke, " } else { "" };
+    let sample = if shared.options.compat { ", GET /invoke " } else { " " };
     let message = format!(
         "there is nothing at this path; there are POST /things/{{target}}/methods/{{method}}, GET /things/{{target}}, \
-         GET /things/{{target}}/methods, GET /things/{{target}}/calls/{{id}}, {sample}and GET /openapi.json"
+         GET /things/{{target}}/methods, GET /things/{{target}}/calls/{{id}}{sample}and GET /openapi.json"
     );
     response::refusal(Kind::NoSuchPath, &message)
 }
