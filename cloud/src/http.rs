@@ -122,10 +122,13 @@ pub fn router(invoker: Invoker, options: RouterOptions) -> Router {
     router.fallback(no_route).with_state(Arc::new(Shared { invoker, options }))
 }
 
-async fn no_route() -> Response {
-    let message = "there is nothing at this path; there are POST /things/{target}/methods/{method}, GET /things/{target}, \
-                   GET /things/{target}/methods, GET /things/{target}/calls/{id} and GET /openapi.json";
-    response::refusal(Kind::NoSuchPath, message)
+async fn no_route(State(shared): State<Arc<Shared>>) -> Response {
+    let sample = if shared.options.compat { ", GET /invoke " } else { " " };
+    let message = format!(
+        "there is nothing at this path; there are POST /things/{{target}}/methods/{{method}}, GET /things/{{target}}, \
+         GET /things/{{target}}/methods, GET /things/{{target}}/calls/{{id}}{sample}and GET /openapi.json"
+    );
+    response::refusal(Kind::NoSuchPath, &message)
 }
 
 async fn invoke(State(shared): State<Arc<Shared>>, request: Request) -> Response {

@@ -2,7 +2,7 @@
 
 use std::io::IsTerminal as _;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +10,9 @@ use anyhow::{Context as _, bail, ensure};
 use axum::Extension;
 use axum::serve::ListenerExt as _;
 use clap::Args;
-use nowd_cloud::{Access, Background, Caller, Config, Host, Invoker, Policy, RouterOptions, guard, router};
+use nowd_cloud::{
+    Access, Background, Caller, Config, Host, Invoker, Policy, Record, RouterOptions, guard, router,
+};
 use nowd_link::{DatePolicy, Options, Tls, TlsFiles};
 use nowd_protocol::{Level, MAX_CALLER_LEN, MAX_TIMEOUT_MS};
 use tokio::net::TcpListener;
@@ -107,7 +109,11 @@ fn settings(serve: &Serve) -> Result<(Config, RouterOptions), Failure> {
     let mut link = Options::new(serve.client.as_str(), host, *port);
     link.tls = tls(serve).map_err(config_error)?.map(Arc::new);
     let access = match &serve.policy {
-        Some(file) => Access::Policy(Policy::load(file).map_err(|error| config_error(error.into()))?),
+        Some(file) => {
+            let policy = Policy::load(file).map_err(|error| config_error(error.into()))?;
+            warn(file, &policy, serve.caller.is_some());
+            Access::Policy(policy)
+        }
         None => Access::Everybody,
     };
     let config = Config::new(link, serve.client.clone());
@@ -116,9 +122,40 @@ fn settings(serve: &Serve) -> Result<(Config, RouterOptions), Failure> {
         max_timeout: serve.max_timeout,
         compat: serve.compat,
         access,
+        recorder: Some(Arc::new(log)),
         ..RouterOptions::default()
     };
     Ok((config, options))
+}
+
+/// Says of a policy that refuses everybody that it does.
+fn warn(file: &Path, policy: &Policy, caller_is_known: bool) {
+    let file = file.display();
+    if policy.is_empty() {
+        tracing::warn!(%file, "the policy has no [[allow]] table: everybody is refused; write one to allow something");
+    }
+    if !caller_is_known {
+        tracing::warn!(%file, "with --policy and without --caller everybody is refused; say with --caller who asks");
+    }
+}
+
+/// One line for each request that asked something of a gateway. Its error is left out: the sentence may quote what was asked.
+fn log(record: &Record) {
+    let timing = &record.timing;
+    let ms = |time: Duration| format!("{:.3}", time.as_secs_f64() * 1_000.0);
+    tracing::info!(
+        id = %record.id,
+        target = record.target.as_ref().map(Level::as_str),
+        method = record.method.as_ref().map(Level::as_str),
+        caller = record.caller,
+        status = record.status.as_str(),
+        outcome = record.outcome.as_str(),
+        http = record.http,
+        total_ms = %ms(timing.total),
+        attempts = record.attempts,
+        traceparent = record.traceparent,
+        "answered a request"
+    );
 }
 
 fn check(serve: &Serve) -> anyhow::Result<()> {

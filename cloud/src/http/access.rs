@@ -54,6 +54,12 @@ impl Policy {
         file::load(file)
     }
 
+    /// Whether it allows nobody anything: it has no table.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.rules.is_empty()
+    }
+
     fn allows(&self, caller: &str, target: &str, method: &str) -> bool {
         let any = |patterns: &[Pattern], text| patterns.iter().any(|pattern| pattern.matches(text));
         self.rules
@@ -90,14 +96,17 @@ impl Access {
     pub(super) fn judge(&self, caller: Option<&str>, target: &Level, method: &Level) -> Result<(), String> {
         let Self::Policy(policy) = self else { return Ok(()) };
         let Some(caller) = caller else {
-            return Err(
-                "nobody has said who asks, and the policy is about callers; nothing was sent".to_owned()
-            );
+            return Err("nobody has said who asks, and the policy allows only whom it names: behind API Gateway sign the \
+                        request, with `nowd-cloud serve` start it with --caller; nothing was sent"
+                .to_owned());
         };
         if policy.allows(caller, target.as_str(), method.as_str()) {
             return Ok(());
         }
-        Err(format!("the policy does not allow {caller} to use {method} of {target}; nothing was sent"))
+        Err(format!(
+            "the policy does not allow {caller} to use {method} of {target}; an [[allow]] table that names all three would; \
+             nothing was sent"
+        ))
     }
 }
 

@@ -36,6 +36,8 @@ pub fn guard(router: Router, host: Host) -> Router {
 }
 
 fn forbidden(message: &str) -> Response {
+    // It gets no further, and has no record.
+    tracing::info!(error = message, "refused a web page's request");
     refusal(Kind::Status(Status::Forbidden), message)
 }
 

@@ -5,12 +5,15 @@ use std::collections::BTreeMap;
 
 use nowd_protocol::{Level, MAX_PAYLOAD_LEN, MAX_TOPIC_LEN, Outcome, Status};
 use serde_json::json;
+use utoipa::openapi::extensions::ExtensionsBuilder;
 use utoipa::openapi::header::HeaderBuilder;
 use utoipa::openapi::path::{
     HttpMethod, OperationBuilder, Parameter, ParameterBuilder, ParameterIn, PathItem, PathsBuilder,
 };
 use utoipa::openapi::request_body::RequestBodyBuilder;
 use utoipa::openapi::schema::{Components, ComponentsBuilder, ObjectBuilder, SchemaFormat, Type};
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, SecurityRequirement, SecurityScheme};
+use utoipa::openapi::server::{Server, ServerBuilder, ServerVariableBuilder};
 use utoipa::openapi::{
     Content, ContentBuilder, InfoBuilder, OpenApiBuilder, Ref, RefOr, Required, ResponseBuilder, Schema,
 };
@@ -20,8 +23,17 @@ use super::{RouterOptions, body, compat, idempotency};
 
 mod schemas;
 
-/// What a name looks like. That two dots are refused and which characters no broker takes is part of it.
-const NAME: &str = r"^(?![$])(?!\.$)(?!.*\.\.)[^/+#\u0000-\u001f\u007f-\u009f\ufdd0-\ufdef\ufffe\uffff]+$";
+/// What a name looks like: no two dots together, not only a dot, no `$` first, and none of the characters that no broker takes,
+/// but for those of Unicode that are none, for which not all programs that read patterns have one spelling. Not all of them
+/// know how to look ahead, either.
+const NAME: &str =
+    r"^(\.[^./+#\x00-\x1f\x7f-\x9f]|[^$./+#\x00-\x1f\x7f-\x9f])(\.?[^./+#\x00-\x1f\x7f-\x9f])*\.?$";
+
+/// Without spaces around it, and not a pair of quotation marks with nothing inside.
+const KEY: &str = r#"^([!#-~]([ -~]*[!-~])?|"([!#-~]|[ -~]+[!-~])?)$"#;
+
+/// How API Gateway is asked.
+const SIGNED: &str = "sigv4";
 
 /// The description, as JSON.
 pub(super) fn text(options: &RouterOptions) -> String {
@@ -48,12 +60,36 @@ pub(super) fn text(options: &RouterOptions) -> String {
     );
     let description = OpenApiBuilder::new()
         .info(InfoBuilder::new().title("nowd").version(env!("CARGO_PKG_VERSION")).description(Some(about)))
+        .servers(Some(servers()))
+        // The second is none at all.
+        .security(Some([SecurityRequirement::new(SIGNED, [""; 0]), SecurityRequirement::default()]))
         .paths(paths)
         .components(Some(components()))
         .build();
     let mut text = description.to_pretty_json().unwrap_or_default();
     text.push('\n');
     text
+}
+
+fn servers() -> [Server; 2] {
+    let stage = ServerVariableBuilder::new().default_value("Prod").description(Some("The stage."));
+    [
+        ServerBuilder::new().url("/").description(Some("`nowd-cloud serve`.")).build(),
+        ServerBuilder::new()
+            .url("/{stage}")
+            .description(Some("The API of AWS API Gateway that `cloud/template.yaml` makes."))
+            .parameter("stage", stage)
+            .build(),
+    ]
+}
+
+fn signed() -> SecurityScheme {
+    let about = "AWS Signature Version 4 for the service `execute-api`, as API Gateway asks for it. `nowd-cloud serve` asks for \
+                 nothing, and reads no such header.";
+    let mut header = ApiKeyValue::with_description("Authorization", about);
+    header.extensions =
+        Some(ExtensionsBuilder::new().add("x-amazon-apigateway-authtype", "awsSigv4").build());
+    SecurityScheme::ApiKey(ApiKey::Header(header))
 }
 
 fn get(operation: OperationBuilder) -> PathItem {
@@ -72,10 +108,7 @@ fn call(options: &RouterOptions) -> OperationBuilder {
         .required(Some(Required::False))
         .content("application/json", ContentBuilder::new().schema(Some(any)).build())
         .build();
-    let key = text_schema().min_length(Some(1)).max_length(Some(idempotency::MAX_LEN)).pattern(Some(
-        // Without spaces around it, and not a pair of quotation marks with nothing inside.
-        "^(?!\"\"$)[!-~]([ -~]*[!-~])?$",
-    ));
+    let key = text_schema().min_length(Some(1)).max_length(Some(idempotency::MAX_LEN)).pattern(Some(KEY));
     let key = parameter("Idempotency-Key", ParameterIn::Header, key).description(Some(
         "The caller's own name for this call: the same request under the same key is the same call.",
     ));
@@ -121,13 +154,17 @@ fn methods(options: &RouterOptions) -> OperationBuilder {
     let after = parameter("after", ParameterIn::Query, text_schema())
         .description(Some("The last name of the page before, for the next page."));
     with_responses(
-        operation("methods", "Which methods may the caller call?")
+        operation("methods", "Which methods does the gateway let the caller call?")
             .parameter(name("target", "The gateway"))
             .parameter(timeout(options))
             .parameter(after)
-            .parameter(traceparent()),
-        &["Answer"],
-        Some("A page of what the caller may call, as `response`"),
+            .parameter(traceparent())
+            .description(Some(
+                "As the gateway's own `allow` has it. A policy before the gateway is judged at the call, and may refuse what \
+                 is on the page.",
+            )),
+        &["Answer", "Methods"],
+        Some("A page of what the gateway lets the caller call, as `response`"),
         every_status(),
     )
 }
@@ -144,7 +181,7 @@ fn outcome(options: &RouterOptions) -> OperationBuilder {
             )
             .parameter(timeout(options))
             .parameter(traceparent()),
-        &["Answer"],
+        &["Answer", "Known"],
         Some("What is known of the call, as `response`"),
         every_status(),
     )
@@ -238,6 +275,7 @@ fn components() -> Components {
     let header = |about| HeaderBuilder::new().schema(Some(text_schema())).description(Some(about)).build();
     schemas::all(ComponentsBuilder::new())
         .schema("Name", name_schema())
+        .security_scheme(SIGNED, signed())
         .header("Cache-Control", header("`no-store`, always."))
         .header("Server-Timing", header("Where the time went, in milliseconds, once something was asked."))
         .build()
@@ -277,7 +315,8 @@ fn name_schema() -> ObjectBuilder {
     text_schema().min_length(Some(1)).max_length(Some(Level::MAX_LEN)).pattern(Some(NAME)).description(Some(
         format!(
             "At most {} bytes of UTF-8, and few enough to fit into a topic of {} bytes with the other names of a call. What it \
-             may not hold, neither broker nor path could carry.",
+             may not hold, neither broker nor path could carry: also no noncharacters of Unicode, U+FDD0 to U+FDEF, U+FFFE and \
+             U+FFFF.",
             Level::MAX_LEN, MAX_TOPIC_LEN
         ),
     ))

@@ -74,7 +74,7 @@ impl Kind {
                 Status::Forbidden => "This caller may not do that",
                 Status::Unavailable => "What should do it is not there",
                 Status::Internal => "A mistake in nowd or a plugin",
-                Status::Offline => "The gateway is not connected",
+                Status::Offline => "There is no connection to the gateway",
                 Status::NoReply => "Sent, and nothing heard in time",
             },
             Self::NoSuchPath => "There is nothing at this path",

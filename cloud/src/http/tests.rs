@@ -224,7 +224,8 @@ async fn other_paths_and_methods_are_refused_in_the_same_shape() {
         let word = if code == 404 { "no_such_path" } else { "method_not_allowed" };
         assert_eq!(headers.get("allow").map_or("", |allow| allow.to_str().unwrap()), allow, "{method} {uri}");
         if method != Method::HEAD {
-            assert_problem(found, &body, word, "", uri);
+            let message = if code == 404 { "GET /invoke and GET /openapi.json" } else { "" };
+            assert_problem(found, &body, word, message, uri);
         }
     }
 }

@@ -49,3 +49,23 @@ async fn it_describes_what_is_there() {
         assert!(described.contains(&format!("`{}`", status.as_str())), "{described}");
     }
 }
+
+/// For those that make clients of it.
+#[tokio::test]
+async fn a_generator_can_read_it() {
+    let text = served(RouterOptions { compat: true, ..RouterOptions::default() }).await;
+    let patterns: Vec<&str> = text.lines().filter(|line| line.contains("\"pattern\":")).collect();
+    assert!(patterns.len() >= 3, "{patterns:?}");
+    assert!(
+        patterns.iter().all(|pattern| !pattern.contains("(?") && !pattern.contains("\\\\u")),
+        "{patterns:?}"
+    );
+
+    let described: Value = serde_json::from_str(&text).unwrap();
+    let scheme = &described["components"]["securitySchemes"]["sigv4"];
+    assert_eq!((&scheme["type"], &scheme["in"]), (&"apiKey".into(), &"header".into()));
+    assert_eq!(scheme["x-amazon-apigateway-authtype"], "awsSigv4");
+    // Signed, or not at all.
+    assert_eq!(described["security"], serde_json::json!([{ "sigv4": [] }, {}]));
+    assert_eq!(described["servers"][0]["url"], "/");
+}

@@ -46,8 +46,47 @@ async fn it_serves_until_it_is_told_to_stop() {
         "{answer}"
     );
 
+    let line = program.wait_for_line(PATIENCE, r#"status="ok""#).await;
+    for part in
+        [r#"target="g""#, r#"method="m""#, r#"outcome="executed""#, "http=200", "attempts=1", "total_ms="]
+    {
+        assert!(line.contains(part), "{part}: {line}");
+    }
+    program.wait_for_line(PATIENCE, "a web page of another origin").await;
+
     program.terminate();
     assert_eq!(program.exit(PATIENCE).await.code(), Some(0), "{:?}", program.lines());
+}
+
+#[tokio::test]
+async fn a_policy_that_refuses_everybody_is_told_at_the_start_and_each_refusal_is_logged() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("policy.toml");
+    let policy = file.to_str().unwrap();
+    let plain = ["--listen", "127.0.0.1:0", "--endpoint", "127.0.0.1:1", "--policy", policy];
+    let call = "POST /things/g/methods/m HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 8\r\n\r\n\"secret\"";
+
+    std::fs::write(&file, "").unwrap();
+    let program = serve(&[&plain[..], &["--caller", "anna"]].concat());
+    program.wait_for_line(PATIENCE, "has no [[allow]] table").await;
+    let answer = http(&address(&program).await, call).await;
+    assert!(
+        answer.starts_with("HTTP/1.1 403 ") && answer.contains("an [[allow]] table that names"),
+        "{answer}"
+    );
+    let line = program.wait_for_line(PATIENCE, r#"status="forbidden""#).await;
+    for part in [r#"caller="anna""#, r#"outcome="not_executed""#, "http=403", "attempts=0"] {
+        assert!(line.contains(part), "{part}: {line}");
+    }
+    let lines = program.lines().join("\n");
+    assert!(!lines.contains("secret") && !lines.contains("without --caller"), "{lines}");
+
+    std::fs::write(&file, "[[allow]]\ncaller = [\"*\"]\ntarget = [\"*\"]\nmethod = [\"*\"]\n").unwrap();
+    let program = serve(&plain);
+    program.wait_for_line(PATIENCE, "without --caller everybody is refused").await;
+    let answer = http(&address(&program).await, call).await;
+    assert!(answer.starts_with("HTTP/1.1 403 ") && answer.contains("start it with --caller"), "{answer}");
+    assert!(!program.lines().join("\n").contains("has no [[allow]] table"));
 }
 
 #[tokio::test]

@@ -7,7 +7,10 @@
 
 use std::time::Duration;
 
-use nowd_protocol::{GatewayStamp, Request, Status};
+use nowd_protocol::{
+    CallState, Ending, ErrorBody, GatewayStamp, METHODS_METHOD, MethodEntry, MethodsPage, OUTCOME_METHOD,
+    Outcome, OutcomeReport, RawValue, Request, Status,
+};
 use nowd_testkit::{Mosquitto, Process};
 
 use crate::gateway::{Answers, Gateway, reply};
@@ -23,7 +26,40 @@ fn every_status() -> impl FnMut(&Request, GatewayStamp) -> Answers + Send + 'sta
     let told =
         |status: &&Status| status.outcome().is_some() && !matches!(status, Status::Resync | Status::Internal);
     let mut next = Status::ALL.iter().filter(told).cycle();
-    move |request, stamp| vec![reply(request, *next.next().unwrap(), stamp)]
+    move |request, stamp| {
+        let request = Request { request: answered(request), ..request.clone() };
+        vec![reply(&request, *next.next().unwrap(), stamp)]
+    }
+}
+
+/// What a gateway answers with everything in it that can be; of a method of its own, what it was given.
+fn answered(request: &Request) -> Box<RawValue> {
+    let method = request.topic.method.as_str();
+    if method == METHODS_METHOD {
+        let params = serde_json::json!({ "type": "object" });
+        let entry = MethodEntry {
+            name: "window.set",
+            description: "Moves a window".into(),
+            params: Some(&params),
+            timeout_ms: 2_000,
+            max_timeout_ms: 10_000,
+            idempotent: true,
+            stop: false,
+            poll_ms: Some(500),
+        };
+        return MethodsPage { methods: vec![&entry.bounded()], more: true }.response();
+    }
+    if method == OUTCOME_METHOD {
+        let ending = || Ending {
+            status: "failed".to_owned(),
+            outcome: Outcome::Unknown,
+            error: Some(ErrorBody { code: "jammed".to_owned(), message: "it is stuck".to_owned() }),
+            response: Some(RawValue::NULL.to_owned()),
+        };
+        let report = OutcomeReport { state: CallState::Ended, answer: Some(ending()), late: Some(ending()) };
+        return report.response();
+    }
+    request.request.clone()
 }
 
 async fn run(address: &str, config: &str, more: &[&str]) {

@@ -48,7 +48,8 @@ fn what_is_not_allowed_is_refused() {
 #[test]
 fn an_empty_policy_allows_nobody() {
     let policy = parse("policy.toml", b"# nothing yet\n").unwrap();
-    assert!(!policy.allows("a", "b", "c"));
+    assert!(policy.is_empty() && !policy.allows("a", "b", "c"));
+    assert!(!parse("policy.toml", POLICY.as_bytes()).unwrap().is_empty());
 }
 
 #[test]

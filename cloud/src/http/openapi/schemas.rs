@@ -1,6 +1,8 @@
 //! The bodies of answers.
 
-use utoipa::openapi::schema::{ComponentsBuilder, ObjectBuilder, SchemaFormat, SchemaType, Type};
+use utoipa::openapi::schema::{
+    ArrayBuilder, ComponentsBuilder, ObjectBuilder, SchemaFormat, SchemaType, Type,
+};
 use utoipa::openapi::{Ref, RefOr, Schema};
 
 use super::{Outcome, text_schema};
@@ -11,6 +13,9 @@ pub(super) fn all(components: ComponentsBuilder) -> ComponentsBuilder {
         .schema("Problem", problem())
         .schema("SampleAnswer", sample_answer())
         .schema("Seen", seen())
+        .schema("Methods", methods())
+        .schema("Known", known())
+        .schema("Ending", ending())
         .schema("Error", error())
         .schema("Timing", timing())
 }
@@ -61,22 +66,22 @@ fn sample_answer() -> ObjectBuilder {
 
 /// What all answers say.
 fn facts(object: ObjectBuilder) -> ObjectBuilder {
-    let outcomes = [Outcome::Executed, Outcome::NotExecuted, Outcome::Unknown].map(Outcome::as_str);
     object
         .property("id", uuid("The call, as the gateway logs it, too."))
-        .property(
-            "outcome",
-            text("What is known of the physical world. `not_executed`: it may be tried again.")
-                .enum_values(Some(outcomes)),
-        )
+        .property("outcome", world())
         .property("error", Ref::from_schema_name("Error"))
         .property("timing", Ref::from_schema_name("Timing"))
         .required("id")
         .required("outcome")
 }
 
+fn world() -> ObjectBuilder {
+    let outcomes = [Outcome::Executed, Outcome::NotExecuted, Outcome::Unknown].map(Outcome::as_str);
+    text("What is known of the physical world. `not_executed`: it may be tried again.")
+        .enum_values(Some(outcomes))
+}
+
 fn seen() -> ObjectBuilder {
-    let flag = |about| ObjectBuilder::new().schema_type(Type::Boolean).description(Some(about));
     let response = ObjectBuilder::new()
         .schema_type(Type::Object)
         .property("online", flag("Whether it is connected now."))
@@ -95,6 +100,73 @@ fn seen() -> ObjectBuilder {
         .required("online")
         .required("announced");
     ObjectBuilder::new().schema_type(Type::Object).property("response", response)
+}
+
+/// What `nowd.methods` answers.
+fn methods() -> ObjectBuilder {
+    let object = || ObjectBuilder::new().schema_type(Type::Object);
+    let entry = object()
+        .property("name", text("Its name."))
+        .property("description", text("One sentence for people; may be empty."))
+        .property(
+            "params",
+            any("The JSON Schema of its parameters; `null`: it takes anything. Absent where it is too large to be told."),
+        )
+        .property("timeout_ms", count("Its usual budget. Milliseconds."))
+        .property("max_timeout_ms", count("The largest budget that a call may have. Milliseconds."))
+        .property("idempotent", flag("Whether running it twice is as good as once."))
+        .property("stop", flag("Whether it overtakes and clears its lane."))
+        .property("poll_ms", count("How often the gateway itself reads it; absent where it does not. Milliseconds."))
+        .required("name")
+        .required("description")
+        .required("timeout_ms")
+        .required("max_timeout_ms")
+        .required("idempotent")
+        .required("stop");
+    let page = object()
+        .property(
+            "methods",
+            ArrayBuilder::new().items(entry).description(Some("In the order of their names.")),
+        )
+        .property(
+            "more",
+            flag("Whether there are others after them: ask again with the last name as `after`."),
+        )
+        .required("methods")
+        .required("more");
+    object().property("response", page)
+}
+
+/// What `nowd.outcome` answers.
+fn known() -> ObjectBuilder {
+    let object = || ObjectBuilder::new().schema_type(Type::Object);
+    let report = object()
+        .property(
+            "state",
+            text(
+                "Where the call stands: `waiting`, `running`, `ended`, `not_known`, or a word that is newer than this \
+                 description. `not_known` does not mean that nothing happened.",
+            ),
+        )
+        .property("answer", Ref::from_schema_name("Ending"))
+        .property("late", Ref::from_schema_name("Ending"))
+        .required("state");
+    object().property("response", report)
+}
+
+fn ending() -> ObjectBuilder {
+    ObjectBuilder::new()
+        .schema_type(Type::Object)
+        .description(Some(
+            "How a call ended: as `answer`, how it was answered, absent while it has not been; as `late`, what was heard after \
+             the deadline, when the answer had been given.",
+        ))
+        .property("status", text("How it ended: a status, or a word that is newer than this description."))
+        .property("outcome", world())
+        .property("error", Ref::from_schema_name("Error"))
+        .property("response", any("What the method gave back, while it is kept."))
+        .required("status")
+        .required("outcome")
 }
 
 fn error() -> ObjectBuilder {
@@ -135,8 +207,16 @@ fn uuid(about: &str) -> ObjectBuilder {
     text(about).format(Some(SchemaFormat::Custom("uuid".to_owned())))
 }
 
+fn flag(about: &str) -> ObjectBuilder {
+    ObjectBuilder::new().schema_type(Type::Boolean).description(Some(about))
+}
+
 fn micros(about: &str) -> ObjectBuilder {
-    let about = format!("{about} Microseconds.");
+    count(&format!("{about} Microseconds."))
+}
+
+/// A number that is never below 0.
+fn count(about: &str) -> ObjectBuilder {
     ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(0_u64)).description(Some(about))
 }
 
