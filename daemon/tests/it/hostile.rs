@@ -165,7 +165,7 @@ async fn beside(what: &str, gateway: &Process, cloud: &Invoker, bad: impl Future
     for (method, alone) in alone {
         let beside = beside[method];
         assert!(
-            beside < alone * 50 || beside < Duration::from_millis(500),
+            beside < alone * 20 || beside < Duration::from_millis(100),
             "{method} beside {what}: {alone:?} alone, {beside:?} beside"
         );
     }

@@ -85,7 +85,9 @@ async fn next_to(how: How) {
         let over = Deadline::after(WORST);
         while over.check().is_ok() {
             let (code, text) = shell(&bed, &["call", "echo", "5", "--timeout", "20s"]).await;
-            assert!([0, 4].contains(&code), "{how:?}: {text}");
+            let nobody_knows = code == 4 && text.contains("has said nothing");
+            let may_wait = matches!(how, How::Calls);
+            assert!(code == 0 || (may_wait && nobody_knows), "{how:?}: {code} {text}");
         }
     };
     beside(&format!("{how:?}"), &gateway, &cloud, worst).await;
