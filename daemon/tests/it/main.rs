@@ -24,6 +24,7 @@ mod mistakes;
 mod plugin_serve;
 mod plugins;
 mod polling;
+mod power;
 mod presence;
 mod probe;
 mod reload;
