@@ -22,6 +22,7 @@ use crate::journal::JournalError;
 use crate::lockout::check_reason;
 use crate::log;
 use crate::setup::{Setup, SetupError};
+use crate::supervisor::ServiceManager;
 
 mod ask;
 mod call;
@@ -282,7 +283,9 @@ fn run_gateway(source: &Source, extra: Vec<Arc<dyn Plugin>>) -> Result<(), Failu
             methods = setup.plugins.registry.methods().count(),
             "starting"
         );
-        let gateway = Gateway::new(setup)?.reloading(source.layers(), Arc::clone(&reload));
+        let gateway = Gateway::new(setup)?
+            .reloading(source.layers(), Arc::clone(&reload))
+            .supervised(ServiceManager::of_environment());
         let mut running = std::pin::pin!(gateway.run(stop.clone()));
         loop {
             tokio::select! {
