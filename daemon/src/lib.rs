@@ -20,6 +20,8 @@ mod setup;
 mod stats;
 mod uplink;
 
+#[doc(hidden)]
+pub use cli::command;
 pub use cli::run;
 pub use clock::{WallClock, WallReading};
 pub use config::{BusConfig, ClockTrust, Config, ConfigError, ConfigFiles, ConfigSource};
