@@ -22,6 +22,7 @@ use crate::journal::JournalError;
 use crate::lockout::check_reason;
 use crate::log;
 use crate::setup::{Setup, SetupError};
+use crate::supervisor::ServiceManager;
 
 mod ask;
 mod call;
@@ -68,6 +69,9 @@ enum Command {
         /// Explain these maps or drop-ins; each need not lie in `methods.d/` or `plugins.d/` yet
         #[arg(value_name = "MAP")]
         maps: Vec<PathBuf>,
+        /// Say nothing when all is right
+        #[arg(long, short, conflicts_with = "maps")]
+        quiet: bool,
     },
     /// Call a method of the gateway that runs on this machine
     ///
@@ -180,8 +184,10 @@ pub fn run(extra: Vec<Arc<dyn Plugin>>) -> ExitCode {
     };
     let result = match cli.command {
         Command::Run(source) => run_gateway(&source, extra),
-        Command::Check { source, maps } if maps.is_empty() => check::check(&source.or_here(), extra),
-        Command::Check { source, maps } => check::explain(&source, extra, &maps),
+        Command::Check { source, maps, quiet } if maps.is_empty() => {
+            check::check(&source.or_here(), extra, quiet)
+        }
+        Command::Check { source, maps, .. } => check::explain(&source, extra, &maps),
         Command::Call { reach, method, params, dry_run: true, .. } => {
             preview::preview(&reach.source.or_here(), extra, &method, &params)
         }
@@ -289,7 +295,9 @@ fn run_gateway(source: &Source, extra: Vec<Arc<dyn Plugin>>) -> Result<(), Failu
             methods = setup.plugins.registry.methods().count(),
             "starting"
         );
-        let gateway = Gateway::new(setup)?.reloading(source.layers(), Arc::clone(&reload));
+        let gateway = Gateway::new(setup)?
+            .reloading(source.layers(), Arc::clone(&reload))
+            .supervised(ServiceManager::of_environment());
         let mut running = std::pin::pin!(gateway.run(stop.clone()));
         loop {
             tokio::select! {

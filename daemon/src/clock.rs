@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nowd_core::Wall;
+use nowd_plugin::BootInstant;
 use rtime_clock::adjtime::{Timex, adjtimex};
 
 use crate::config::ClockTrust;
@@ -97,6 +98,12 @@ impl WallClock {
 /// What this machine's wall clock shows, in milliseconds since the epoch: for people, never to judge by.
 pub(crate) fn wall_ms() -> u64 {
     read_machine().now_ms
+}
+
+/// What the wall clock showed at this instant, by what it shows now: for people, never to judge by.
+pub(crate) fn wall_at(instant: BootInstant) -> SystemTime {
+    let ago = u64::try_from(BootInstant::now().saturating_since(instant).as_millis()).unwrap_or(u64::MAX);
+    UNIX_EPOCH + Duration::from_millis(wall_ms().saturating_sub(ago))
 }
 
 #[expect(clippy::disallowed_methods, reason = "the one place that reads the wall clock")]

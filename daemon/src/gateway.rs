@@ -19,6 +19,7 @@ use crate::lockout::{Change, Lockout};
 use crate::record::{Line, Records};
 use crate::services::Pool;
 use crate::setup::Setup;
+use crate::supervisor::Supervisor;
 use crate::uplink::{Facts, Uplink, UplinkEvent};
 
 mod completion;
@@ -29,6 +30,7 @@ mod reply;
 mod requests;
 mod services;
 mod stall;
+mod supervised;
 
 use completion::ended;
 use generations::{Generations, Numbers};
@@ -70,6 +72,7 @@ pub struct Gateway {
     /// On the bus of this machine, and what it begins with.
     local: (Local, Option<Waiting>),
     waiters: Waiters,
+    supervisor: Supervisor,
     target: Level,
     incarnation: Uuid,
     started: BootInstant,
@@ -129,6 +132,7 @@ impl Gateway {
             lockout,
             local: (local, Some(waiting)),
             waiters: Waiters::default(),
+            supervisor: Supervisor::new(None),
             target,
             incarnation,
             started: BootInstant::now(),
@@ -144,6 +148,7 @@ impl Gateway {
             self.local.0.start(waiting, &self.config.bus, self.config.state_dir.clone());
         }
         self.serve(&stop).await;
+        self.supervisor.stopping();
         info!(running = self.core.unanswered(), "stopping");
         self.drain().await;
         let Self { uplink, records, journal, generations, services, local, waiters, .. } = self;
@@ -216,7 +221,9 @@ impl Gateway {
                 self.check_stall();
                 self.look_for_lockout();
                 self.waiters.forget(BootInstant::now());
+                self.tell_status();
             }
+            () = self.supervisor.beat() => self.supervise(),
         }
     }
 

@@ -18,6 +18,7 @@ mod record;
 mod services;
 mod setup;
 mod stats;
+mod supervisor;
 mod uplink;
 
 #[doc(hidden)]
@@ -29,3 +30,4 @@ pub use exit::Exit;
 pub use gateway::{Gateway, StartError};
 pub use journal::JournalError;
 pub use setup::{Setup, SetupError};
+pub use supervisor::ServiceManager;

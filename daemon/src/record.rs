@@ -35,6 +35,8 @@ pub(crate) enum Line {
     Polled { method: String, error: Option<ErrorBody> },
     /// An answer could not be sent.
     Unsent { id: nowd_protocol::Uuid, reason: String },
+    /// Nothing: only that the thread moves is of interest.
+    Asked,
 }
 
 /// Nothing is ever sent: only the end of the thread is heard.
@@ -48,6 +50,8 @@ pub(crate) struct Records {
     done: Receiver<Never>,
     lost: Arc<AtomicU64>,
     stats: Arc<Stats>,
+    /// How many lines the thread has dealt with.
+    moves: Arc<AtomicU64>,
 }
 
 impl Records {
@@ -59,6 +63,8 @@ impl Records {
         let counter = Arc::clone(&lost);
         let stats = Arc::<Stats>::default();
         let counted = Arc::clone(&stats);
+        let moves = Arc::<AtomicU64>::default();
+        let moved = Arc::clone(&moves);
         std::thread::Builder::new().name("nowd-records".into()).spawn(move || {
             for line in receiver {
                 let lost = counter.swap(0, Ordering::Relaxed);
@@ -74,11 +80,21 @@ impl Records {
                     feed.tell(record);
                 }
                 write(line);
+                moved.fetch_add(1, Ordering::Relaxed);
             }
             // Ends the wait of `drop`, by its own end.
             drop(tell_done);
         })?;
-        Ok(Self { sender: Some(sender), done, lost, stats })
+        Ok(Self { sender: Some(sender), done, lost, stats, moves })
+    }
+
+    /// How many lines the thread has dealt with; one more of them before it is asked again, however few calls there are.
+    pub(crate) fn ask(&self) -> u64 {
+        if let Some(sender) = &self.sender {
+            // Where there is no room it has enough to do.
+            drop(sender.try_send(Line::Asked));
+        }
+        self.moves.load(Ordering::Relaxed)
     }
 
     /// What was counted so far.
@@ -119,6 +135,7 @@ fn write(line: Line) {
         }
         Line::Polled { method, error: None } => info!(method, "the method can be read again"),
         Line::Unsent { id, reason } => warn!(%id, "an answer was not sent: {reason}"),
+        Line::Asked => {}
     }
 }
 

@@ -17,6 +17,7 @@ use uuid::Uuid;
 
 use probe::{Acked, Due, Loopback, Probes};
 
+mod movement;
 mod probe;
 mod report;
 
@@ -36,6 +37,8 @@ pub(crate) struct Uplink {
     backoff: Backoff,
     probes: Probes,
     state: State,
+    /// How often it has come round.
+    moves: u64,
     /// When this connection was granted its subscription, or when the last one ended or the process began.
     changed: BootInstant,
     last_error: Option<(String, BootInstant)>,
@@ -94,6 +97,7 @@ impl Uplink {
             backoff: Backoff::new(),
             probes,
             state: wait(Duration::ZERO),
+            moves: 0,
             changed: BootInstant::now(),
             last_error: None,
         };
@@ -123,17 +127,18 @@ impl Uplink {
             match &mut self.state {
                 State::Waiting(sleep) => {
                     sleep.await;
-                    self.state = self.open();
+                    let opening = self.open();
+                    self.enter(opening);
                 }
                 State::Opening { session, opening } => match opening.await {
                     Ok(connection) => {
                         let session = session.clone();
-                        self.state = State::Up(Box::new(Up::new(connection, session)));
+                        self.enter(State::Up(Box::new(Up::new(connection, session))));
                         self.subscribe();
                     }
                     Err(e) => self.down(&e, Duration::ZERO),
                 },
-                State::Up(up) => match up.next().await {
+                State::Up(up) => match up.next(&mut self.moves).await {
                     UpEvent::Link(Ok(event)) => {
                         if let Some(event) = self.heard(event) {
                             return event;
@@ -155,7 +160,7 @@ impl Uplink {
                                 RequestTopic::filter(&self.facts.target)
                             );
                             self.note("the broker had lost the subscription");
-                            self.state = wait(Duration::ZERO);
+                            self.enter(wait(Duration::ZERO));
                             return UplinkEvent::Down;
                         }
                     }
@@ -175,7 +180,7 @@ impl Uplink {
         }
         warn!("the link is opened anew, because what it may hold is too old");
         self.note("what the link held may have been too old");
-        self.state = wait(Duration::ZERO);
+        self.enter(wait(Duration::ZERO));
         false
     }
 
@@ -197,6 +202,11 @@ impl Uplink {
         if let State::Up(up) = self.state {
             up.connection.close().await;
         }
+    }
+
+    fn enter(&mut self, state: State) {
+        self.moves = self.moves.wrapping_add(1);
+        self.state = state;
     }
 
     fn open(&self) -> State {
@@ -223,7 +233,7 @@ impl Uplink {
         } else {
             warn!(again_ms, "the link is down: {reason}");
         }
-        self.state = wait(delay);
+        self.enter(wait(delay));
     }
 
     fn subscribe(&mut self) {
@@ -267,7 +277,7 @@ impl Uplink {
             Acked::Refused { awaited: true } => {
                 // Nothing will say that what came before it is in; a new connection starts clean.
                 self.note("the broker refused a message of the gateway to itself");
-                self.state = wait(Duration::ZERO);
+                self.enter(wait(Duration::ZERO));
                 return Some(UplinkEvent::Down);
             }
             Acked::Refused { awaited: false } | Acked::Taken => {}
@@ -292,7 +302,7 @@ impl Uplink {
             if filter == requests {
                 let delay = self.backoff.next_delay();
                 self.note(&format!("the broker refused the subscription to {filter}: {reason}"));
-                self.state = wait(delay);
+                self.enter(wait(delay));
                 return;
             }
         }
@@ -369,8 +379,8 @@ impl Up {
         }
     }
 
-    async fn next(&mut self) -> UpEvent {
-        tokio::select! {
+    async fn next(&mut self, moves: &mut u64) -> UpEvent {
+        let event = tokio::select! {
             biased;
             () = due(self.correction.as_mut()) => {
                 self.correction = None;
@@ -379,7 +389,9 @@ impl Up {
             // Before the alarm: what has come in may be what it is about.
             event = self.connection.next() => UpEvent::Link(event),
             () = self.loopback.alarm() => UpEvent::Probe,
-        }
+        };
+        *moves = moves.wrapping_add(1);
+        event
     }
 }
 

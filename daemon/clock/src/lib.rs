@@ -65,6 +65,13 @@ impl BootInstant {
     }
 }
 
+/// What `CLOCK_MONOTONIC` shows, in microseconds: for the service manager, which compares it with its own. Nothing here is
+/// judged by it.
+#[must_use]
+pub fn monotonic_micros() -> u64 {
+    u64::try_from(read(ClockId::Monotonic) / 1_000).unwrap_or_default()
+}
+
 /// What `CLOCK_BOOTTIME` will show at `instant`, in microseconds: for services and devices, which can read only the clocks
 /// of the kernel.
 ///

@@ -42,8 +42,21 @@ pub struct Connection {
     tasks: JoinSet<Option<LinkError>>,
     tracker: Arc<Tracker>,
     sender: Sender,
+    /// As in the options.
+    user_timeout: Duration,
     /// Why it has ended.
     error: Option<LinkError>,
+}
+
+/// One of a connection's loops, for whoever must know whether it stands still.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Movement {
+    /// What people call the loop.
+    pub name: &'static str,
+    /// How often it has come round.
+    pub moves: u64,
+    /// The longest time between two of them, whatever the broker does: beyond it the connection has ended, or the loop stands still.
+    pub bound: Duration,
 }
 
 impl Connection {
@@ -96,7 +109,7 @@ impl Connection {
         };
         tasks.spawn(watch(Arc::clone(&tracker), options.user_timeout));
         let sender = Sender::new(client, Arc::clone(&tracker), limits);
-        Ok(Self { events, tasks, tracker, sender, error: None })
+        Ok(Self { events, tasks, tracker, sender, user_timeout: options.user_timeout, error: None })
     }
 
     /// The sending half.
@@ -109,6 +122,22 @@ impl Connection {
     #[must_use]
     pub const fn limits(&self) -> Limits {
         self.sender.limits()
+    }
+
+    /// Whether its loops go round: the one that sends and hears, and the one that ends it when the broker is silent.
+    #[must_use]
+    pub fn movements(&self) -> [Movement; 2] {
+        let (moves, keep_alive) = self.tracker.polls();
+        // It pings after the one, and a broker that takes or answers nothing is given up after the other, twice at worst.
+        let bound = keep_alive.saturating_add(self.user_timeout.saturating_mul(3));
+        [
+            Movement { name: "the driver of the link", moves, bound },
+            Movement {
+                name: "the watch of the link",
+                moves: self.tracker.ticks(),
+                bound: self.user_timeout / TICKS,
+            },
+        ]
     }
 
     /// The next event. It must be called without long pauses: while 64 events wait nothing is read from the broker,

@@ -76,12 +76,15 @@ impl Driver {
             // The broker wants no pings; rumqttc would send them without pause. We still want to know that it lives.
             event_loop.options.set_keep_alive(self.options.keep_alive);
         }
+        self.tracker.set_keep_alive(event_loop.options.keep_alive());
         Ok(Limits::new(&connack, &self.options))
     }
 
     async fn drive(&mut self, event_loop: &mut EventLoop) -> LinkError {
         loop {
-            let step = match event_loop.poll().await {
+            let polled = event_loop.poll().await;
+            self.tracker.polled();
+            let step = match polled {
                 Ok(WireEvent::Incoming(packet)) => self.incoming(packet),
                 Ok(WireEvent::Outgoing(packet)) => self.outgoing(&packet),
                 Err(error) => {

@@ -22,7 +22,7 @@ mod tls;
 mod tracker;
 
 pub use backoff::Backoff;
-pub use connection::Connection;
+pub use connection::{Connection, Movement};
 pub use dial::{Protocol, Stream, dial};
 pub use error::{Disconnect, LinkError, Refusal};
 pub use event::{Event, Limits, Message};

@@ -4,7 +4,9 @@
 //! waking up late is not mistaken for a broker that is silent.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use crate::publish::SendError;
 
@@ -36,6 +38,10 @@ pub(crate) struct Waiting {
 pub(crate) struct Tracker {
     state: Mutex<State>,
     most_queued: usize,
+    /// How often the driver and the watch have come round, and the time between two pings, in milliseconds.
+    polls: AtomicU64,
+    ticks: AtomicU64,
+    keep_alive: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -57,7 +63,34 @@ struct State {
 impl Tracker {
     /// At most `most_queued` requests wait to be written.
     pub(crate) fn new(most_queued: usize) -> Self {
-        Self { state: Mutex::default(), most_queued }
+        Self {
+            state: Mutex::default(),
+            most_queued,
+            polls: AtomicU64::new(0),
+            ticks: AtomicU64::new(0),
+            keep_alive: AtomicU64::new(0),
+        }
+    }
+
+    /// CONNACK has come, and this is the time between two pings.
+    pub(crate) fn set_keep_alive(&self, keep_alive: Duration) {
+        let millis = u64::try_from(keep_alive.as_millis()).unwrap_or(u64::MAX);
+        self.keep_alive.store(millis, Ordering::Relaxed);
+    }
+
+    /// The driver has come round.
+    pub(crate) fn polled(&self) {
+        self.polls.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often the driver has come round, and the longest time for which it has nothing to do.
+    pub(crate) fn polls(&self) -> (u64, Duration) {
+        (self.polls.load(Ordering::Relaxed), Duration::from_millis(self.keep_alive.load(Ordering::Relaxed)))
+    }
+
+    /// How often the watch has come round.
+    pub(crate) fn ticks(&self) -> u64 {
+        self.ticks.load(Ordering::Relaxed)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -143,6 +176,7 @@ impl Tracker {
 
     /// A quarter of the user timeout has passed. Names what has been unanswered for longer than that timeout.
     pub(crate) fn tick(&self) -> Option<&'static str> {
+        self.ticks.fetch_add(1, Ordering::Relaxed);
         let mut state = self.state();
         state.now = state.now.wrapping_add(1);
         let overdue = |since: u32| state.now.wrapping_sub(since) > TICKS;

@@ -17,10 +17,13 @@ use crate::log;
 use crate::setup::{Setup, SetupError, plugins};
 
 /// The whole configuration.
-pub(super) fn check(source: &Source, extra: Vec<Arc<dyn Plugin>>) -> Result<(), Failure> {
+pub(super) fn check(source: &Source, extra: Vec<Arc<dyn Plugin>>, quiet: bool) -> Result<(), Failure> {
     let files = source.load()?;
     log::check(&files.config.log)?;
     let setup = Setup::new(&files, extra, WallClock::of_this_machine(files.config.clock))?;
+    if quiet {
+        return Ok(());
+    }
     let (methods, maps) = (setup.plugins.registry.methods().count(), files.maps.len());
     let (drop_ins, ports) = (files.drop_ins.len(), files.config.ports.len());
     let text = format!(

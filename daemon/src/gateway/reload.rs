@@ -54,6 +54,8 @@ struct Asked {
 /// A reload has come so far.
 #[derive(Debug)]
 pub(super) enum Step {
+    /// Somebody has asked.
+    Begun,
     /// Everything was read, or something is wrong.
     Read(Box<Result<Setup, SetupError>>),
     /// The plugins of the new set are ready, or will not be soon.
@@ -124,21 +126,20 @@ impl Reloads {
         pool: &Arc<Pool>,
         ports: Option<&Arc<SerialPlugin>>,
     ) -> Step {
-        loop {
-            if let Some(step) = self.work.join_next().await {
-                return step.unwrap_or(Step::Lost);
-            }
-            let Some(Asked { source, by }) = &self.asked else { return std::future::pending().await };
-            // Whoever asks while one is under way is heard after it.
-            by.notified().await;
-            let [current, next] = &mut self.waiting;
-            current.append(next);
-            let (source, extra, clock) = (source.clone(), extra.to_vec(), clock.clone());
-            let (pool, ports) = (Arc::clone(pool), ports.cloned());
-            self.work.spawn_blocking(move || {
-                Step::Read(Box::new(read(&source, extra, clock, &pool, ports.as_deref())))
-            });
+        if let Some(step) = self.work.join_next().await {
+            return step.unwrap_or(Step::Lost);
         }
+        let Some(Asked { source, by }) = &self.asked else { return std::future::pending().await };
+        // Whoever asks while one is under way is heard after it.
+        by.notified().await;
+        let [current, next] = &mut self.waiting;
+        current.append(next);
+        let (source, extra, clock) = (source.clone(), extra.to_vec(), clock.clone());
+        let (pool, ports) = (Arc::clone(pool), ports.cloned());
+        self.work.spawn_blocking(move || {
+            Step::Read(Box::new(read(&source, extra, clock, &pool, ports.as_deref())))
+        });
+        Step::Begun
     }
 }
 
@@ -193,6 +194,7 @@ impl Gateway {
 
     pub(super) fn reloaded(&mut self, step: Step) {
         match step {
+            Step::Begun => self.supervisor.reloading(),
             Step::Read(read) => match *read {
                 Ok(setup) => self.prepare(setup),
                 Err(e) => self.rejected(&e.to_string(), excerpt(&e)),
@@ -210,6 +212,7 @@ impl Gateway {
     fn rejected(&mut self, reason: &str, excerpt: Option<String>) {
         let methods = self.generations.registry().methods().count();
         let lines = excerpt.map(|lines| format!("\n{lines}")).unwrap_or_default();
+        self.supervisor.reloaded();
         self.reloads.tell(&Err(ReloadError::Config(format!("{reason}{lines}"))));
         error!("the new set of methods is rejected: {reason}; the {methods} methods of before go on");
     }
@@ -257,6 +260,7 @@ impl Gateway {
         for (plugin, notes) in self.services.notes() {
             report.extend(notes.iter().flat_map(|note| ["\n", plugin.as_str(), ": ", note.as_str()]));
         }
+        self.supervisor.reloaded();
         self.reloads.tell(&Ok(report));
     }
 }

@@ -109,6 +109,11 @@ impl Probes {
         longer.min(LONGEST_PAUSE).max(self.every)
     }
 
+    /// How long the link may rest before it probes; nothing where it does not.
+    pub(super) fn rest(&self) -> Option<Duration> {
+        (!self.off).then(|| self.pause())
+    }
+
     fn give_up(&mut self, why: &str) {
         self.off = true;
         error!("{why}; {}; until the next start a lost subscription will not be found", needed(&self.target));

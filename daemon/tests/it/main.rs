@@ -29,3 +29,4 @@ mod probe;
 mod reload;
 mod repeats;
 mod schema;
+mod supervised;

@@ -11,7 +11,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use nowd_plugin::{CancellationToken, Deadline, Expired};
+use nowd_plugin::{CancellationToken, Deadline, Expired, Pulse};
 use tokio::sync::{Notify, watch};
 use zbus::Connection;
 use zbus::message::{Flags, Message, Type};
@@ -69,6 +69,8 @@ pub(crate) struct Bus {
     state: Mutex<State>,
     /// Held while a message is written, so that the deadline is checked when it is one's turn.
     writing: tokio::sync::Mutex<()>,
+    /// Whether it is read, or connected to.
+    pulse: Arc<Pulse>,
 }
 
 /// Who hears the signals of a bus that has no maps. Called by the task that reads the connection: must not wait.
@@ -148,7 +150,9 @@ impl Bus {
     }
 
     fn bare(address: BusAddress, trust: Trust) -> Self {
+        let pulse = Pulse::new(format!("the reader of {}", address.called()), link::LONGEST_ROUND);
         Self {
+            pulse: Arc::new(pulse),
             address,
             rules: BTreeSet::new(),
             losses: HashMap::new(),
@@ -165,6 +169,11 @@ impl Bus {
     /// The bus as the map names it, for messages.
     pub(crate) const fn address(&self) -> &BusAddress {
         &self.address
+    }
+
+    /// Whether [`Self::run`] goes round.
+    pub(crate) const fn pulse(&self) -> &Arc<Pulse> {
+        &self.pulse
     }
 
     /// Whether there is a connection.

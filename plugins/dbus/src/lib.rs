@@ -65,7 +65,7 @@ use std::sync::Arc;
 
 use nowd_plugin::bus::BusAddress;
 use nowd_plugin::map::{MapError, MapSource};
-use nowd_plugin::{BoxFuture, Call, CallError, CancellationToken, Completion, Health, Method, Plugin};
+use nowd_plugin::{BoxFuture, Call, CallError, CancellationToken, Completion, Health, Method, Plugin, Pulse};
 use tokio::task::JoinSet;
 
 use crate::bus::Bus;
@@ -174,6 +174,10 @@ impl Plugin for DbusPlugin {
             n if n < self.buses.len() => Health::Degraded(why.join("; ")),
             _ => Health::Failed(why.join("; ")),
         }
+    }
+
+    fn pulses(&self) -> Vec<Arc<Pulse>> {
+        self.buses.iter().map(|bus| Arc::clone(bus.pulse())).collect()
     }
 
     fn ready(&self) -> BoxFuture<'_, ()> {

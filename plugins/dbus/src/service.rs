@@ -21,7 +21,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use nowd_plugin::service::Description;
-use nowd_plugin::{BootInstant, BoxFuture, CancellationToken, Health};
+use nowd_plugin::{BootInstant, BoxFuture, CancellationToken, Health, Pulse};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -129,6 +129,12 @@ impl Service {
     #[must_use]
     pub fn signals(&self) -> &Arc<Signals> {
         &self.signals
+    }
+
+    /// The loops that keep its two connections.
+    #[must_use]
+    pub fn pulses(&self) -> Vec<Arc<Pulse>> {
+        vec![Arc::clone(self.bus.pulse()), Arc::clone(self.signals.bus.pulse())]
     }
 
     /// Keeps the connection, and what is known of the plugin. Never ends before `stop`.

@@ -24,6 +24,7 @@ mod call;
 mod completion;
 mod health;
 mod method;
+mod pulse;
 
 use std::fmt;
 use std::future::Future;
@@ -36,6 +37,7 @@ pub use health::Health;
 pub use method::{Lane, Method, Policy};
 pub use nowd_clock as clock;
 pub use nowd_clock::BootInstant;
+pub use pulse::Pulse;
 pub use tokio_util::sync::CancellationToken;
 
 /// A boxed future, so that plugins of different types stand in one registry.
@@ -88,6 +90,11 @@ pub trait Plugin: Send + Sync + fmt::Debug {
     /// How the plugin is, for `nowd status`. Answers at once, from what is known. The default is well.
     fn health(&self) -> Health {
         Health::Ok
+    }
+
+    /// The loops of [`Plugin::run`], for a host that must know whether one stands still. The default names none.
+    fn pulses(&self) -> Vec<Arc<Pulse>> {
+        Vec::new()
     }
 
     /// Ends when [`Plugin::run`] has what it needs: buses are connected, ports are open, or a first attempt has failed.

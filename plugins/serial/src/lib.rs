@@ -24,7 +24,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use nowd_plugin::map::MapSource;
-use nowd_plugin::{BoxFuture, Call, CallError, CancellationToken, Completion, Health, Method, Plugin};
+use nowd_plugin::{BoxFuture, Call, CallError, CancellationToken, Completion, Health, Method, Plugin, Pulse};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -150,6 +150,10 @@ impl Plugin for SerialPlugin {
             n if n < self.ports.len() => Health::Degraded(why.join("; ")),
             _ => Health::Failed(why.join("; ")),
         }
+    }
+
+    fn pulses(&self) -> Vec<Arc<Pulse>> {
+        self.ports.values().map(|port| Arc::clone(port.pulse())).collect()
     }
 
     fn ready(&self) -> BoxFuture<'_, ()> {

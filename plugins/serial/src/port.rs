@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use nowd_plugin::{BootInstant, Call, CallError, CancellationToken, Completion};
+use nowd_plugin::{BootInstant, Call, CallError, CancellationToken, Completion, Pulse};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -21,6 +21,7 @@ use self::line::Line;
 pub(crate) use self::runners::Runner;
 use self::runners::Runners;
 use self::transaction::{Transaction, Work};
+use crate::framing::kinds::LONGEST_FRAME;
 use crate::map::hears::{Ears, Hearing};
 
 pub(crate) mod config;
@@ -37,6 +38,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 const HANDOVER_PAUSE: Duration = Duration::from_millis(20);
 /// A port that stayed this long counts as sound again.
 const SOUND_AFTER: Duration = Duration::from_secs(5);
+
+/// The most that the owner may be without a wait for calls, but for a call: the pauses above.
+const LONGEST_ROUND: Duration = Duration::from_secs(5);
 
 /// One port.
 #[derive(Debug)]
@@ -57,6 +61,8 @@ pub(crate) struct Port {
     repeats: AtomicBool,
     /// The ports that had the device before reloads, under other settings.
     predecessors: Mutex<Vec<Weak<Port>>>,
+    /// Whether its owner goes round.
+    pulse: Arc<Pulse>,
 }
 
 #[derive(Debug)]
@@ -79,7 +85,9 @@ enum Left {
 impl Port {
     pub(crate) fn new(name: &str, config: &PortConfig) -> Self {
         let (sender, inbox) = mpsc::channel(1);
+        let owner = format!("the owner of the port {name:?} ({})", config.device.display());
         Self {
+            pulse: Arc::new(Pulse::new(owner, LONGEST_ROUND)),
             name: name.into(),
             config: config.clone(),
             gone: Mutex::new(Some("it has not been opened yet".into())),
@@ -102,6 +110,11 @@ impl Port {
     fn is_held(&self) -> bool {
         // Each line has the ears in its hands from before it is opened until it is closed.
         lock(&self.runners).are_there() || Arc::strong_count(&self.ears) > 1
+    }
+
+    /// Whether its owner goes round.
+    pub(crate) const fn pulse(&self) -> &Arc<Pulse> {
+        &self.pulse
     }
 
     /// What came back was what was sent: whether that was not told yet, so that a method that is polled does not fill the log.
@@ -170,6 +183,7 @@ impl Port {
                 self.inside.lock().await
             }
         };
+        self.pulse.moved();
         if inside.inbox.is_closed() {
             let (sender, inbox) = mpsc::channel(1);
             *lock(&self.sender) = sender;
@@ -200,6 +214,7 @@ impl Port {
         let mut pause = FIRST_PAUSE;
         let mut told = false;
         while !stop.is_cancelled() {
+            self.pulse.moved();
             let handed_over = inside.line.take();
             let is_new = handed_over.is_none();
             let opened = match handed_over {
@@ -264,15 +279,21 @@ impl Port {
             let (config, ears) = (self.config.clone(), Arc::clone(&self.ears));
             inside.opening.spawn_blocking(move || Line::open(&config, ears));
         }
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => return None,
-                Some(transaction) = inside.inbox.recv() => self.refuse(transaction),
-                opened = inside.opening.join_next() => {
-                    return Some(opened?.unwrap_or_else(|e| Err(io::Error::other(e))));
+        let Inside { inbox, opening, .. } = inside;
+        // A device may hang in its driver for ever.
+        self.pulse
+            .idle(async {
+                loop {
+                    tokio::select! {
+                        () = stop.cancelled() => return None,
+                        Some(transaction) = inbox.recv() => self.refuse(transaction),
+                        opened = opening.join_next() => {
+                            return Some(opened?.unwrap_or_else(|e| Err(io::Error::other(e))));
+                        }
+                    }
                 }
-            }
-        }
+            })
+            .await
     }
 
     /// Does one call after the other until the port is gone or `stop`.
@@ -284,19 +305,34 @@ impl Port {
         stop: &CancellationToken,
     ) -> Left {
         loop {
-            let transaction = tokio::select! {
-                biased;
-                () = stop.cancelled() => return Left::Stopped(line),
-                transaction = inbox.recv() => transaction,
-                // What a device sends by itself is read here, so it never counts as an answer. Last, because a device
-                // that never stops would let nothing else through.
-                gone = line.idle() => return Left::Gone(gone),
+            let news = async {
+                tokio::select! {
+                    biased;
+                    () = stop.cancelled() => Ok(None),
+                    transaction = inbox.recv() => Ok(transaction),
+                    // What a device sends by itself is read here, so it never counts as an answer. Last, because a device
+                    // that never stops would let nothing else through.
+                    gone = line.idle() => Err(gone),
+                }
             };
-            let Some(transaction) = transaction else { return Left::Stopped(line) };
-            if let Err(gone) = transaction.run(self, &mut line, runner.ends()).await {
+            let transaction = match self.pulse.idle(news).await {
+                Ok(Some(transaction)) => transaction,
+                Ok(None) => return Left::Stopped(line),
+                Err(gone) => return Left::Gone(gone),
+            };
+            let left = transaction.call.deadline.remaining().saturating_add(self.longest_rest());
+            let run = transaction.run(self, &mut line, runner.ends());
+            if let Err(gone) = self.pulse.busy(left, run).await {
                 return Left::Gone(gone);
             }
         }
+    }
+
+    /// How long a call may hold the line after its deadline: until its echo has come, and then the silence.
+    fn longest_rest(&self) -> Duration {
+        let bits = u64::try_from(LONGEST_FRAME).unwrap_or(u64::MAX).saturating_mul(12);
+        let on_wire = Duration::from_secs(bits / u64::from(self.config.baud.max(1)) + 1);
+        on_wire.saturating_add(line::LONGEST_SETTLE.max(self.config.silence().saturating_mul(10)))
     }
 
     async fn refuse_for(

@@ -21,6 +21,9 @@ use super::{Allowance, BUS_NAME, Bus, Trust, Up, bus_call};
 /// How long connecting may take in all, and closing.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 
+/// The most that keeping the connection may be without a wait for messages: connecting, closing, and a pause.
+pub(super) const LONGEST_ROUND: Duration = Duration::from_secs(22);
+
 /// Between two attempts to connect: the first pause and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 
@@ -43,6 +46,7 @@ impl Bus {
     pub(crate) async fn run(self: Arc<Self>, stop: CancellationToken) {
         let mut failures = 0_u32;
         while !stop.is_cancelled() {
+            self.pulse.moved();
             tokio::select! {
                 biased;
                 () = stop.cancelled() => {}
@@ -103,7 +107,7 @@ impl Bus {
             loop {
                 tokio::select! {
                     never = &mut learning => match never {},
-                    next = stream.next() => match next {
+                    next = self.pulse.idle(stream.next()) => match next {
                         Some(Ok(message)) => {
                             let asked_for = self.dispatch(&message);
                             // What strangers send is dropped, and is not the plugin's fault.

@@ -26,7 +26,7 @@ const MUTED: Duration = Duration::from_secs(5);
 /// The connection on which plugins of one bus say that they have changed.
 #[derive(Debug)]
 pub struct Signals {
-    bus: Arc<Bus>,
+    pub(super) bus: Arc<Bus>,
     ears: Arc<Ears>,
 }
 

@@ -29,7 +29,7 @@ const ECHO: Duration = Duration::from_millis(100);
 /// How often the kernel is asked whether all bytes have gone out.
 const OUTPUT_POLL: Duration = Duration::from_millis(2);
 /// A line that is never silent is waited for no longer than this after a call without an answer.
-const LONGEST_SETTLE: Duration = Duration::from_secs(3);
+pub(super) const LONGEST_SETTLE: Duration = Duration::from_secs(3);
 /// How much old input is thrown away before a write, in bytes; a device that floods must not hold up the call.
 const MOST_DISCARDED: usize = 64 * 1024;
 /// How much is read at once, in bytes.
