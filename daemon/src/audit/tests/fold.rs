@@ -43,7 +43,7 @@ fn a_flood_is_counted_and_what_was_executed_is_always_written() {
 fn many_authors_of_a_flood_get_no_further_than_one_entry_a_second() {
     let mut folding = Folding::default();
     let (mut written, mut told) = (0_u64, 0);
-    for ms in 0..600_000_u64 {
+    for ms in (0..600_000_u64).step_by(20) {
         let client = format!("flood-{}", ms * 7_919 % 10_007);
         written += u64::from(folding.admit(&refused(&client, Status::UnknownMethod), moment(ms)));
         if folding.due().is_some_and(|due| due <= moment(ms).steady) {
