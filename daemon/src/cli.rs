@@ -25,6 +25,7 @@ use crate::setup::{Setup, SetupError};
 use crate::supervisor::ServiceManager;
 
 mod ask;
+mod audit;
 mod call;
 mod check;
 mod client;
@@ -47,7 +48,7 @@ const DEFAULT_CONFIG: &str = "/etc/nowd/nowd.toml";
     name = "nowd",
     version,
     after_help = "Each key of nowd.toml can also be given as an environment variable, such as NOWD__LINK__ENDPOINT.\n\n\
-                  Exit codes: 0 done, 1 a plugin failed its test, 3 the call was not executed, 4 it may have been, 64 wrong command line,\n\
+                  Exit codes: 0 done, 1 a plugin failed its test or the audit record is not sound, 3 the call was not executed, 4 it may have been, 64 wrong command line,\n\
                   69 no gateway or no plugin can be asked, 70 a bug, 74 a file of the state cannot be read or written,\n\
                   75 locked while calls may still run, or already for another reason, 77 the gateway does not serve this user, 78 wrong configuration."
 )]
@@ -147,6 +148,9 @@ enum Command {
     },
     /// Let calls start again: what `nowd lock` has locked
     Unlock(Reach),
+    /// The audit record: which calls there were, who asked, and what came of them
+    #[command(subcommand)]
+    Audit(audit::Command),
     /// Plugins in processes of their own
     #[command(subcommand)]
     Plugin(plugin::Command),
@@ -205,6 +209,7 @@ pub fn run(extra: Vec<Arc<dyn Plugin>>) -> ExitCode {
         Command::Methods { source, json } => methods::list(&source.or_here(), extra, json),
         Command::Lock { reach, reason, wait } => lock::lock(&reach, &reason, wait),
         Command::Unlock(reach) => lock::unlock(&reach),
+        Command::Audit(command) => return end(audit::run(command)),
         Command::Plugin(command) => plugin::run(command, &extra),
     };
     end(result.map(|()| Exit::Ok))

@@ -13,9 +13,11 @@ use nowd_plugin_serial::PortConfig;
 use nowd_protocol::Level;
 use serde::{Deserialize, Deserializer};
 
+mod audit;
 mod bus;
 mod layers;
 
+pub use audit::{AuditConfig, Size};
 pub use bus::BusConfig;
 pub(crate) use layers::read_map;
 pub use layers::{ConfigFiles, ConfigSource};
@@ -28,10 +30,12 @@ pub struct Config {
     pub target: Option<Level>,
     /// Whether the wall clock may judge deadlines.
     pub clock: ClockTrust,
-    /// The folder for what must survive a restart: the lockout and the journal.
+    /// The folder for what must survive a restart: the lockout, the journal and the audit record.
     pub state_dir: PathBuf,
     /// The journal of calls that were started.
     pub journal: JournalConfig,
+    /// The record of calls that shows gaps and edits.
+    pub audit: AuditConfig,
     /// The connection to the broker.
     pub link: LinkConfig,
     /// Shipped plugins that run in processes of their own: `dbus`, `serial`, `simulator`.
@@ -151,6 +155,7 @@ impl Default for Config {
             clock: ClockTrust::default(),
             state_dir: "/var/lib/nowd".into(),
             journal: JournalConfig::default(),
+            audit: AuditConfig::default(),
             link: LinkConfig::default(),
             isolate: Vec::new(),
             access: AccessConfig::default(),

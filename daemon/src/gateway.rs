@@ -11,6 +11,7 @@ use serde_json::Value;
 use tracing::{info, warn};
 use uuid::Uuid;
 
+use crate::audit::{Audit, Event as Audited};
 use crate::clock::WallClock;
 use crate::config::Config;
 use crate::journal::{Journal, JournalError};
@@ -110,6 +111,8 @@ impl Gateway {
             (None, Vec::new())
         };
         let incarnation = settings.incarnation;
+        let audit = Audit::start(&config.audit, &state_dir, settings.target.as_str(), incarnation, &clock);
+        let audit = audit.map_err(StartError::Thread)?;
         let facts = Facts { target: settings.target.clone(), incarnation, methods: set.hash.clone() };
         let stall = Stall::new(!settings.offer.compat.prefixes.is_empty());
         let (local, waiting, feed) = Local::new();
@@ -127,7 +130,7 @@ impl Gateway {
             config,
             clock,
             stall,
-            records: Records::start(feed).map_err(StartError::Thread)?,
+            records: Records::start(feed, audit).map_err(StartError::Thread)?,
             journal,
             lockout,
             local: (local, Some(waiting)),
@@ -163,9 +166,14 @@ impl Gateway {
             () = async { generations.end().await; services.end().await; } => {}
             () = tokio::time::sleep(LET_GO_WITHIN) => warn!("a plugin did not let go of its hardware in time"),
         }
-        drop(journal);
         info!("stopped");
-        drop(records);
+        records.push(Line::Audit(Audited::Stopped));
+        // Both may wait for the disk, and all of this has to fit into 4 s.
+        std::thread::scope(|scope| {
+            // Where there is no thread for it, it is dropped here.
+            drop(std::thread::Builder::new().spawn_scoped(scope, || drop(journal)));
+            drop(records);
+        });
     }
 
     async fn serve(&mut self, stop: &CancellationToken) {
@@ -229,13 +237,21 @@ impl Gateway {
 
     /// Obeys a lockout, and tells the one who locked how much still runs.
     fn look_for_lockout(&mut self) {
+        self.look_for_lockout_of(None);
+    }
+
+    /// The same, for the one who has just locked or unlocked.
+    fn look_for_lockout_of(&mut self, by: Option<String>) {
         match self.lockout.look() {
             Some(Change::Locked(reason)) => {
                 warn!("locked out on site: {reason}");
+                let by = self.lockout.by().map(str::to_owned).or(by);
+                self.records.push(Line::Audit(Audited::Locked { reason: reason.clone(), by }));
                 self.act(now(), Event::Lockout(Some(reason)));
             }
             Some(Change::Unlocked) => {
                 info!("not locked out any more");
+                self.records.push(Line::Audit(Audited::Unlocked { by }));
                 self.act(now(), Event::Lockout(None));
             }
             None => {}

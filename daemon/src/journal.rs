@@ -20,7 +20,7 @@ use tracing::error;
 
 // The path is said, since the fuzz target includes this file from elsewhere.
 #[path = "journal/disk.rs"]
-mod disk;
+pub(crate) mod disk;
 
 use disk::Disk;
 

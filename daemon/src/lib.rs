@@ -4,6 +4,7 @@
 //! for those who host it in another process. What is decided is decided in `nowd-core`; this crate is the shell:
 //! configuration, the link, plugins, clocks, signals, logs.
 
+mod audit;
 mod cli;
 mod clock;
 mod config;
@@ -25,7 +26,7 @@ mod uplink;
 pub use cli::command;
 pub use cli::run;
 pub use clock::{WallClock, WallReading};
-pub use config::{BusConfig, ClockTrust, Config, ConfigError, ConfigFiles, ConfigSource};
+pub use config::{AuditConfig, BusConfig, ClockTrust, Config, ConfigError, ConfigFiles, ConfigSource, Size};
 pub use exit::Exit;
 pub use gateway::{Gateway, StartError};
 pub use journal::JournalError;

@@ -59,8 +59,8 @@ pub(crate) enum Ask {
     Status(oneshot::Sender<Box<Snapshot>>),
     /// To read configuration and maps again.
     Reload(oneshot::Sender<Result<String, ReloadError>>),
-    /// To look for a lockout at once.
-    Look(oneshot::Sender<()>),
+    /// To look for a lockout at once, and who has locked or unlocked.
+    Look(String, oneshot::Sender<()>),
 }
 
 /// A call that came over the bus.

@@ -29,6 +29,9 @@ pub(crate) struct Order {
     pub(crate) id: Uuid,
     /// Why.
     pub(crate) reason: String,
+    /// Who, as `local:USER`, where it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) by: Option<String>,
 }
 
 /// A lockout file as it was last seen: inode, size, seconds and nanoseconds of its last change.
@@ -50,6 +53,7 @@ pub(crate) struct Lockout {
     found: Option<Signature>,
     order: Option<Uuid>,
     reason: Option<String>,
+    by: Option<String>,
     answer: Option<Answer>,
     told: Option<Seen>,
     /// Whether it could not be told, so that one failure is reported once.
@@ -80,6 +84,7 @@ impl Lockout {
             found: None,
             order: None,
             reason: None,
+            by: None,
             answer: answer.ok(),
             told: None,
             failing: false,
@@ -101,12 +106,14 @@ impl Lockout {
         self.found = found;
         self.order = None;
         self.reason = None;
+        self.by = None;
         if found.is_none() {
             return Some(Change::Unlocked);
         }
         let reason = match files::read::<Order>(&path) {
             Ok(order) => {
                 self.order = Some(order.id);
+                self.by = order.by;
                 order.reason
             }
             Err(e) => format!("{} is there and cannot be read: {e}", path.display()),
@@ -118,6 +125,11 @@ impl Lockout {
     /// Why it was locked at the last look, if it was.
     pub(crate) fn reason(&self) -> Option<&str> {
         self.reason.as_deref()
+    }
+
+    /// Who locked it, if that is known.
+    pub(crate) fn by(&self) -> Option<&str> {
+        self.by.as_deref()
     }
 
     /// Tells the one who waits how many calls still run. Says nothing twice, and tells of one failure once.
@@ -168,12 +180,12 @@ pub(crate) enum LockError {
 /// Locks; the lockout holds when this returns, and survives a loss of power. For the reason for which it is locked already it
 /// may be locked once more, and daemons answer anew. Of two who lock in the same instant the later one holds, and the other hears
 /// no answer.
-pub(crate) fn lock(folder: &Path, reason: &str) -> Result<Order, LockError> {
+pub(crate) fn lock(folder: &Path, reason: &str, by: &str) -> Result<Order, LockError> {
     // One that nobody could have read gives way.
     if let Some(other) = self::order(folder).ok().filter(|other| other.reason != reason) {
         return Err(LockError::Already { folder: folder.into(), reason: other.reason });
     }
-    let order = Order { id: Uuid::new_v4(), reason: reason.to_owned() };
+    let order = Order { id: Uuid::new_v4(), reason: reason.to_owned(), by: Some(by.to_owned()) };
     files::make_folder(folder)?;
     files::write(&order_file(folder), &order)?;
     Ok(order)

@@ -2,7 +2,7 @@
 //!
 //! Putting a record into words must not delay a command, so records go to a thread of their own through a bounded queue.
 //! When it is full they are dropped and counted. (That the log itself never waits is seen to in `log`.) The same thread
-//! counts how calls end, and tells those who watch.
+//! counts how calls end, and tells those who watch; and it hands on to the audit record what that is about.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,6 +13,7 @@ use nowd_core::{Drop as Dropped, Record, RecordKind};
 use nowd_protocol::ErrorBody;
 use tracing::{info, warn};
 
+use crate::audit::{Audit, Event, Shared};
 use crate::local::Feed;
 use crate::stats::Stats;
 
@@ -33,6 +34,8 @@ pub(crate) enum Line {
     Refused { topic: String, reason: String },
     /// Reads of a polled method fail from now on, or work again.
     Polled { method: String, error: Option<ErrorBody> },
+    /// For the audit record alone.
+    Audit(Event),
     /// An answer could not be sent.
     Unsent { id: nowd_protocol::Uuid, reason: String },
     /// Nothing: only that the thread moves is of interest.
@@ -52,11 +55,12 @@ pub(crate) struct Records {
     stats: Arc<Stats>,
     /// How many lines the thread has dealt with.
     moves: Arc<AtomicU64>,
+    audit: Option<Audit>,
 }
 
 impl Records {
-    /// Starts the thread, which tells `feed` of each call that ends.
-    pub(crate) fn start(mut feed: Feed) -> std::io::Result<Self> {
+    /// Starts the thread, which tells `feed` and `audit` of each call that ends.
+    pub(crate) fn start(mut feed: Feed, audit: Option<Audit>) -> std::io::Result<Self> {
         let (sender, receiver) = sync_channel(QUEUE);
         let (tell_done, done) = sync_channel(0);
         let lost = Arc::new(AtomicU64::new(0));
@@ -65,11 +69,15 @@ impl Records {
         let counted = Arc::clone(&stats);
         let moves = Arc::<AtomicU64>::default();
         let moved = Arc::clone(&moves);
+        let entries = audit.as_ref().and_then(Audit::entries);
         std::thread::Builder::new().name("nowd-records".into()).spawn(move || {
             for line in receiver {
                 let lost = counter.swap(0, Ordering::Relaxed);
                 if lost > 0 {
                     feed.lost(lost);
+                    if let Some(entries) = &entries {
+                        entries.lost(lost);
+                    }
                     warn!(
                         lost,
                         "records of calls were lost, because they came faster than they could be written"
@@ -79,13 +87,18 @@ impl Records {
                     counted.count(record);
                     feed.tell(record);
                 }
-                write(line);
+                write(&line);
+                if let (Some(entries), Some(event)) = (&entries, event(line)) {
+                    entries.push(event);
+                }
                 moved.fetch_add(1, Ordering::Relaxed);
             }
+            // The record ends when nothing can go in any more.
+            drop(entries);
             // Ends the wait of `drop`, by its own end.
             drop(tell_done);
         })?;
-        Ok(Self { sender: Some(sender), done, lost, stats, moves })
+        Ok(Self { sender: Some(sender), done, lost, stats, moves, audit })
     }
 
     /// How many lines the thread has dealt with; one more of them before it is asked again, however few calls there are.
@@ -100,6 +113,11 @@ impl Records {
     /// What was counted so far.
     pub(crate) const fn stats(&self) -> &Arc<Stats> {
         &self.stats
+    }
+
+    /// How the audit record is, where there is one.
+    pub(crate) fn audit(&self) -> Option<&Arc<Shared>> {
+        self.audit.as_ref().map(Audit::shared)
     }
 
     /// Takes a line if there is room; never waits.
@@ -120,12 +138,24 @@ impl Drop for Records {
     }
 }
 
-fn write(line: Line) {
+/// What the audit record has of it.
+fn event(line: Line) -> Option<Event> {
     match line {
-        Line::Call(record) => write_call(&record),
+        Line::Call(record) => Some(Event::Call(record)),
+        Line::Dropped(reason) => Some(Event::Dropped(reason)),
+        // Its topic may be anything.
+        Line::Refused { reason, .. } => Some(Event::NoRequest { reason }),
+        Line::Audit(event) => Some(event),
+        Line::Polled { .. } | Line::Unsent { .. } | Line::Asked => None,
+    }
+}
+
+fn write(line: &Line) {
+    match line {
+        Line::Call(record) => write_call(record),
         Line::Dropped(reason) => warn!("a request was dropped: {reason}"),
         Line::Refused { topic, reason } => {
-            warn!(topic = printable(&topic), "a message was dropped: {reason}");
+            warn!(topic = printable(topic), "a message was dropped: {reason}");
         }
         Line::Polled { method, error: Some(ErrorBody { code, message }) } => {
             warn!(
@@ -134,6 +164,7 @@ fn write(line: Line) {
             );
         }
         Line::Polled { method, error: None } => info!(method, "the method can be read again"),
+        Line::Audit(_) => {}
         Line::Unsent { id, reason } => warn!(%id, "an answer was not sent: {reason}"),
         Line::Asked => {}
     }

@@ -29,7 +29,7 @@ pub(super) fn lock(reach: &Reach, reason: &str, wait: Duration) -> Result<(), Fa
         return wait_by_bus(&ask(reach, reason)?, wait);
     }
     let folder = state_dir(&reach.source.or_here());
-    let (lives, told) = match lockout::lock(&folder, reason) {
+    let (lives, told) = match lockout::lock(&folder, reason, &who()) {
         Ok(order) => wait_in(&folder, &order, wait),
         Err(e @ LockError::Already { .. }) => return Err(not_known(e.to_string())),
         Err(LockError::File(e)) if is_denied(&e) => {
@@ -161,6 +161,13 @@ pub(super) fn unlock(reach: &Reach) -> Result<(), Failure> {
 
 fn unlocked(was: bool) {
     say(&mut io::stdout(), if was { "unlocked" } else { "it was not locked" });
+}
+
+/// The user who runs this, as calls over the bus have it.
+fn who() -> String {
+    let user = nix::unistd::getuid();
+    let name = nix::unistd::User::from_uid(user).ok().flatten();
+    format!("local:{}", name.map_or_else(|| user.to_string(), |user| user.name))
 }
 
 /// As configured, or as far as can be made out; then it is said.

@@ -5,6 +5,7 @@ use std::io;
 use super::client::{Client, Reach};
 use super::words::{duration, ms, printable, table};
 use super::{Failure, say};
+use crate::audit::AuditReport;
 use crate::local::StatusReport;
 use crate::stats::{HopReport, HopsReport};
 
@@ -106,6 +107,7 @@ fn about(status: &StatusReport) -> Vec<String> {
         None => lines.push("lockout  none".into()),
     }
     lines.push(format!("journal  {}", if status.journal { "on" } else { "off" }));
+    lines.extend(status.audit.as_ref().map(audit));
     let calls = &status.calls;
     lines.push(format!("calls    {} running, {} waiting", calls.running, calls.waiting));
     let ended = &calls.ended;
@@ -123,6 +125,15 @@ fn about(status: &StatusReport) -> Vec<String> {
         lines.push(format!("         since the start: {}", counts.join(", ")));
     }
     lines
+}
+
+fn audit(audit: &AuditReport) -> String {
+    let lost = if audit.lost > 0 { format!(", {} LOST", audit.lost) } else { String::new() };
+    match &audit.error {
+        Some(error) => format!("audit    FAILING{lost}: {}", printable(error)),
+        None if audit.state == "off" => "audit    off".into(),
+        None => format!("audit    on, {} entries since the start{lost}", audit.entries),
+    }
 }
 
 /// Those that took longest, in all.

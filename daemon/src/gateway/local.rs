@@ -68,8 +68,8 @@ impl Gateway {
             }
             Ask::Status(answer) => drop(answer.send(Box::new(self.snapshot()))),
             Ask::Reload(answer) => self.reloads.ask(answer),
-            Ask::Look(answer) => {
-                self.look_for_lockout();
+            Ask::Look(by, answer) => {
+                self.look_for_lockout_of(Some(by));
                 answer.send(()).unwrap_or_default();
             }
         }
@@ -120,6 +120,7 @@ impl Gateway {
             clock: self.clock.trust(),
             lockout: self.lockout.reason().map(str::to_owned),
             journal: self.journal.is_some(),
+            audit: self.records.audit().cloned(),
             plugins: self.plugins(),
             lanes: self.core.lanes(),
             running: self.core.running(),

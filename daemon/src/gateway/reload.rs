@@ -17,11 +17,13 @@ use tracing::{error, info, warn};
 use super::Gateway;
 use super::generations::Generation;
 use super::services::Compiled;
+use crate::audit::Event as Audited;
 use crate::cli::excerpt;
 use crate::clock::WallClock;
 use crate::config::{Config, ConfigSource};
 use crate::local::ReloadError;
 use crate::offer::Difference;
+use crate::record::Line;
 use crate::services::Pool;
 use crate::setup::{Setup, SetupError};
 
@@ -214,6 +216,7 @@ impl Gateway {
         let lines = excerpt.map(|lines| format!("\n{lines}")).unwrap_or_default();
         self.supervisor.reloaded();
         self.reloads.tell(&Err(ReloadError::Config(format!("{reason}{lines}"))));
+        self.records.push(Line::Audit(Audited::Reloaded { error: Some(reason.to_owned()) }));
         error!("the new set of methods is rejected: {reason}; the {methods} methods of before go on");
     }
 
@@ -262,6 +265,7 @@ impl Gateway {
         }
         self.supervisor.reloaded();
         self.reloads.tell(&Ok(report));
+        self.records.push(Line::Audit(Audited::Reloaded { error: None }));
     }
 }
 
@@ -283,6 +287,7 @@ fn needs_start(old: &Config, new: &Config) -> Vec<&'static str> {
         ("clock", old.clock == new.clock),
         ("state_dir", old.state_dir == new.state_dir),
         ("journal", old.journal == new.journal),
+        ("audit", old.audit == new.audit),
         ("link", old.link == new.link),
         ("bus", old.bus == new.bus),
         ("log", old.log == new.log),

@@ -11,7 +11,7 @@ use super::SIZE;
 const MOST_TRIES: usize = 8;
 
 /// All that is asked of a disk.
-pub(super) trait Disk {
+pub(crate) trait Disk {
     /// Writes all of it there, or fails.
     fn write_all_at(&mut self, bytes: &[u8], at: u64) -> io::Result<()>;
     /// Returns when everything written before would survive a loss of power.
@@ -96,7 +96,8 @@ fn fill(file: &mut File) -> io::Result<()> {
     file.sync_all()
 }
 
-fn lock(file: &File) -> io::Result<bool> {
+/// Whether this process alone holds it from now on, until it is closed.
+pub(crate) fn lock(file: &File) -> io::Result<bool> {
     match file.try_lock() {
         Ok(()) => Ok(true),
         Err(TryLockError::WouldBlock) => Ok(false),

@@ -193,8 +193,8 @@ impl Served {
             "Call" => self.call(message, &user).await.map(Answer::Text),
             "Methods" => self.methods().await.map(Answer::Text),
             "Status" => self.status().await.map(Answer::Text),
-            "Lock" => self.lock(body(message)?).await,
-            "Unlock" => self.unlock().await.map(Answer::Flag),
+            "Lock" => self.lock(body(message)?, &user).await,
+            "Unlock" => self.unlock(&user).await.map(Answer::Flag),
             "Reload" => Ok(Answer::Text(self.ask(Ask::Reload).await??)),
             "Watch" => self.watch(sender).await,
             "Unwatch" => {
@@ -236,21 +236,24 @@ impl Served {
         aside(move || serde_json::to_string(&StatusReport::from(*snapshot)).unwrap_or_default()).await
     }
 
-    async fn lock(&self, reason: String) -> Result<Answer, Refused> {
+    async fn lock(&self, reason: String, user: &str) -> Result<Answer, Refused> {
         let reason = check_reason(&reason).map_err(Refused::Arguments)?;
         let folder = self.state_dir.clone();
-        aside(move || lockout::lock(&folder, &reason)).await?.map_err(|e| match e {
+        let by = format!("local:{user}");
+        let who = by.clone();
+        aside(move || lockout::lock(&folder, &reason, &who)).await?.map_err(|e| match e {
             LockError::Already { .. } => Refused::Locked(e.to_string()),
             LockError::File(e) => self.not("locked", &e),
         })?;
         // What waits is refused now, not at the next heartbeat.
-        self.ask(Ask::Look).await.map(|()| Answer::Nothing)
+        self.ask(|answer| Ask::Look(by, answer)).await.map(|()| Answer::Nothing)
     }
 
-    async fn unlock(&self) -> Result<bool, Refused> {
+    async fn unlock(&self, user: &str) -> Result<bool, Refused> {
         let folder = self.state_dir.clone();
         let was = aside(move || lockout::unlock(&folder)).await?.map_err(|e| self.not("unlocked", &e))?;
-        self.ask(Ask::Look).await.map(|()| was)
+        let by = format!("local:{user}");
+        self.ask(|answer| Ask::Look(by, answer)).await.map(|()| was)
     }
 
     fn not(&self, what: &str, e: &std::io::Error) -> Refused {

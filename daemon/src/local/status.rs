@@ -11,6 +11,7 @@ use nowd_protocol::Uuid;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 
+use crate::audit::{AuditReport, Shared};
 use crate::stats::{CallsReport, Stats};
 use crate::uplink::LinkReport as Uplink;
 
@@ -30,6 +31,7 @@ pub(crate) struct Snapshot {
     pub(crate) clock: (bool, String),
     pub(crate) lockout: Option<String>,
     pub(crate) journal: bool,
+    pub(crate) audit: Option<Arc<Shared>>,
     pub(crate) plugins: Vec<PluginSnapshot>,
     pub(crate) lanes: Vec<CoreLane>,
     pub(crate) running: usize,
@@ -49,6 +51,9 @@ pub(crate) struct StatusReport {
     pub(crate) lockout: Option<String>,
     /// Whether there is one.
     pub(crate) journal: bool,
+    /// How the audit record is; a gateway of an earlier version has none.
+    #[serde(default)]
+    pub(crate) audit: Option<AuditReport>,
     pub(crate) plugins: Vec<PluginReport>,
     pub(crate) lanes: Vec<LaneReport>,
     pub(crate) calls: Calls,
@@ -172,6 +177,7 @@ impl From<Snapshot> for StatusReport {
             clock: ClockReport { trusted, why },
             lockout: snapshot.lockout,
             journal: snapshot.journal,
+            audit: Some(Shared::report(snapshot.audit.as_deref())),
             plugins: snapshot.plugins.into_iter().map(|plugin| plugin.report).collect(),
             lanes: lanes.into_iter().map(LaneReport::from).collect(),
             calls: Calls { running, waiting, ended: snapshot.stats.report() },

@@ -21,7 +21,7 @@ fn an_order_is_seen_once_and_until_it_is_taken_back() {
     let mut daemon = Lockout::new(folder.path().join("state"));
     assert_eq!(daemon.look(), None, "no lockout");
     let folder = folder.path().join("state");
-    let order = lock(&folder, "a hand in the gate").unwrap();
+    let order = lock(&folder, "a hand in the gate", "local:me").unwrap();
     assert_eq!(daemon.look(), Some(Change::Locked("a hand in the gate".into())));
     assert_eq!(daemon.look(), None);
     assert_eq!(heard(&folder, &order), Answers::Missing(1));
@@ -29,17 +29,17 @@ fn an_order_is_seen_once_and_until_it_is_taken_back() {
     assert_eq!(heard(&folder, &order), Answers::All { running: 2 });
     daemon.tell(0).unwrap();
     assert_eq!(heard(&folder, &order), QUIET);
-    let again = lock(&folder, "a hand in the gate").unwrap();
+    let again = lock(&folder, "a hand in the gate", "local:me").unwrap();
     assert_eq!(heard(&folder, &again), Answers::Missing(1), "the same once more is answered anew");
     assert_eq!(daemon.look(), Some(Change::Locked("a hand in the gate".into())));
-    let refused = lock(&folder, "two hands").unwrap_err().to_string();
+    let refused = lock(&folder, "two hands", "local:me").unwrap_err().to_string();
     assert!(
         refused.starts_with("NOT locked for you: ") && refused.contains(": a hand in the gate;"),
         "{refused}"
     );
     assert_eq!(daemon.look(), None, "the first reason stays");
     assert!(unlock(&folder).unwrap());
-    let other = lock(&folder, "two hands").unwrap();
+    let other = lock(&folder, "two hands", "local:me").unwrap();
     assert_eq!(heard(&folder, &other), Answers::Missing(1), "what was told of another lockout");
     assert_eq!(daemon.look(), Some(Change::Locked("two hands".into())));
     assert!(unlock(&folder).unwrap());
@@ -56,7 +56,7 @@ fn every_daemon_that_lives_is_heard() {
     let folder = folder.path();
     let mut old = Lockout::new(folder.into());
     let mut new = Lockout::new(folder.into());
-    let order = lock(folder, "x").unwrap();
+    let order = lock(folder, "x", "local:me").unwrap();
     new.look();
     new.tell(0).unwrap();
     assert_eq!(heard(folder, &order), Answers::Missing(1), "the old one has not looked");
@@ -74,7 +74,7 @@ fn every_daemon_that_lives_is_heard() {
 fn one_that_was_killed_lives_no_more_and_is_cleaned_up() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    let order = lock(folder, "x").unwrap();
+    let order = lock(folder, "x", "local:me").unwrap();
     let seen = serde_json::to_string(&Seen { id: order.id, running: 0 }).unwrap();
     fs::write(folder.join("daemon-killed"), format!("{seen}\n{seen}\n")).unwrap();
     assert_eq!(heard(folder, &order), Answers::Nobody);
@@ -87,7 +87,7 @@ fn one_that_was_killed_lives_no_more_and_is_cleaned_up() {
 #[test]
 fn an_answer_that_is_being_written_is_none() {
     let folder = tempfile::tempdir().unwrap();
-    let order = lock(folder.path(), "x").unwrap();
+    let order = lock(folder.path(), "x", "local:me").unwrap();
     let file = files::create(&folder.path().join("daemon-x")).unwrap();
     file.try_lock().unwrap();
     let text = |running| serde_json::to_string(&Seen { id: order.id, running }).unwrap();
@@ -107,7 +107,7 @@ fn a_folder_that_was_cleared_gets_the_answer_again() {
     let folder = folder.path().join("state");
     let mut daemon = Lockout::new(folder.clone());
     fs::remove_dir_all(&folder).unwrap();
-    let order = lock(&folder, "x").unwrap();
+    let order = lock(&folder, "x", "local:me").unwrap();
     daemon.look();
     daemon.tell(0).unwrap();
     assert_eq!(heard(&folder, &order), QUIET);
@@ -131,7 +131,7 @@ fn what_cannot_be_understood_locks() {
 fn only_a_regular_file_is_opened() {
     let folder = tempfile::tempdir().unwrap();
     let path = order_file(folder.path());
-    let order = Order { id: Uuid::nil(), reason: "elsewhere".into() };
+    let order = Order { id: Uuid::nil(), reason: "elsewhere".into(), by: None };
     files::write(&folder.path().join("elsewhere"), &order).unwrap();
     let mut daemon = Lockout::new(folder.path().to_owned());
     let fifo = || {
@@ -157,7 +157,7 @@ fn only_a_regular_file_is_opened() {
 fn nothing_is_left_behind_by_a_failure() {
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir(order_file(folder.path())).unwrap();
-    assert!(lock(folder.path(), "x").is_err());
+    assert!(lock(folder.path(), "x", "local:me").is_err());
     assert_eq!(names(folder.path()), ["lockout"]);
 }
 
@@ -166,7 +166,7 @@ fn an_answer_that_cannot_be_written_is_tried_again_and_told_once() {
     let folder = tempfile::tempdir().unwrap();
     let state = folder.path().join("state");
     let mut daemon = Lockout::new(state.clone());
-    let order = lock(&state, "x").unwrap();
+    let order = lock(&state, "x", "local:me").unwrap();
     daemon.look();
     fs::rename(&state, folder.path().join("away")).unwrap();
     assert!(daemon.tell(0).is_err());
@@ -182,7 +182,7 @@ fn everybody_may_read_what_a_careful_root_has_made() {
     const FOLDER: &str = "NOWD_TEST_OF_UMASK";
     if let Some(folder) = std::env::var_os(FOLDER) {
         let folder = PathBuf::from(folder);
-        lock(&folder, "x").unwrap();
+        lock(&folder, "x", "local:me").unwrap();
         // Left for the one who looks.
         std::mem::forget(Lockout::new(folder));
         return;

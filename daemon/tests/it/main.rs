@@ -4,6 +4,7 @@
     reason = "a test that cannot go on stops; helpers are not in functions marked as tests"
 )]
 
+mod audit;
 mod bad_messages;
 mod bed;
 mod calls;

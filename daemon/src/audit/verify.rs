@@ -1,0 +1,435 @@
+//! Whether a record is whole: reads it from its first line to its last, in bounded memory, and writes nothing. It may be the
+//! folder of a gateway that runs, or a copy.
+
+use std::io::{self, ErrorKind, Read};
+use std::path::Path;
+use std::time::Duration;
+
+use nowd_protocol::Uuid;
+use serde::Serialize;
+
+use super::chain::{Entry, Hash, Head, Line};
+use super::files::{self, Lines, Names, Next};
+
+/// How many problems and notes are told one by one.
+const MOST_TOLD: usize = 32;
+
+/// How many heads and torn ends are looked at.
+const MOST_MENDED: usize = 1_024;
+
+/// How often to begin again when the gateway removes a file meanwhile.
+const MOST_TRIES: usize = 4;
+
+/// How long a line of a gateway that runs may take to be written whole.
+const UNFINISHED: Duration = Duration::from_millis(200);
+
+/// Whole entries of one process that span more than this were on the disk: a loss of power did not tear them off. `sync` is a minute
+/// at most.
+const LONGEST_UNSYNCED_US: u64 = 120_000_000;
+
+/// What was found.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Report {
+    /// Whether nothing is wrong.
+    pub(crate) sound: bool,
+    pub(crate) files: u64,
+    pub(crate) entries: u64,
+    /// The first entry that is there, and its time.
+    pub(crate) first: Option<u64>,
+    pub(crate) first_time: Option<String>,
+    /// The last, as `NUMBER:HASH`, and its time.
+    pub(crate) head: Option<String>,
+    pub(crate) last_time: Option<String>,
+    /// How many times the gateway ended without a word.
+    pub(crate) unclean_ends: u64,
+    /// How many entries the gateway says it lost.
+    pub(crate) lost: u64,
+    /// How many it counted instead of writing.
+    pub(crate) folded: u64,
+    /// How many torn ends were taken off.
+    pub(crate) mended: u64,
+    /// The last entry that was removed to keep within `max_size`.
+    pub(crate) pruned: Option<u64>,
+    pub(crate) problems: Vec<Finding>,
+    pub(crate) notes: Vec<Finding>,
+    /// How many further problems and notes there are.
+    pub(crate) further: u64,
+}
+
+/// A place, and what is to be said of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Finding {
+    pub(crate) file: String,
+    /// From 1; 0 stands for the file as a whole.
+    pub(crate) line: u64,
+    pub(crate) message: String,
+}
+
+/// A torn end as the record tells of it.
+#[derive(Debug)]
+struct Mended {
+    n: u64,
+    sha256: String,
+    /// The entry before it.
+    before: Option<(Uuid, u64)>,
+    at: (String, u64),
+}
+
+/// Reads lines, in their order.
+#[derive(Debug, Default)]
+pub(crate) struct Verifier {
+    report: Report,
+    heads: Vec<(Head, bool)>,
+    file: String,
+    line: u64,
+    /// The number in the file's name.
+    number: u64,
+    head: Option<Head>,
+    /// The first entry of all that are there, and what it follows.
+    begin: Option<(u64, Hash)>,
+    /// The last entry that was pruned, and its hash.
+    pruned: Option<(u64, Option<String>)>,
+    mended: Vec<Mended>,
+    /// Whether the gateway runs, as far as the entries say.
+    running: Option<bool>,
+    /// The last entry of a process.
+    before: Option<(Uuid, u64)>,
+}
+
+/// Reads the record in `folder`, and compares it with `heads` that were kept elsewhere.
+pub(crate) fn verify(folder: &Path, heads: &[Head]) -> io::Result<Report> {
+    let mut tries = 0;
+    loop {
+        let names = Names::read(folder)?;
+        match try_verify(folder, &names, heads) {
+            // The gateway has removed it meanwhile.
+            Err(e) if e.kind() == ErrorKind::NotFound && tries < MOST_TRIES => tries += 1,
+            result => return result,
+        }
+    }
+}
+
+fn try_verify(folder: &Path, names: &Names, heads: &[Head]) -> io::Result<Report> {
+    let mut verifier = Verifier::new(heads);
+    let last = names.segments.last_key_value().map(|(number, _)| *number);
+    for &number in names.segments.keys() {
+        let path = files::segment(folder, number);
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let mut lines = Lines::open(&path)?;
+        verifier.begin_file(name, number);
+        let mut waited = false;
+        loop {
+            match lines.next()? {
+                Next::Whole(line) => verifier.line(line),
+                Next::Unfinished(len) if Some(number) == last && !waited => {
+                    // The gateway may be writing it just now: read once more up to here, and then further.
+                    let whole = verifier.line;
+                    std::thread::sleep(UNFINISHED);
+                    lines = Lines::open(&path)?;
+                    for _ in 0..whole {
+                        lines.next()?;
+                    }
+                    waited = len > 0;
+                }
+                Next::Unfinished(_) if Some(number) == last => {
+                    verifier.unfinished();
+                    break;
+                }
+                Next::Unfinished(_) => {
+                    verifier
+                        .problem("the last line has no end: the file was cut, or something was added".into());
+                    break;
+                }
+                Next::End => break,
+            }
+        }
+    }
+    verifier.torn(folder, names)?;
+    for other in &names.others {
+        verifier.at(other, 0);
+        verifier.note("is no part of the record".into());
+    }
+    Ok(verifier.end())
+}
+
+impl Verifier {
+    pub(crate) fn new(heads: &[Head]) -> Self {
+        Self { heads: heads.iter().map(|head| (*head, false)).collect(), ..Self::default() }
+    }
+
+    /// Lines of the next file come now: `number` is the one in its name.
+    pub(crate) fn begin_file(&mut self, name: String, number: u64) {
+        self.report.files = self.report.files.saturating_add(1);
+        self.file = name;
+        self.line = 0;
+        self.number = number;
+    }
+
+    /// The next line, without its end.
+    pub(crate) fn line(&mut self, bytes: &[u8]) {
+        self.line = self.line.saturating_add(1);
+        let Some(line) = Line::read(bytes) else {
+            return self.problem("is no entry: it was changed, or something was put in".into());
+        };
+        self.report.entries = self.report.entries.saturating_add(1);
+        let number = line.entry.n;
+        if self.line == 1 {
+            self.first_of_file(&line);
+        } else {
+            let before = self.head;
+            let expected = before.and_then(|head| head.number.checked_add(1));
+            match before {
+                Some(head) if Some(number) == expected && !line.follows(&head.hash) => {
+                    self.problem(format!("entry {number} was changed, or the one before it"));
+                }
+                Some(head) if Some(number) != expected => self.jump(head.number, number),
+                Some(_) => {}
+                None => self.problem(format!("entry {number} does not stand at the beginning of its file")),
+            }
+        }
+        self.head = Some(Head { number, hash: line.hash });
+        self.compare();
+        self.tell(line.entry);
+    }
+
+    fn first_of_file(&mut self, line: &Line<'_>) {
+        let number = line.entry.n;
+        if number != self.number {
+            self.problem(format!("begins with entry {number}, and its name says {}", self.number));
+        }
+        let Some(after) = line.after() else {
+            return self.problem(format!("entry {number} does not begin a file, but it is the first of one"));
+        };
+        if !line.follows(&after) {
+            self.problem(format!("entry {number} was changed"));
+        }
+        let Some(head) = self.head else {
+            self.begin = Some((number, after));
+            return;
+        };
+        if head.number.checked_add(1) != Some(number) {
+            self.jump(head.number, number);
+        } else if after != head.hash {
+            self.problem(format!(
+                "entry {number} does not follow entry {}: one of the two files was replaced",
+                head.number
+            ));
+        }
+    }
+
+    fn jump(&mut self, last: u64, number: u64) {
+        let message = match number.checked_sub(last) {
+            None | Some(0) => format!(
+                "entry {number} stands after entry {last}: lines or files were put in, or in another order"
+            ),
+            Some(2) => format!("entry {} is missing", last.saturating_add(1)),
+            Some(_) => {
+                format!("entries {} to {} are missing", last.saturating_add(1), number.saturating_sub(1))
+            }
+        };
+        self.problem(message);
+    }
+
+    fn compare(&mut self) {
+        let Some(found) = self.head else { return };
+        let mut differs = false;
+        for (head, seen) in &mut self.heads {
+            if head.number == found.number {
+                *seen = true;
+                differs |= head.hash != found.hash;
+            }
+        }
+        if differs {
+            self.problem(format!(
+                "entry {} has another hash than the head that was kept: it or one before it was changed",
+                found.number
+            ));
+        }
+    }
+
+    /// What an entry says of gaps.
+    fn tell(&mut self, entry: Entry) {
+        let Entry { n, time, steady_us, incarnation, what, count, last, last_hash, sha256, bytes, .. } =
+            entry;
+        if self.report.first.is_none() {
+            self.report.first = Some(n);
+            self.report.first_time = Some(time.clone());
+        }
+        let count = count.unwrap_or(0);
+        match what.as_str() {
+            "start" => {
+                if self.running == Some(true) {
+                    self.report.unclean_ends = self.report.unclean_ends.saturating_add(1);
+                    self.note(format!(
+                        "before {time} the gateway ended without `stop`: it was killed, or lost its power, and what it had not \
+                         brought to the disk is missing"
+                    ));
+                }
+                self.running = Some(true);
+            }
+            "stop" => self.running = Some(false),
+            "lost" => {
+                self.report.lost = self.report.lost.saturating_add(count);
+                self.note(format!("{count} entries were lost before {time}"));
+            }
+            "folded" => self.report.folded = self.report.folded.saturating_add(count),
+            "pruned" => {
+                if let Some(last) = last {
+                    self.pruned = Some((last, last_hash));
+                }
+            }
+            "mended" => {
+                self.report.mended = self.report.mended.saturating_add(1);
+                self.note(format!(
+                    "before {time} {} bytes were taken off, which a loss of power or a full disk had torn",
+                    bytes.unwrap_or(0)
+                ));
+                if self.mended.len() < MOST_MENDED {
+                    let at = (self.file.clone(), self.line);
+                    let sha256 = sha256.unwrap_or_default();
+                    self.mended.push(Mended { n, sha256, before: self.before, at });
+                }
+            }
+            _ => {}
+        }
+        if !matches!(what.as_str(), "segment" | "mended") {
+            self.before = Some((incarnation, steady_us));
+        }
+        self.report.last_time = Some(time);
+    }
+
+    fn unfinished(&mut self) {
+        self.line = self.line.saturating_add(1);
+        self.note("the last line has no end: the power went while it was written, or something was added; the next start of the gateway takes it off".into());
+    }
+
+    /// What was taken off lies beside the record as it was, and can have been torn off.
+    fn torn(&mut self, folder: &Path, names: &Names) -> io::Result<()> {
+        for &number in names.torn.keys() {
+            let path = files::torn(folder, number);
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            self.at(&name, 0);
+            if self.begin.is_some_and(|(first, _)| number < first) {
+                self.note("belongs to entries that were removed".into());
+                continue;
+            }
+            let mut bytes = Vec::new();
+            // As much as is ever taken off.
+            std::fs::File::open(&path)?.take(1 << 26).read_to_end(&mut bytes)?;
+            let hash = Hash::of(&bytes).to_string();
+            let whole = bytes.split(|byte| *byte == b'\n').filter_map(Line::read);
+            let mut spans = Spans::default();
+            whole.for_each(|line| spans.add((line.entry.incarnation, line.entry.steady_us)));
+            let Some(at) = self.mended.iter().position(|mended| mended.n >= number && mended.sha256 == hash)
+            else {
+                if self.head.is_none_or(|head| head.number < number) {
+                    self.note("was taken off, and the next start of the gateway records it".into());
+                } else {
+                    self.problem(
+                        "is not what the gateway says that it has taken off: it was changed, or put here"
+                            .into(),
+                    );
+                }
+                continue;
+            };
+            let mended = self.mended.swap_remove(at);
+            if let Some(before) = mended.before {
+                spans.add(before);
+            }
+            if spans.longest() > LONGEST_UNSYNCED_US || spans.0.len() > 2 {
+                self.problem(
+                    "holds whole entries that had been on the disk for long: not a loss of power took them off, but a change of the \
+                     entry before them"
+                        .into(),
+                );
+            }
+        }
+        for mended in std::mem::take(&mut self.mended) {
+            (self.file, self.line) = mended.at;
+            self.problem("what was taken off here is not beside the record any more".into());
+        }
+        Ok(())
+    }
+
+    /// Everything was read.
+    pub(crate) fn end(mut self) -> Report {
+        self.report.head = self.head.map(|head| head.to_string());
+        self.report.pruned = self.pruned.as_ref().map(|(last, _)| *last);
+        if let Some((first, after)) = self.begin {
+            let told = self.pruned.as_ref().is_some_and(|(last, hash)| {
+                *last >= first.saturating_sub(1)
+                    && (*last != first.saturating_sub(1)
+                        || hash.as_ref().is_none_or(|hash| *hash == after.to_string()))
+            });
+            self.file = String::new();
+            self.line = 0;
+            if first == 1 && after != Hash::NONE {
+                self.problem("the first entry follows another one, which is not there".into());
+            } else if first > 1 && !told {
+                self.problem(format!(
+                    "entries 1 to {} are missing, and the gateway has not removed them",
+                    first.saturating_sub(1)
+                ));
+            }
+        }
+        for (head, seen) in std::mem::take(&mut self.heads) {
+            let end = self.head.map_or(0, |head| head.number);
+            self.file = String::new();
+            self.line = 0;
+            if head.number > end {
+                self.problem(format!(
+                    "the record ends with entry {end}, and a head of entry {} was kept: its end was cut off, or lost with the power",
+                    head.number
+                ));
+            } else if !seen {
+                self.problem(format!(
+                    "entry {} is not there any more, so the head that was kept says nothing",
+                    head.number
+                ));
+            }
+        }
+        self.report.sound = self.report.problems.is_empty();
+        self.report
+    }
+
+    fn at(&mut self, file: &str, line: u64) {
+        file.clone_into(&mut self.file);
+        self.line = line;
+    }
+
+    fn problem(&mut self, message: String) {
+        let finding = Finding { file: self.file.clone(), line: self.line, message };
+        push(&mut self.report.problems, finding, &mut self.report.further);
+    }
+
+    fn note(&mut self, message: String) {
+        let finding = Finding { file: self.file.clone(), line: self.line, message };
+        push(&mut self.report.notes, finding, &mut self.report.further);
+    }
+}
+
+fn push(findings: &mut Vec<Finding>, finding: Finding, further: &mut u64) {
+    if findings.len() < MOST_TOLD {
+        findings.push(finding);
+    } else {
+        *further = further.saturating_add(1);
+    }
+}
+
+/// From when to when there are entries of a process, by its steady clock.
+#[derive(Debug, Default)]
+struct Spans(std::collections::BTreeMap<Uuid, (u64, u64)>);
+
+impl Spans {
+    fn add(&mut self, (incarnation, at): (Uuid, u64)) {
+        let known = self.0.contains_key(&incarnation) || self.0.len() < 3;
+        if known {
+            let span = self.0.entry(incarnation).or_insert((at, at));
+            *span = (span.0.min(at), span.1.max(at));
+        }
+    }
+
+    fn longest(&self) -> u64 {
+        self.0.values().map(|(from, to)| to.saturating_sub(*from)).max().unwrap_or(0)
+    }
+}
