@@ -102,6 +102,8 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Print the gateway's metrics in Prometheus' text format: what `metrics.file` would hold now
+    Metrics(Reach),
     /// Print a line for each call as it ends, until Ctrl-C
     Watch {
         #[command(flatten)]
@@ -183,6 +185,7 @@ pub fn run(extra: Vec<Arc<dyn Plugin>>) -> ExitCode {
             return end(call::call(&reach, &what));
         }
         Command::Status { reach, json } => status::status(&reach, json),
+        Command::Metrics(reach) => metrics(&reach),
         Command::Watch { reach, json } => watch::watch(&reach, json),
         Command::Reload(reach) => reload(&reach),
         Command::Schema { of } => {
@@ -251,6 +254,12 @@ pub(crate) fn excerpt(e: &SetupError) -> Option<String> {
 
 fn internal(e: &std::io::Error) -> Failure {
     Failure { message: format!("cannot start: {e}"), exit: Exit::Internal }
+}
+
+fn metrics(reach: &Reach) -> Result<(), Failure> {
+    let text = Client::connect(reach)?.metrics()?;
+    say(&mut std::io::stdout(), text.trim_end());
+    Ok(())
 }
 
 fn reload(reach: &Reach) -> Result<(), Failure> {

@@ -16,6 +16,7 @@ use crate::config::Config;
 use crate::journal::{Journal, JournalError};
 use crate::local::{Local, Waiting};
 use crate::lockout::{Change, Lockout};
+use crate::metrics::Metrics;
 use crate::record::{Line, Records};
 use crate::services::Pool;
 use crate::setup::Setup;
@@ -29,10 +30,12 @@ mod reply;
 mod requests;
 mod services;
 mod stall;
+mod trust;
 
 use completion::ended;
 use generations::{Generations, Numbers};
 use local::Waiters;
+pub(crate) use reload::ReloadCounts;
 use reload::Reloads;
 use services::Services;
 use stall::Stall;
@@ -63,7 +66,9 @@ pub struct Gateway {
     config: Config,
     uplink: Uplink,
     clock: WallClock,
+    trust: trust::Watch,
     stall: Stall,
+    metrics: Metrics,
     records: Records,
     journal: Option<Journal>,
     lockout: Lockout,
@@ -122,8 +127,10 @@ impl Gateway {
             numbers: Numbers::default(),
             uplink: Uplink::new(link, facts, config.link.probe),
             config,
+            trust: trust::Watch::new(&clock),
             clock,
             stall,
+            metrics: Metrics::none(),
             records: Records::start(feed).map_err(StartError::Thread)?,
             journal,
             lockout,
@@ -141,12 +148,13 @@ impl Gateway {
         self.look_for_lockout();
         self.meet_services().await;
         if let Some(waiting) = self.local.1.take() {
+            self.metrics.start(&self.config.metrics, waiting.asks());
             self.local.0.start(waiting, &self.config.bus, self.config.state_dir.clone());
         }
         self.serve(&stop).await;
         info!(running = self.core.unanswered(), "stopping");
         self.drain().await;
-        let Self { uplink, records, journal, generations, services, local, waiters, .. } = self;
+        let Self { uplink, records, journal, generations, services, local, waiters, metrics, .. } = self;
         // Nobody answers them any more.
         drop(waiters);
         local.0.end().await;
@@ -155,7 +163,7 @@ impl Gateway {
             () = tokio::time::sleep(GOODBYE_WITHIN) => warn!("the broker did not hear the goodbye in time"),
         }
         tokio::select! {
-            () = async { generations.end().await; services.end().await; } => {}
+            ((), ()) = async { tokio::join!(async { generations.end().await; services.end().await }, metrics.end()) } => {}
             () = tokio::time::sleep(LET_GO_WITHIN) => warn!("a plugin did not let go of its hardware in time"),
         }
         drop(journal);
@@ -214,6 +222,7 @@ impl Gateway {
             () = sleep(wake), if wake.is_some() => self.decide(Event::Time),
             () = self.stall.beat() => {
                 self.check_stall();
+                self.trust.look(&self.clock);
                 self.look_for_lockout();
                 self.waiters.forget(BootInstant::now());
             }

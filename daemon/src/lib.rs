@@ -13,6 +13,7 @@ mod journal;
 mod local;
 mod lockout;
 mod log;
+mod metrics;
 mod offer;
 mod record;
 mod services;
@@ -22,7 +23,7 @@ mod uplink;
 
 pub use cli::run;
 pub use clock::{WallClock, WallReading};
-pub use config::{BusConfig, ClockTrust, Config, ConfigError, ConfigFiles, ConfigSource};
+pub use config::{BusConfig, ClockTrust, Config, ConfigError, ConfigFiles, ConfigSource, MetricsConfig};
 pub use exit::Exit;
 pub use gateway::{Gateway, StartError};
 pub use journal::JournalError;

@@ -125,6 +125,13 @@ pub(crate) struct Feed {
     lost: u64,
 }
 
+impl Waiting {
+    /// What reaches the gateway's loop.
+    pub(crate) const fn asks(&self) -> &mpsc::Sender<Ask> {
+        &self.asks
+    }
+}
+
 impl Local {
     /// Nothing is connected yet.
     pub(crate) fn new() -> (Self, Waiting, Feed) {

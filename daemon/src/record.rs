@@ -64,13 +64,14 @@ impl Records {
                 let lost = counter.swap(0, Ordering::Relaxed);
                 if lost > 0 {
                     feed.lost(lost);
+                    counted.lost(lost);
                     warn!(
                         lost,
                         "records of calls were lost, because they came faster than they could be written"
                     );
                 }
+                count(&counted, &line);
                 if let Line::Call(record) = &line {
-                    counted.count(record);
                     feed.tell(record);
                 }
                 write(line);
@@ -101,6 +102,19 @@ impl Drop for Records {
         if let Ok(never) = self.done.recv_timeout(FAREWELL) {
             match never {}
         }
+    }
+}
+
+fn count(stats: &Stats, line: &Line) {
+    match line {
+        Line::Call(record) => stats.count(record),
+        Line::Dropped(Dropped::ForeignTarget(_)) => stats.dropped("foreign_target"),
+        Line::Dropped(Dropped::Loop) => stats.dropped("loop"),
+        Line::Dropped(Dropped::Retained) => stats.dropped("retained"),
+        Line::Dropped(Dropped::NotLocal) => stats.dropped("not_local"),
+        Line::Refused { .. } => stats.dropped("not_a_request"),
+        Line::Polled { method, error } => stats.unreadable(method, error.is_some()),
+        Line::Unsent { .. } => stats.unsent(),
     }
 }
 

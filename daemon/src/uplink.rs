@@ -20,7 +20,7 @@ use probe::{Acked, Due, Loopback, Probes};
 mod probe;
 mod report;
 
-pub(crate) use report::LinkReport;
+pub(crate) use report::{LinkCounts, LinkReport};
 use report::{acknowledge, chain};
 
 /// A connection that lasted this long was a good one: the next attempt comes soon.
@@ -39,6 +39,8 @@ pub(crate) struct Uplink {
     /// When this connection was granted its subscription, or when the last one ended or the process began.
     changed: BootInstant,
     last_error: Option<(String, BootInstant)>,
+    needs_mending: bool,
+    counts: LinkCounts,
 }
 
 /// What a presence says of the gateway whatever the session.
@@ -96,6 +98,8 @@ impl Uplink {
             state: wait(Duration::ZERO),
             changed: BootInstant::now(),
             last_error: None,
+            needs_mending: false,
+            counts: LinkCounts::default(),
         };
         uplink.state = uplink.open();
         uplink
@@ -154,7 +158,7 @@ impl Uplink {
                                      not come back within {silence_ms} ms; connecting anew",
                                 RequestTopic::filter(&self.facts.target)
                             );
-                            self.note("the broker had lost the subscription");
+                            self.note("subscription_lost", "the broker had lost the subscription");
                             self.state = wait(Duration::ZERO);
                             return UplinkEvent::Down;
                         }
@@ -174,7 +178,7 @@ impl Uplink {
             return true;
         }
         warn!("the link is opened anew, because what it may hold is too old");
-        self.note("what the link held may have been too old");
+        self.note("stale", "what the link held may have been too old");
         self.state = wait(Duration::ZERO);
         false
     }
@@ -217,8 +221,9 @@ impl Uplink {
         let delay = self.backoff.next_delay();
         let reason = chain(e);
         let again_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
-        self.note(&reason);
-        if e.needs_mending() {
+        self.note(e.kind(), &reason);
+        self.needs_mending = e.needs_mending();
+        if self.needs_mending {
             error!(again_ms, "the link is down: {reason}");
         } else {
             warn!(again_ms, "the link is down: {reason}");
@@ -266,7 +271,7 @@ impl Uplink {
         match up.loopback.acked(ticket, result, &mut self.probes) {
             Acked::Refused { awaited: true } => {
                 // Nothing will say that what came before it is in; a new connection starts clean.
-                self.note("the broker refused a message of the gateway to itself");
+                self.note("probe_refused", "the broker refused a message of the gateway to itself");
                 self.state = wait(Duration::ZERO);
                 return Some(UplinkEvent::Down);
             }
@@ -291,12 +296,17 @@ impl Uplink {
             error!("the broker refused the subscription to {filter}: {reason}; check the policy");
             if filter == requests {
                 let delay = self.backoff.next_delay();
-                self.note(&format!("the broker refused the subscription to {filter}: {reason}"));
+                let why =
+                    format!("the broker refused the subscription to {filter}: {reason}; check the policy");
+                self.note("subscription_refused", &why);
+                self.needs_mending = true;
                 self.state = wait(delay);
                 return;
             }
         }
         up.ready = Some(BootInstant::now());
+        self.counts.ups = self.counts.ups.saturating_add(1);
+        self.needs_mending = false;
         up.loopback.granted(&self.probes);
         info!(session = %up.session.id, "the link is up: {} is online", self.facts.target);
         self.announce(true);
@@ -311,6 +321,7 @@ impl Uplink {
             || up.ready.is_none()
             || Presence::parse(&message.payload).is_ok_and(|p| p.online && p.session == up.session.id);
         if !right {
+            self.counts.corrections = self.counts.corrections.saturating_add(1);
             warn!(
                 "the presence of this gateway was wrong, which the will of an earlier connection explains; putting it right"
             );

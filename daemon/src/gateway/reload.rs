@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nowd_core::Event;
-use nowd_plugin::Plugin;
+use nowd_plugin::{BootInstant, Plugin};
 use nowd_plugin_serial::SerialPlugin;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinSet;
@@ -39,6 +39,18 @@ pub(super) struct Reloads {
     work: JoinSet<Step>,
     /// Those who wait for the one that is under way, and for the one after it.
     waiting: [Vec<Answer>; 2],
+    counts: ReloadCounts,
+}
+
+/// How reloads went since the start.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct ReloadCounts {
+    pub(crate) taken: u64,
+    pub(crate) rejected: u64,
+    /// Why the last one was rejected, if it was, and when.
+    pub(crate) last_rejected: Option<(String, BootInstant)>,
+    /// What was changed and takes effect at the next start only.
+    pub(crate) need_start: Vec<&'static str>,
 }
 
 /// Whom to tell how it went.
@@ -74,11 +86,21 @@ pub(super) struct Prepared {
 impl Reloads {
     /// Nobody asks.
     pub(super) fn none() -> Self {
-        Self { asked: None, work: JoinSet::new(), waiting: <[_; 2]>::default() }
+        Self {
+            asked: None,
+            work: JoinSet::new(),
+            waiting: <[_; 2]>::default(),
+            counts: ReloadCounts::default(),
+        }
     }
 
     pub(super) fn of(source: ConfigSource, by: Arc<Notify>) -> Self {
         Self { asked: Some(Asked { source, by }), ..Self::none() }
+    }
+
+    /// How they went.
+    pub(super) const fn counts(&self) -> &ReloadCounts {
+        &self.counts
     }
 
     /// Whether something is under way.
@@ -211,6 +233,9 @@ impl Gateway {
         let methods = self.generations.registry().methods().count();
         let lines = excerpt.map(|lines| format!("\n{lines}")).unwrap_or_default();
         self.reloads.tell(&Err(ReloadError::Config(format!("{reason}{lines}"))));
+        let counts = &mut self.reloads.counts;
+        counts.rejected = counts.rejected.saturating_add(1);
+        counts.last_rejected = Some((reason.to_owned(), BootInstant::now()));
         error!("the new set of methods is rejected: {reason}; the {methods} methods of before go on");
     }
 
@@ -250,6 +275,7 @@ impl Gateway {
         );
         let mut report =
             format!("{methods} methods are on offer: {added} new, {removed} gone, {altered} changed");
+        self.reloads.counts.need_start.clone_from(&changed);
         for key in changed {
             report.extend(["; `", key, "` was changed as well, which takes effect at the next start"]);
             warn!("`{key}` was changed as well, which takes effect at the next start");
@@ -258,6 +284,9 @@ impl Gateway {
             report.extend(notes.iter().flat_map(|note| ["\n", plugin.as_str(), ": ", note.as_str()]));
         }
         self.reloads.tell(&Ok(report));
+        let counts = &mut self.reloads.counts;
+        counts.taken = counts.taken.saturating_add(1);
+        counts.last_rejected = None;
     }
 }
 
@@ -282,6 +311,7 @@ fn needs_start(old: &Config, new: &Config) -> Vec<&'static str> {
         ("link", old.link == new.link),
         ("bus", old.bus == new.bus),
         ("log", old.log == new.log),
+        ("metrics", old.metrics == new.metrics),
     ];
     keys.into_iter().filter_map(|(key, same)| (!same).then_some(key)).collect()
 }

@@ -20,6 +20,7 @@ mod local_bus;
 mod local_shell;
 mod lockout;
 mod methods;
+mod metrics;
 mod mistakes;
 mod plugin_serve;
 mod plugins;
