@@ -18,8 +18,8 @@ mod layers;
 mod metrics;
 
 pub use bus::BusConfig;
-pub(crate) use layers::read_map;
 pub use layers::{ConfigFiles, ConfigSource};
+pub(crate) use layers::{Signature, read_map};
 pub use metrics::MetricsConfig;
 
 /// Everything in `nowd.toml`.

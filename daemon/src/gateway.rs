@@ -160,11 +160,11 @@ impl Gateway {
         local.0.end().await;
         tokio::select! {
             () = uplink.close() => {}
-            () = tokio::time::sleep(GOODBYE_WITHIN) => warn!("the broker did not hear the goodbye in time"),
+            () = tokio::time::sleep(GOODBYE_WITHIN) => info!("the broker did not hear the goodbye in time; the last will says it"),
         }
         tokio::select! {
             ((), ()) = async { tokio::join!(async { generations.end().await; services.end().await }, metrics.end()) } => {}
-            () = tokio::time::sleep(LET_GO_WITHIN) => warn!("a plugin did not let go of its hardware in time"),
+            () = tokio::time::sleep(LET_GO_WITHIN) => warn!(see = "plugin-held-on", "a plugin, or the disk of the metrics, did not let go in time"),
         }
         drop(journal);
         info!("stopped");
@@ -188,7 +188,11 @@ impl Gateway {
         while self.core.unanswered() > 0 {
             let left = given_up.saturating_since(BootInstant::now());
             if left.is_zero() {
-                warn!(running = self.core.unanswered(), "calls that still run are given up");
+                warn!(
+                    see = "calls-given-up",
+                    running = self.core.unanswered(),
+                    "calls that still run are given up; they may have acted"
+                );
                 return self.decide(Event::Abandon);
             }
             tokio::select! {
@@ -233,7 +237,7 @@ impl Gateway {
     fn look_for_lockout(&mut self) {
         match self.lockout.look() {
             Some(Change::Locked(reason)) => {
-                warn!("locked out on site: {reason}");
+                warn!(see = "locked", "locked out on site: {reason}; `nowd unlock` ends it");
                 self.act(now(), Event::Lockout(Some(reason)));
             }
             Some(Change::Unlocked) => {
@@ -243,7 +247,10 @@ impl Gateway {
             None => {}
         }
         if let Err(e) = self.lockout.tell(self.core.running()) {
-            warn!("who locked this gateway cannot be told how many calls still run: {e}");
+            warn!(
+                see = "lock-unanswered",
+                "who locked this gateway cannot be told how many calls still run: {e}"
+            );
         }
     }
 
@@ -252,12 +259,15 @@ impl Gateway {
         let Some(gap) = self.stall.check(BootInstant::now()) else { return false };
         let gap_ms = u64::try_from(gap.as_millis()).unwrap_or(u64::MAX);
         if !self.stall.is_on() {
-            warn!(gap_ms, "the process stood still");
+            warn!(
+                see = "stood-still",
+                gap_ms, "the process stood still; calls from that time may have expired"
+            );
             return true;
         }
         warn!(
-            gap_ms,
-            "the process stood still; requests of compatibility callers from that time are dropped"
+            see = "stood-still",
+            gap_ms, "the process stood still; requests of compatibility callers from that time are dropped"
         );
         if !self.uplink.probe() {
             self.stall.over();

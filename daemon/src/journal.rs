@@ -181,6 +181,7 @@ impl<D: Disk> Writer<D> {
         match &result {
             Err(e) if !was_failing => {
                 error!(
+                    see = "journal-failing",
                     "the journal cannot be written: {e}; calls of methods that are not idempotent are refused"
                 );
             }

@@ -21,12 +21,14 @@ mod access;
 mod ended;
 mod link;
 mod places;
+mod problems;
 mod serve;
 mod status;
 mod watch;
 
 pub(crate) use ended::CallEnded;
 pub(crate) use link::open;
+pub(crate) use problems::{Level as ProblemLevel, Problem};
 pub(crate) use status::{HealthReport, PluginReport, PluginSnapshot, Snapshot, StatusReport};
 
 /// The gateway's name on the bus, where it is there, and the interface.

@@ -109,6 +109,7 @@ impl<W: Write> Write for Telling<W> {
             self.told = lost;
             // Goes through the queue like any other, and would only be counted if that is full.
             warn!(
+                see = "log-lines-lost",
                 lost,
                 "lines of the log were lost so far, because they came faster than they could be written"
             );

@@ -66,6 +66,7 @@ impl Records {
                     feed.lost(lost);
                     counted.lost(lost);
                     warn!(
+                        see = "records-lost",
                         lost,
                         "records of calls were lost, because they came faster than they could be written"
                     );
@@ -121,18 +122,18 @@ fn count(stats: &Stats, line: &Line) {
 fn write(line: Line) {
     match line {
         Line::Call(record) => write_call(&record),
-        Line::Dropped(reason) => warn!("a request was dropped: {reason}"),
+        Line::Dropped(reason) => warn!(see = "message-dropped", "a request was dropped: {reason}"),
         Line::Refused { topic, reason } => {
-            warn!(topic = printable(&topic), "a message was dropped: {reason}");
+            warn!(see = "message-dropped", topic = printable(&topic), "a message was dropped: {reason}");
         }
         Line::Polled { method, error: Some(ErrorBody { code, message }) } => {
             warn!(
-                method,
-                code, "the method cannot be read: {message}; callers get the last value with its age"
+                see = "poll-failing",
+                method, code, "the method cannot be read: {message}; callers get the last value with its age"
             );
         }
         Line::Polled { method, error: None } => info!(method, "the method can be read again"),
-        Line::Unsent { id, reason } => warn!(%id, "an answer was not sent: {reason}"),
+        Line::Unsent { id, reason } => warn!(see = "answer-unsent", %id, "an answer was not sent: {reason}"),
     }
 }
 

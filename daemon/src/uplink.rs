@@ -12,16 +12,18 @@ use nowd_link::{
 use nowd_plugin::{BootInstant, BoxFuture};
 use nowd_protocol::{Level, Presence, PresenceTopic, RequestTopic};
 use tokio::time::Sleep;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 use uuid::Uuid;
 
 use probe::{Acked, Due, Loopback, Probes};
 
 mod probe;
 mod report;
+mod told;
 
 pub(crate) use report::{LinkCounts, LinkReport};
 use report::{acknowledge, chain};
+use told::Told;
 
 /// A connection that lasted this long was a good one: the next attempt comes soon.
 const LASTED: Duration = Duration::from_secs(10);
@@ -40,6 +42,7 @@ pub(crate) struct Uplink {
     changed: BootInstant,
     last_error: Option<(String, BootInstant)>,
     needs_mending: bool,
+    told: Told,
     counts: LinkCounts,
 }
 
@@ -99,6 +102,7 @@ impl Uplink {
             changed: BootInstant::now(),
             last_error: None,
             needs_mending: false,
+            told: Told::default(),
             counts: LinkCounts::default(),
         };
         uplink.state = uplink.open();
@@ -154,6 +158,7 @@ impl Uplink {
                         if up.loopback.due(&mut self.probes, &up.sender) == Due::Lost {
                             let silence_ms = self.options.user_timeout.as_millis();
                             warn!(
+                                see = "subscription-lost",
                                 "the broker has lost the subscription to {}: a message of this gateway to itself did \
                                      not come back within {silence_ms} ms; connecting anew",
                                 RequestTopic::filter(&self.facts.target)
@@ -177,7 +182,7 @@ impl Uplink {
         if up.ready.is_some() && up.loopback.send(&self.probes, &up.sender, true) {
             return true;
         }
-        warn!("the link is opened anew, because what it may hold is too old");
+        warn!(see = "link-stale", "the link is opened anew, because what it may hold is too old");
         self.note("stale", "what the link held may have been too old");
         self.state = wait(Duration::ZERO);
         false
@@ -223,10 +228,12 @@ impl Uplink {
         let again_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
         self.note(e.kind(), &reason);
         self.needs_mending = e.needs_mending();
-        if self.needs_mending {
-            error!(again_ms, "the link is down: {reason}");
-        } else {
-            warn!(again_ms, "the link is down: {reason}");
+        match self.told.failed(e.kind(), BootInstant::now()) {
+            (true, attempts) if self.needs_mending => {
+                error!(see = "link-needs-mending", attempts, again_ms, "the link is down: {reason}");
+            }
+            (true, attempts) => warn!(see = "link-down", attempts, again_ms, "the link is down: {reason}"),
+            (false, attempts) => debug!(attempts, again_ms, "the link is down: {reason}"),
         }
         self.state = wait(delay);
     }
@@ -237,7 +244,7 @@ impl Uplink {
         match up.sender.subscribe(&filters, Qos::AtLeastOnce) {
             Ok(ticket) => up.subscription = Some(ticket),
             // The connection has just ended; `next` will say so.
-            Err(e) => warn!("the subscription was not sent: {e}"),
+            Err(e) => debug!("the subscription was not sent: {e}"),
         }
     }
 
@@ -278,7 +285,10 @@ impl Uplink {
             Acked::Refused { awaited: false } | Acked::Taken => {}
             Acked::NotOurs => {
                 if let Err(reason) = result {
-                    warn!("the broker refused a message of this gateway: {reason}; check the policy");
+                    error!(
+                        see = "publish-refused",
+                        "the broker refused a message of this gateway: {reason}; let its policy allow what this gateway publishes"
+                    );
                 }
             }
         }
@@ -293,7 +303,14 @@ impl Uplink {
         let requests = RequestTopic::filter(&self.facts.target);
         for (filter, result) in results {
             let Err(reason) = result else { continue };
-            error!("the broker refused the subscription to {filter}: {reason}; check the policy");
+            let (tell, attempts) = self.told.failed("subscription_refused", BootInstant::now());
+            if tell {
+                error!(
+                    see = "subscription-refused",
+                    attempts,
+                    "the broker refused the subscription to {filter}: {reason}; let its policy allow it"
+                );
+            }
             if filter == requests {
                 let delay = self.backoff.next_delay();
                 let why =
@@ -308,7 +325,7 @@ impl Uplink {
         self.counts.ups = self.counts.ups.saturating_add(1);
         self.needs_mending = false;
         up.loopback.granted(&self.probes);
-        info!(session = %up.session.id, "the link is up: {} is online", self.facts.target);
+        info!(session = %up.session.id, failures = self.told.over(), "the link is up: {} is online", self.facts.target);
         self.announce(true);
     }
 
@@ -323,6 +340,7 @@ impl Uplink {
         if !right {
             self.counts.corrections = self.counts.corrections.saturating_add(1);
             warn!(
+                see = "presence-wrong",
                 "the presence of this gateway was wrong, which the will of an earlier connection explains; putting it right"
             );
             up.correction.get_or_insert_with(|| Box::pin(tokio::time::sleep(PRESENCE_PAUSE)));
@@ -340,7 +358,10 @@ impl Uplink {
             ..Publish::default()
         };
         if let Err(e) = up.sender.publish(publish) {
-            warn!("the presence was not published: {e}");
+            warn!(
+                see = "presence-unsent",
+                "the presence was not published: {e}; it is said again with the next connection"
+            );
         }
     }
 

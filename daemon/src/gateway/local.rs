@@ -124,7 +124,7 @@ impl Gateway {
             journal: self.journal.is_some(),
             journal_failing: self.journal.as_ref().is_some_and(Journal::is_failing),
             stalls: self.stall.gaps(),
-            reloads: self.reloads.counts().clone(),
+            reloads: self.reloads.counts(),
             plugins: self.plugins(),
             lanes: self.core.lanes(),
             running: self.core.running(),

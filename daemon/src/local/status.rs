@@ -11,6 +11,7 @@ use nowd_protocol::Uuid;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 
+use super::problems::{Problem, problems};
 use crate::clock::Trust;
 use crate::gateway::ReloadCounts;
 use crate::stats::{CallsReport, Stats};
@@ -45,6 +46,9 @@ pub(crate) struct Snapshot {
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct StatusReport {
+    /// What is wrong, worst first.
+    #[serde(default)]
+    pub(crate) problems: Vec<Problem>,
     pub(crate) version: String,
     pub(crate) target: String,
     pub(crate) incarnation: Uuid,
@@ -158,6 +162,7 @@ pub(crate) struct Calls {
 
 impl From<Snapshot> for StatusReport {
     fn from(snapshot: Snapshot) -> Self {
+        let problems = problems(&snapshot);
         let Snapshot { now, link, clock: Trust { trusted, why, .. }, lanes, running, .. } = snapshot;
         let since = |instant: BootInstant| {
             u64::try_from(now.saturating_since(instant).as_millis()).unwrap_or(u64::MAX)
@@ -165,6 +170,7 @@ impl From<Snapshot> for StatusReport {
         let last_error = link.last_error.map(|(message, at)| LastError { message, ago_ms: since(at) });
         let waiting = lanes.iter().map(|lane| lane.waiting).sum();
         Self {
+            problems,
             version: env!("CARGO_PKG_VERSION").into(),
             target: snapshot.target,
             incarnation: snapshot.incarnation,

@@ -62,6 +62,8 @@ fn gateway(text: &mut Text, snapshot: &Snapshot) {
     text.one("nowd_reload_rejected", Kind::Gauge, help, Some(rejected));
     let help = "How many tables of nowd.toml were read again and take effect at the next start only.";
     text.one("nowd_configuration_needs_start", Kind::Gauge, help, Some(reloads.need_start.len()));
+    let help = "Whether files of the configuration were changed since they were read.";
+    text.one("nowd_configuration_unread", Kind::Gauge, help, Some(u8::from(reloads.is_stale())));
     let help = "Whether there is a journal.";
     text.one("nowd_journal_enabled", Kind::Gauge, help, Some(u8::from(snapshot.journal)));
     let help = "Whether the journal cannot be written: calls of methods that are not idempotent are refused.";

@@ -96,6 +96,7 @@ impl Probes {
             Self { target: target.clone(), every, silence, off: false, lost: 0, cut: 0, round_trip: None };
         if probes.topic().len() > nowd_link::LONGEST_TOPIC {
             warn!(
+                see = "target-too-long",
                 "the target {target} is too long for a message to itself: a lost subscription will not be found"
             );
             probes.off = true;
@@ -119,7 +120,11 @@ impl Probes {
 
     fn give_up(&mut self, why: &str) {
         self.off = true;
-        error!("{why}; {}; until the next start a lost subscription will not be found", needed(&self.target));
+        error!(
+            see = "probe-refused",
+            "{why}; {}; until the next start a lost subscription will not be found",
+            needed(&self.target)
+        );
     }
 
     /// The connection has ended by `error`.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use nowd_link::Message;
 use nowd_plugin::BootInstant;
-use tracing::warn;
+use tracing::debug;
 
 use super::{State, Uplink};
 
@@ -86,6 +86,6 @@ pub(super) fn acknowledge(message: Message, what: &str) {
     if let Some(ack) = message.ack
         && let Err(e) = ack.send()
     {
-        warn!("{what} was not acknowledged: {e}");
+        debug!("{what} was not acknowledged: {e}");
     }
 }

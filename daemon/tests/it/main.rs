@@ -30,3 +30,4 @@ mod probe;
 mod reload;
 mod repeats;
 mod schema;
+mod status;
