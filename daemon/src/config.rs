@@ -16,11 +16,13 @@ use serde::{Deserialize, Deserializer};
 mod audit;
 mod bus;
 mod layers;
+mod metrics;
 
 pub use audit::{AuditConfig, Size};
 pub use bus::BusConfig;
-pub(crate) use layers::read_map;
 pub use layers::{ConfigFiles, ConfigSource};
+pub(crate) use layers::{Signature, read_map};
+pub use metrics::MetricsConfig;
 
 /// Everything in `nowd.toml`.
 #[derive(Debug, Clone, Deserialize)]
@@ -51,6 +53,8 @@ pub struct Config {
     pub ports: BTreeMap<String, PortConfig>,
     /// Logs.
     pub log: LogConfig,
+    /// Metrics in a file.
+    pub metrics: MetricsConfig,
 }
 
 /// `[journal]`
@@ -163,6 +167,7 @@ impl Default for Config {
             bus: BusConfig::default(),
             ports: BTreeMap::new(),
             log: LogConfig::default(),
+            metrics: MetricsConfig::default(),
         }
     }
 }

@@ -14,6 +14,7 @@ mod journal;
 mod local;
 mod lockout;
 mod log;
+mod metrics;
 mod offer;
 mod record;
 mod services;
@@ -26,7 +27,9 @@ mod uplink;
 pub use cli::command;
 pub use cli::run;
 pub use clock::{WallClock, WallReading};
-pub use config::{AuditConfig, BusConfig, ClockTrust, Config, ConfigError, ConfigFiles, ConfigSource, Size};
+pub use config::{
+    AuditConfig, BusConfig, ClockTrust, Config, ConfigError, ConfigFiles, ConfigSource, MetricsConfig, Size,
+};
 pub use exit::Exit;
 pub use gateway::{Gateway, StartError};
 pub use journal::JournalError;
