@@ -245,7 +245,7 @@ pub(crate) fn excerpt(e: &SetupError) -> Option<String> {
         | SetupError::Serial(LoadError::Map(e))
         | SetupError::Config(ConfigError::File(e)) => e.excerpt(),
         SetupError::Registry(e) => e.excerpt(),
-        SetupError::Config(_) | SetupError::Serial(_) | SetupError::Tls(_) => None,
+        SetupError::Config(_) | SetupError::Serial(_) | SetupError::Tls(_) | SetupError::Identity(_) => None,
     }
 }
 

@@ -192,6 +192,7 @@ impl Gateway {
     }
 
     pub(super) fn reloaded(&mut self, step: Step) {
+        self.uplink.look_at_certificates();
         match step {
             Step::Read(read) => match *read {
                 Ok(setup) => self.prepare(setup),

@@ -11,6 +11,7 @@ use nowd_protocol::Uuid;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 
+use crate::identity::CertificateReport;
 use crate::stats::{CallsReport, Stats};
 use crate::uplink::LinkReport as Uplink;
 
@@ -62,6 +63,9 @@ pub(crate) struct LinkReport {
     /// For how long it has been up, or has not.
     pub(crate) for_ms: u64,
     pub(crate) last_error: Option<LastError>,
+    /// The gateway's own, with TLS.
+    #[serde(default)]
+    pub(crate) certificate: Option<CertificateReport>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -168,6 +172,7 @@ impl From<Snapshot> for StatusReport {
                 endpoint: link.endpoint,
                 for_ms: since(link.since),
                 last_error,
+                certificate: link.certificate,
             },
             clock: ClockReport { trusted, why },
             lockout: snapshot.lockout,

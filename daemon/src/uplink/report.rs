@@ -5,6 +5,7 @@ use nowd_plugin::BootInstant;
 use tracing::warn;
 
 use super::{State, Uplink};
+use crate::identity::{CertificateReport, Certificates};
 
 /// How the link is, for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +18,8 @@ pub(crate) struct LinkReport {
     pub(crate) since: BootInstant,
     /// What went wrong last, and when.
     pub(crate) last_error: Option<(String, BootInstant)>,
+    /// Our own, with TLS.
+    pub(crate) certificate: Option<CertificateReport>,
 }
 
 impl Uplink {
@@ -24,7 +27,7 @@ impl Uplink {
     pub(crate) fn report(&self) -> LinkReport {
         let state = match &self.state {
             State::Up(up) if up.ready.is_some() => "up",
-            State::Up(_) | State::Opening { .. } => "connecting",
+            State::Up(_) | State::Opening(_) => "connecting",
             State::Waiting(_) => "down",
         };
         LinkReport {
@@ -32,6 +35,7 @@ impl Uplink {
             endpoint: format!("{}:{}", self.options.host, self.options.port),
             since: self.since().unwrap_or(self.changed),
             last_error: self.last_error.clone(),
+            certificate: self.certificates.as_ref().and_then(Certificates::report),
         }
     }
 
