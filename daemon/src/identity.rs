@@ -111,6 +111,20 @@ pub(crate) fn complete(config: &mut Config) -> Found {
     }
 }
 
+impl Used {
+    /// What comes from where.
+    pub(crate) fn words(&self, state_dir: &Path) -> String {
+        let used = [
+            ("target", self.target),
+            ("link.endpoint", self.endpoint),
+            ("certificate and key", self.certificate),
+        ];
+        let used: Vec<&str> =
+            used.into_iter().filter_map(|(what, is_used)| is_used.then_some(what)).collect();
+        format!("{} from {}", used.join(", "), Store::of(state_dir).file().display())
+    }
+}
+
 impl Source {
     /// The files as they are named now.
     pub(crate) fn files(&self) -> Result<TlsFiles, IdentityError> {

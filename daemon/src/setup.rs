@@ -227,6 +227,16 @@ impl Setup {
         &self.settings.target
     }
 
+    /// What there is to say of certificate and key, and of the identity they come from.
+    pub(crate) fn of_identity(&self, files: &ConfigFiles) -> Vec<String> {
+        let mut notes = Vec::new();
+        if let Found::Used(used) = &files.identity {
+            notes.push(used.words(&files.config.state_dir));
+        }
+        notes.extend(self.certificates.as_ref().map(Certificates::notes).unwrap_or_default());
+        notes
+    }
+
     /// Where the broker is, for people.
     #[must_use]
     pub fn endpoint(&self) -> String {

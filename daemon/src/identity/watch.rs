@@ -296,8 +296,7 @@ impl Certificates {
             Some(Standing::Ended) => notes.push("it has ended: renew it".into()),
             Some(Standing::NotYet) => notes.push("it is not valid yet".into()),
             Some(Standing::Urgent | Standing::Warned) => notes.push("it ends soon: renew it".into()),
-            Some(Standing::Good) => {}
-            None => notes.push("this machine's clock is not set, so nobody knows how long it holds".into()),
+            Some(Standing::Good) | None => {}
         }
         if let Some(renewed) = &self.renewed {
             notes.push(match &renewed.refusal {
@@ -319,6 +318,26 @@ impl Certificates {
             days_left: now_s.map(|now_s| days_left(facts, now_s)),
             notes,
         })
+    }
+
+    /// What `nowd check` says.
+    pub(crate) fn notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        if let (Some(facts), Some(now_s)) = (self.in_use.tls.certificate(), self.now_s()) {
+            let (left, until) = (days_left(facts, now_s), date(facts.not_after));
+            notes.extend(match Standing::of(facts, now_s) {
+                Standing::Good => None,
+                Standing::Warned | Standing::Urgent => {
+                    Some(format!("the certificate ends in {left} days, at {until}; renew it"))
+                }
+                Standing::NotYet => {
+                    Some("the certificate is not valid yet, or the clock is wrong".to_owned())
+                }
+                Standing::Ended => Some(format!("the certificate has ended, at {until}; renew it")),
+            });
+        }
+        notes.extend(self.in_use.others_may_read.then(|| others_may_read(&self.in_use.key)));
+        notes
     }
 
     fn now_s(&self) -> Option<i64> {
@@ -350,7 +369,7 @@ impl Certificates {
 }
 
 /// What is said of a key that is not its owner's alone.
-pub(crate) fn others_may_read(key: &Path) -> String {
+fn others_may_read(key: &Path) -> String {
     format!("{}: every user of this machine may read the private key; `chmod o= {0}`", key.display())
 }
 

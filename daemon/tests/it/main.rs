@@ -27,5 +27,6 @@ mod polling;
 mod presence;
 mod probe;
 mod reload;
+mod renewal;
 mod repeats;
 mod schema;
