@@ -32,6 +32,7 @@ mod made_out;
 pub(crate) mod methods;
 mod plugin;
 mod preview;
+mod provision;
 mod schema;
 mod status;
 mod watch;
@@ -143,6 +144,11 @@ enum Command {
     },
     /// Let calls start again: what `nowd lock` has locked
     Unlock(Reach),
+    /// Get this gateway a certificate of its own, by fleet provisioning with a claim (AWS IoT Core)
+    ///
+    /// By `[provisioning]` of the configuration. To be run by the user that the daemon runs as; a run that was cut off is taken up by the
+    /// next. Exits with 69 where the service cannot be reached or asks to wait, with 77 where it refuses.
+    Provision(provision::Provision),
     /// Plugins in processes of their own
     #[command(subcommand)]
     Plugin(plugin::Command),
@@ -192,6 +198,7 @@ pub fn run(extra: Vec<Arc<dyn Plugin>>) -> ExitCode {
         Command::Methods { source, json } => methods::list(&source.or_here(), extra, json),
         Command::Lock { reach, reason, wait } => lock::lock(&reach, &reason, wait),
         Command::Unlock(reach) => lock::unlock(&reach),
+        Command::Provision(provision) => provision::run(&provision),
         Command::Plugin(command) => plugin::run(command, &extra),
     };
     end(result.map(|()| Exit::Ok))

@@ -15,10 +15,12 @@ use serde::{Deserialize, Deserializer};
 
 mod bus;
 mod layers;
+mod provisioning;
 
 pub use bus::BusConfig;
 pub(crate) use layers::read_map;
 pub use layers::{ConfigFiles, ConfigSource};
+pub use provisioning::{Parameter, ParameterFile, ProvisioningConfig};
 
 /// Everything in `nowd.toml`.
 #[derive(Debug, Clone, Deserialize)]
@@ -45,6 +47,8 @@ pub struct Config {
     pub bus: BusConfig,
     /// Serial ports, by the names that maps use.
     pub ports: BTreeMap<String, PortConfig>,
+    /// How `nowd provision` gets this gateway an identity.
+    pub provisioning: ProvisioningConfig,
     /// Logs.
     pub log: LogConfig,
 }
@@ -157,6 +161,7 @@ impl Default for Config {
             compat: CompatConfig::default(),
             bus: BusConfig::default(),
             ports: BTreeMap::new(),
+            provisioning: ProvisioningConfig::default(),
             log: LogConfig::default(),
         }
     }

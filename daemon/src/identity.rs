@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 use nowd_link::{TlsError, TlsFiles};
 use nowd_protocol::Level;
 
-pub(crate) use expiry::Standing;
-pub(crate) use store::{Identity, Pending, Stage, Store, is_certificate_id};
+pub(crate) use expiry::date;
+pub(crate) use store::{Identity, Pending, Stage, Store};
 pub(crate) use watch::{CertificateReport, Certificates, Which};
 
 use crate::config::Config;
@@ -74,15 +74,14 @@ pub enum Found {
     #[default]
     Nothing,
     /// One, and what of it is used.
-    Used(Box<Used>),
+    Used(Used),
     /// One that cannot be used.
     Unusable(std::sync::Arc<IdentityError>),
 }
 
 /// What of an identity stands in for the configuration.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub struct Used {
-    pub(crate) identity: Identity,
     pub(crate) target: bool,
     pub(crate) endpoint: bool,
     pub(crate) certificate: bool,
@@ -105,7 +104,7 @@ pub(crate) fn complete(config: &mut Config) -> Found {
             if endpoint {
                 config.link.endpoint = Some(identity.endpoint.clone());
             }
-            Found::Used(Box::new(Used { identity, target, endpoint, certificate }))
+            Found::Used(Used { target, endpoint, certificate })
         }
         Err(e) => Found::Unusable(std::sync::Arc::new(e)),
     }

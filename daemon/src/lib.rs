@@ -15,6 +15,7 @@ mod local;
 mod lockout;
 mod log;
 mod offer;
+mod provision;
 mod record;
 mod services;
 mod setup;
@@ -23,7 +24,10 @@ mod uplink;
 
 pub use cli::run;
 pub use clock::{WallClock, WallReading};
-pub use config::{BusConfig, ClockTrust, Config, ConfigError, ConfigFiles, ConfigSource};
+pub use config::{
+    BusConfig, ClockTrust, Config, ConfigError, ConfigFiles, ConfigSource, Parameter, ParameterFile,
+    ProvisioningConfig,
+};
 pub use exit::Exit;
 pub use gateway::{Gateway, StartError};
 pub use identity::{Found, IdentityError, Used};

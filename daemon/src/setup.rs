@@ -245,15 +245,20 @@ impl Setup {
 }
 
 fn target(config: &Config) -> Result<Level, ConfigError> {
-    let hint = "set `target = \"<thing name>\"` in nowd.toml, or NOWD__TARGET";
+    let hint = "set `target = \"<thing name>\"` in nowd.toml, or NOWD__TARGET; or run `nowd provision`";
     let target = config.target.clone().ok_or(ConfigError::Missing { key: "target", hint })?;
+    check_target(&target)?;
+    Ok(target)
+}
+
+/// Whether a gateway may have this name.
+pub(crate) fn check_target(target: &Level) -> Result<(), ConfigError> {
     // The longest topic that this gateway will ever build from its own name must fit.
     let shortest =
         || Level::new("m").map_err(|e| ConfigError::Value { key: "target", message: e.to_string() });
     let topic =
         RequestTopic { target: target.clone(), method: shortest()?, client: shortest()?, id: Uuid::nil() };
-    topic.check_len().map_err(|e| ConfigError::Value { key: "target", message: e.to_string() })?;
-    Ok(target)
+    topic.check_len().map_err(|e| ConfigError::Value { key: "target", message: e.to_string() })
 }
 
 fn check_compat(config: &Config) -> Result<(), ConfigError> {
@@ -275,7 +280,7 @@ fn link(
     let config = &files.config.link;
     let hint = "set `endpoint = \"host:8883\"` under [link] in nowd.toml, or NOWD__LINK__ENDPOINT";
     let endpoint = config.endpoint.as_deref().ok_or(ConfigError::Missing { key: "link.endpoint", hint })?;
-    let (host, port) = split_endpoint(endpoint)?;
+    let (host, port) = split_endpoint("link.endpoint", endpoint)?;
     if !config.tls && !config.allow_plain && !is_here(&host) {
         let message = format!(
             "is false, and {host} is not this machine: everybody on the way could move things; leave TLS on, or set \
@@ -310,8 +315,8 @@ fn is_here(host: &str) -> bool {
     host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-pub(crate) fn split_endpoint(endpoint: &str) -> Result<(String, u16), ConfigError> {
-    let error = |message: &str| ConfigError::Value { key: "link.endpoint", message: message.into() };
+pub(crate) fn split_endpoint(key: &'static str, endpoint: &str) -> Result<(String, u16), ConfigError> {
+    let error = |message: &str| ConfigError::Value { key, message: message.into() };
     let (host, port) = match endpoint.rsplit_once(':') {
         // An IPv6 address without brackets has colons of its own.
         Some((host, port)) if !host.contains(':') || host.ends_with(']') => {
@@ -354,6 +359,7 @@ fn certificates(
         (None, Some(_)) => Err(missing("link.certificate", "set the file of the key's certificate").into()),
         (None, None) if matches!(&files.identity, Found::Used(used) if used.certificate) => {
             let store = Store::of(&files.config.state_dir);
+            let ca = ca.or_else(|| files.config.provisioning.ca.clone());
             load(Source::Identity { store, ca, target: target.clone() })
         }
         (None, None) => Err(missing(
@@ -401,7 +407,7 @@ mod tests {
             ("broker:0", None),
             (":8883", None),
         ] {
-            let found = split_endpoint(endpoint).ok();
+            let found = split_endpoint("link.endpoint", endpoint).ok();
             assert_eq!(found.as_ref().map(|(host, port)| (host.as_str(), *port)), expected, "{endpoint}");
         }
     }

@@ -15,6 +15,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::IdentityError;
+use crate::provision::answers::is_certificate_id;
 
 /// No file of the folder is larger, in bytes.
 const LARGEST: u64 = 256 * 1024;
@@ -79,11 +80,6 @@ pub(crate) enum Stage {
     Registered,
 }
 
-/// What the service calls a certificate; here also the name of its file, so it holds nothing else.
-pub(crate) fn is_certificate_id(text: &str) -> bool {
-    (1..=128).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
-}
-
 impl Store {
     pub(crate) fn of(state_dir: &Path) -> Self {
         Self { folder: state_dir.join("identity") }
@@ -95,7 +91,7 @@ impl Store {
     }
 
     /// The file of the key that has no certificate yet.
-    pub(crate) fn pending_key(&self) -> PathBuf {
+    fn pending_key(&self) -> PathBuf {
         self.folder.join("pending.key")
     }
 
@@ -173,6 +169,16 @@ impl Store {
 
     pub(crate) fn write_pending_key(&self, pem: &str) -> Result<(), IdentityError> {
         self.write(&self.pending_key(), pem)
+    }
+
+    pub(crate) fn forget_pending_key(&self) -> Result<(), IdentityError> {
+        let file = self.pending_key();
+        match fs::remove_file(&file) {
+            Err(source) if source.kind() != ErrorKind::NotFound => {
+                Err(IdentityError::Io { file, what: "removed", source })
+            }
+            Ok(()) | Err(_) => Ok(()),
+        }
     }
 
     /// Certificate and key in one file, which counts for nothing until an identity names it.

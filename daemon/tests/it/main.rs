@@ -26,6 +26,7 @@ mod plugins;
 mod polling;
 mod presence;
 mod probe;
+mod provision;
 mod reload;
 mod renewal;
 mod repeats;
