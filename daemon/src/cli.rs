@@ -34,6 +34,7 @@ mod made_out;
 pub(crate) mod methods;
 mod plugin;
 mod preview;
+mod provision;
 mod schema;
 mod status;
 mod watch;
@@ -157,6 +158,11 @@ enum Command {
     /// The audit record: which calls there were, who asked, and what came of them
     #[command(subcommand)]
     Audit(audit::Command),
+    /// Get this gateway a certificate of its own, by fleet provisioning with a claim (AWS IoT Core)
+    ///
+    /// By `[provisioning]` of the configuration. To be run by the user that the daemon runs as; a run that was cut off is taken up by the
+    /// next. Exits with 69 where the service cannot be reached or asks to wait, with 77 where it refuses.
+    Provision(provision::Provision),
     /// Plugins in processes of their own
     #[command(subcommand)]
     Plugin(plugin::Command),
@@ -218,6 +224,7 @@ pub fn run(extra: Vec<Arc<dyn Plugin>>) -> ExitCode {
         Command::Lock { reach, reason, wait } => lock::lock(&reach, &reason, wait),
         Command::Unlock(reach) => lock::unlock(&reach),
         Command::Audit(command) => return end(audit::run(command)),
+        Command::Provision(provision) => provision::run(&provision),
         Command::Plugin(command) => plugin::run(command, &extra),
     };
     end(result.map(|()| Exit::Ok))
@@ -271,7 +278,7 @@ pub(crate) fn excerpt(e: &SetupError) -> Option<String> {
         | SetupError::Serial(LoadError::Map(e))
         | SetupError::Config(ConfigError::File(e)) => e.excerpt(),
         SetupError::Registry(e) => e.excerpt(),
-        SetupError::Config(_) | SetupError::Serial(_) | SetupError::Tls(_) => None,
+        SetupError::Config(_) | SetupError::Serial(_) | SetupError::Tls(_) | SetupError::Identity(_) => None,
     }
 }
 

@@ -17,12 +17,14 @@ mod audit;
 mod bus;
 mod layers;
 mod metrics;
+mod provisioning;
 
 pub use audit::{AuditConfig, Size};
 pub use bus::BusConfig;
 pub use layers::{ConfigFiles, ConfigSource};
 pub(crate) use layers::{Signature, read_map};
 pub use metrics::MetricsConfig;
+pub use provisioning::{Parameter, ParameterFile, ProvisioningConfig};
 
 /// Everything in `nowd.toml`.
 #[derive(Debug, Clone, Deserialize)]
@@ -51,6 +53,8 @@ pub struct Config {
     pub bus: BusConfig,
     /// Serial ports, by the names that maps use.
     pub ports: BTreeMap<String, PortConfig>,
+    /// How `nowd provision` gets this gateway an identity.
+    pub provisioning: ProvisioningConfig,
     /// Logs.
     pub log: LogConfig,
     /// Metrics in a file.
@@ -166,6 +170,7 @@ impl Default for Config {
             compat: CompatConfig::default(),
             bus: BusConfig::default(),
             ports: BTreeMap::new(),
+            provisioning: ProvisioningConfig::default(),
             log: LogConfig::default(),
             metrics: MetricsConfig::default(),
         }

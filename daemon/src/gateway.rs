@@ -104,7 +104,7 @@ impl std::fmt::Debug for Gateway {
 impl Gateway {
     /// A gateway that has not started yet. To be called inside a tokio runtime.
     pub fn new(setup: Setup) -> Result<Self, StartError> {
-        let Setup { settings, plugins, set, extra, pool, link, clock, config } = setup;
+        let Setup { settings, plugins, set, extra, pool, link, certificates, clock, config } = setup;
         let state_dir = config.state_dir.clone();
         // First, since it makes the folder for both.
         let lockout = Lockout::new(state_dir.clone());
@@ -131,7 +131,7 @@ impl Gateway {
             pool,
             services: Services::default(),
             numbers: Numbers::default(),
-            uplink: Uplink::new(link, facts, config.link.probe),
+            uplink: Uplink::new(link, certificates, facts, config.link.probe),
             config,
             trust: trust::Watch::new(&clock),
             clock,
@@ -218,6 +218,7 @@ impl Gateway {
     /// Hears one thing and deals with it. May be dropped while waiting.
     async fn step(&mut self) {
         let wake = self.core.wake_at().map(until);
+        self.uplink.set_quiet(self.core.calls() == 0);
         tokio::select! {
             event = self.uplink.next() => {
                 let stalled_again = self.check_stall();

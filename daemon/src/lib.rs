@@ -10,12 +10,14 @@ mod clock;
 mod config;
 mod exit;
 mod gateway;
+mod identity;
 mod journal;
 mod local;
 mod lockout;
 mod log;
 mod metrics;
 mod offer;
+mod provision;
 mod record;
 mod services;
 mod setup;
@@ -28,10 +30,12 @@ pub use cli::command;
 pub use cli::run;
 pub use clock::{WallClock, WallReading};
 pub use config::{
-    AuditConfig, BusConfig, ClockTrust, Config, ConfigError, ConfigFiles, ConfigSource, MetricsConfig, Size,
+    AuditConfig, BusConfig, ClockTrust, Config, ConfigError, ConfigFiles, ConfigSource, MetricsConfig,
+    Parameter, ParameterFile, ProvisioningConfig, Size,
 };
 pub use exit::Exit;
 pub use gateway::{Gateway, StartError};
+pub use identity::{Found, IdentityError, Used};
 pub use journal::JournalError;
 pub use setup::{Setup, SetupError};
 pub use supervisor::ServiceManager;

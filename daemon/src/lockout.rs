@@ -18,6 +18,7 @@ pub(crate) mod files;
 
 pub(crate) use answer::Answers;
 use answer::{Answer, Seen};
+pub(crate) use files::{make_folder, sync_folder_of};
 
 /// The longest reason, in bytes.
 const MAX_REASON: usize = 1_024;

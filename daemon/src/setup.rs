@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nowd_core::{Limits, Offer, Settings};
-use nowd_link::{DatePolicy, Tls, TlsError, TlsFiles};
+use nowd_link::{DatePolicy, TlsError, TlsFiles};
 use nowd_plugin::Plugin;
 use nowd_plugin::host::{Registry, RegistryError};
 use nowd_plugin::map::{MapError, MapSource, backend_of};
@@ -20,7 +20,8 @@ use nowd_protocol::{Level, RequestTopic};
 use uuid::Uuid;
 
 use crate::clock::WallClock;
-use crate::config::{Config, ConfigError, ConfigFiles, LinkConfig};
+use crate::config::{Config, ConfigError, ConfigFiles};
+use crate::identity::{Blame, Certificates, Found, IdentityError, Source, Store};
 use crate::offer::Set;
 use crate::services::{Described, Descriptions, Isolated, Pool, SHIPPED, offered, shipped};
 
@@ -45,6 +46,8 @@ pub struct Setup {
     pub(crate) pool: Arc<Pool>,
     /// How to reach the broker.
     pub(crate) link: nowd_link::Options,
+    /// Certificate and key, for TLS.
+    pub(crate) certificates: Option<Certificates>,
     /// The wall clock.
     pub(crate) clock: WallClock,
     /// The configuration.
@@ -91,6 +94,18 @@ pub enum SetupError {
     /// Certificate or key.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The identity that `nowd provision` made.
+    #[error(transparent)]
+    Identity(#[from] Arc<IdentityError>),
+}
+
+impl From<Blame> for SetupError {
+    fn from(blame: Blame) -> Self {
+        match blame {
+            Blame::Tls(e) => Self::Tls(e),
+            Blame::Identity(e) => Self::Identity(Arc::new(e)),
+        }
+    }
 }
 
 /// The plugins that maps ask for, and `extra` ones compiled in, with the methods of all.
@@ -190,8 +205,11 @@ impl Setup {
     ) -> Result<Self, SetupError> {
         let config = &files.config;
         let plugins = load(files, &extra, pool, previous)?;
+        if let Found::Unusable(e) = &files.identity {
+            return Err(Arc::clone(e).into());
+        }
         let target = target(config)?;
-        let link = link(&config.link, &target, &clock)?;
+        let (link, certificates) = link(files, &target, &clock)?;
         check_compat(config)?;
         config.metrics.check()?;
         let set = Set::new(0, config, plugins.registry.clone());
@@ -201,13 +219,23 @@ impl Setup {
             return Err(ConfigError::Value { key: "state_dir", message }.into());
         }
         let pool = Arc::clone(pool);
-        Ok(Self { settings, plugins, set, extra, pool, link, clock, config: config.clone() })
+        Ok(Self { settings, plugins, set, extra, pool, link, certificates, clock, config: config.clone() })
     }
 
     /// The gateway's name.
     #[must_use]
     pub fn target(&self) -> &Level {
         &self.settings.target
+    }
+
+    /// What there is to say of certificate and key, and of the identity they come from.
+    pub(crate) fn of_identity(&self, files: &ConfigFiles) -> Vec<String> {
+        let mut notes = Vec::new();
+        if let Found::Used(used) = &files.identity {
+            notes.push(used.words(&files.config.state_dir));
+        }
+        notes.extend(self.certificates.as_ref().map(Certificates::notes).unwrap_or_default());
+        notes
     }
 
     /// Where the broker is, for people.
@@ -218,15 +246,20 @@ impl Setup {
 }
 
 fn target(config: &Config) -> Result<Level, ConfigError> {
-    let hint = "set `target = \"<thing name>\"` in nowd.toml, or NOWD__TARGET";
+    let hint = "set `target = \"<thing name>\"` in nowd.toml, or NOWD__TARGET; or run `nowd provision`";
     let target = config.target.clone().ok_or(ConfigError::Missing { key: "target", hint })?;
+    check_target(&target)?;
+    Ok(target)
+}
+
+/// Whether a gateway may have this name.
+pub(crate) fn check_target(target: &Level) -> Result<(), ConfigError> {
     // The longest topic that this gateway will ever build from its own name must fit.
     let shortest =
         || Level::new("m").map_err(|e| ConfigError::Value { key: "target", message: e.to_string() });
     let topic =
         RequestTopic { target: target.clone(), method: shortest()?, client: shortest()?, id: Uuid::nil() };
-    topic.check_len().map_err(|e| ConfigError::Value { key: "target", message: e.to_string() })?;
-    Ok(target)
+    topic.check_len().map_err(|e| ConfigError::Value { key: "target", message: e.to_string() })
 }
 
 fn check_compat(config: &Config) -> Result<(), ConfigError> {
@@ -240,10 +273,15 @@ fn check_compat(config: &Config) -> Result<(), ConfigError> {
     Ok(())
 }
 
-fn link(config: &LinkConfig, target: &Level, clock: &WallClock) -> Result<nowd_link::Options, SetupError> {
+fn link(
+    files: &ConfigFiles,
+    target: &Level,
+    clock: &WallClock,
+) -> Result<(nowd_link::Options, Option<Certificates>), SetupError> {
+    let config = &files.config.link;
     let hint = "set `endpoint = \"host:8883\"` under [link] in nowd.toml, or NOWD__LINK__ENDPOINT";
     let endpoint = config.endpoint.as_deref().ok_or(ConfigError::Missing { key: "link.endpoint", hint })?;
-    let (host, port) = split_endpoint(endpoint)?;
+    let (host, port) = split_endpoint("link.endpoint", endpoint)?;
     if !config.tls && !config.allow_plain && !is_here(&host) {
         let message = format!(
             "is false, and {host} is not this machine: everybody on the way could move things; leave TLS on, or set \
@@ -256,7 +294,8 @@ fn link(config: &LinkConfig, target: &Level, clock: &WallClock) -> Result<nowd_l
         return Err(ConfigError::Value { key: "link.client_id", message: e.to_string() }.into());
     }
     let mut options = nowd_link::Options::new(client_id, host, port);
-    options.tls = tls(config, clock)?.map(Arc::new);
+    let certificates = certificates(files, target, clock)?;
+    options.tls = certificates.as_ref().map(Certificates::tls);
     options.allow_plain = config.allow_plain;
     options.keep_alive = config.keep_alive;
     options.user_timeout = config.silence;
@@ -270,15 +309,15 @@ fn link(config: &LinkConfig, target: &Level, clock: &WallClock) -> Result<nowd_l
     between("link.keep_alive", config.keep_alive, 5, 1_200)?;
     between("link.silence", config.silence, 1, 60)?;
     between("link.probe", config.probe, 1, 1_200)?;
-    Ok(options)
+    Ok((options, certificates))
 }
 
 fn is_here(host: &str) -> bool {
     host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-fn split_endpoint(endpoint: &str) -> Result<(String, u16), ConfigError> {
-    let error = |message: &str| ConfigError::Value { key: "link.endpoint", message: message.into() };
+pub(crate) fn split_endpoint(key: &'static str, endpoint: &str) -> Result<(String, u16), ConfigError> {
+    let error = |message: &str| ConfigError::Value { key, message: message.into() };
     let (host, port) = match endpoint.rsplit_once(':') {
         // An IPv6 address without brackets has colons of its own.
         Some((host, port)) if !host.contains(':') || host.ends_with(']') => {
@@ -294,7 +333,12 @@ fn split_endpoint(endpoint: &str) -> Result<(String, u16), ConfigError> {
     Ok((host.to_owned(), port))
 }
 
-fn tls(config: &LinkConfig, clock: &WallClock) -> Result<Option<Tls>, SetupError> {
+fn certificates(
+    files: &ConfigFiles,
+    target: &Level,
+    clock: &WallClock,
+) -> Result<Option<Certificates>, SetupError> {
+    let config = &files.config.link;
     if !config.tls {
         let given =
             [("link.certificate", &config.certificate), ("link.key", &config.key), ("link.ca", &config.ca)];
@@ -307,19 +351,30 @@ fn tls(config: &LinkConfig, clock: &WallClock) -> Result<Option<Tls>, SetupError
         }
         return Ok(None);
     }
-    let clock = clock.clone();
-    let dates = DatePolicy::WhileClockIsSet(Arc::new(move || clock.is_set()));
-    let files = |certificate, key| TlsFiles { ca: config.ca.clone(), certificate, key };
+    let ca = config.ca.clone();
+    let load =
+        |source| Ok(Some(Certificates::load(source, dates(clock), clock.clone()).map_err(SetupError::from)?));
     match (config.certificate.clone(), config.key.clone()) {
-        (Some(certificate), Some(key)) => Ok(Some(Tls::load(&files(certificate, key), dates)?)),
+        (Some(certificate), Some(key)) => load(Source::Files(TlsFiles { ca, certificate, key })),
         (Some(_), None) => Err(missing("link.key", "set the file of the certificate's private key").into()),
         (None, Some(_)) => Err(missing("link.certificate", "set the file of the key's certificate").into()),
+        (None, None) if matches!(&files.identity, Found::Used(used) if used.certificate) => {
+            let store = Store::of(&files.config.state_dir);
+            let ca = ca.or_else(|| files.config.provisioning.ca.clone());
+            load(Source::Identity { store, ca, target: target.clone() })
+        }
         (None, None) => Err(missing(
             "link.certificate",
-            "set `certificate` and `key` under [link]; a broker on this machine may do with `tls = false`",
+            "set `certificate` and `key` under [link], or run `nowd provision`; a broker on this machine may do with `tls = false`",
         )
         .into()),
     }
+}
+
+/// The broker's dates are judged while the clock is set.
+pub(crate) fn dates(clock: &WallClock) -> DatePolicy {
+    let clock = clock.clone();
+    DatePolicy::WhileClockIsSet(Arc::new(move || clock.is_set()))
 }
 
 const fn missing(key: &'static str, hint: &'static str) -> ConfigError {
@@ -353,7 +408,7 @@ mod tests {
             ("broker:0", None),
             (":8883", None),
         ] {
-            let found = split_endpoint(endpoint).ok();
+            let found = split_endpoint("link.endpoint", endpoint).ok();
             assert_eq!(found.as_ref().map(|(host, port)| (host.as_str(), *port)), expected, "{endpoint}");
         }
     }

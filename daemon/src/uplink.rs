@@ -15,13 +15,16 @@ use tokio::time::Sleep;
 use tracing::{debug, error, info, warn};
 use uuid::Uuid;
 
+use crate::identity::{Certificates, Which};
 use probe::{Acked, Due, Loopback, Probes};
 
 mod movement;
 mod probe;
+mod renewal;
 mod report;
 mod told;
 
+use renewal::{look, made};
 pub(crate) use report::{LinkCounts, LinkReport};
 use report::{acknowledge, chain};
 use told::Told;
@@ -35,6 +38,9 @@ const PRESENCE_PAUSE: Duration = Duration::from_secs(1);
 /// The gateway's connection to the broker, whichever it is.
 pub(crate) struct Uplink {
     options: Options,
+    certificates: Option<Certificates>,
+    /// Since when no call runs or waits.
+    quiet_since: Option<BootInstant>,
     facts: Facts,
     backoff: Backoff,
     probes: Probes,
@@ -70,8 +76,22 @@ pub(crate) enum UplinkEvent {
 
 enum State {
     Waiting(Pin<Box<Sleep>>),
-    Opening { session: Session, opening: BoxFuture<'static, Result<Connection, LinkError>> },
+    Opening(Opening),
     Up(Box<Up>),
+}
+
+/// A connection that is being made.
+struct Opening {
+    session: Session,
+    which: Which,
+    opening: BoxFuture<'static, Result<Connection, LinkError>>,
+}
+
+/// What came next.
+enum Turn {
+    Waited,
+    Opened(Result<Connection, LinkError>),
+    Up(UpEvent),
 }
 
 #[derive(Debug, Clone)]
@@ -90,14 +110,23 @@ struct Up {
     /// When the presence is to be published again.
     correction: Option<Pin<Box<Sleep>>>,
     loopback: Loopback,
+    /// The connection that is to take over from this one.
+    successor: Option<Opening>,
 }
 
 impl Uplink {
     /// The link of `facts`, which probes its subscription when nothing has come through it for `probe`.
-    pub(crate) fn new(options: Options, facts: Facts, probe: Duration) -> Self {
+    pub(crate) fn new(
+        options: Options,
+        certificates: Option<Certificates>,
+        facts: Facts,
+        probe: Duration,
+    ) -> Self {
         let probes = Probes::new(&facts.target, probe, options.user_timeout);
         let mut uplink = Self {
             options,
+            certificates,
+            quiet_since: Some(BootInstant::now()),
             facts,
             backoff: Backoff::new(),
             probes,
@@ -109,7 +138,10 @@ impl Uplink {
             told: Told::default(),
             counts: LinkCounts::default(),
         };
-        uplink.state = uplink.open();
+        if let Some(certificates) = &mut uplink.certificates {
+            certificates.begin();
+        }
+        uplink.state = State::Opening(uplink.open());
         uplink
     }
 
@@ -117,7 +149,7 @@ impl Uplink {
     pub(crate) fn sender(&self) -> Option<&Sender> {
         match &self.state {
             State::Up(up) if up.ready.is_some() => Some(&up.sender),
-            State::Up(_) | State::Opening { .. } | State::Waiting(_) => None,
+            State::Up(_) | State::Opening(_) | State::Waiting(_) => None,
         }
     }
 
@@ -125,55 +157,102 @@ impl Uplink {
     pub(crate) fn since(&self) -> Option<BootInstant> {
         match &self.state {
             State::Up(up) => up.ready,
-            State::Opening { .. } | State::Waiting(_) => None,
+            State::Opening(_) | State::Waiting(_) => None,
         }
     }
 
     /// The next event, for ever. May be dropped while waiting; nothing is lost.
     pub(crate) async fn next(&mut self) -> UplinkEvent {
         loop {
-            match &mut self.state {
-                State::Waiting(sleep) => {
-                    sleep.await;
-                    let opening = self.open();
-                    self.enter(opening);
+            let renewal = self.renewal_due();
+            if renewal == Some(Duration::ZERO) {
+                self.begin_renewal();
+                continue;
+            }
+            let turn = tokio::select! {
+                biased;
+                () = look(self.certificates.as_mut()) => continue,
+                turn = self.state.turn() => turn,
+                () = tokio::time::sleep(renewal.unwrap_or_default()), if renewal.is_some() => continue,
+            };
+            if let Some(event) = self.turned(turn) {
+                return event;
+            }
+        }
+    }
+
+    fn turned(&mut self, turn: Turn) -> Option<UplinkEvent> {
+        self.moves = self.moves.wrapping_add(1);
+        match (turn, &mut self.state) {
+            (Turn::Waited, _) => {
+                let opening = self.open();
+                self.enter(State::Opening(opening));
+                None
+            }
+            (Turn::Opened(result), State::Opening(Opening { session, which, .. })) => {
+                let (session, which) = (session.clone(), *which);
+                self.opened(result, session, which);
+                None
+            }
+            (Turn::Up(event), State::Up(_)) => self.up(event),
+            // A turn is one of the state that it came from.
+            (Turn::Opened(_) | Turn::Up(_), _) => None,
+        }
+    }
+
+    fn opened(&mut self, result: Result<Connection, LinkError>, session: Session, which: Which) {
+        match result {
+            Ok(connection) => {
+                self.enter(State::Up(Box::new(Up::new(connection, session))));
+                if let Some(certificates) = &mut self.certificates {
+                    certificates.accepted(which);
                 }
-                State::Opening { session, opening } => match opening.await {
-                    Ok(connection) => {
-                        let session = session.clone();
-                        self.enter(State::Up(Box::new(Up::new(connection, session))));
-                        self.subscribe();
-                    }
-                    Err(e) => self.down(&e, Duration::ZERO),
-                },
-                State::Up(up) => match up.next(&mut self.moves).await {
-                    UpEvent::Link(Ok(event)) => {
-                        if let Some(event) = self.heard(event) {
-                            return event;
-                        }
-                    }
-                    UpEvent::Link(Err(e)) => {
-                        self.probes.ended(&up.loopback, &e);
-                        let lasted = BootInstant::now().saturating_since(up.session.since);
-                        self.down(&e, lasted);
-                        return UplinkEvent::Down;
-                    }
-                    UpEvent::Correct => self.announce(true),
-                    UpEvent::Probe => {
-                        if up.loopback.due(&mut self.probes, &up.sender) == Due::Lost {
-                            let silence_ms = self.options.user_timeout.as_millis();
-                            warn!(
-                                see = "subscription-lost",
-                                "the broker has lost the subscription to {}: a message of this gateway to itself did \
-                                     not come back within {silence_ms} ms; connecting anew",
-                                RequestTopic::filter(&self.facts.target)
-                            );
-                            self.note("subscription_lost", "the broker had lost the subscription");
-                            self.enter(wait(Duration::ZERO));
-                            return UplinkEvent::Down;
-                        }
-                    }
-                },
+                self.subscribe();
+            }
+            Err(e) => {
+                if let Some(certificates) = &mut self.certificates {
+                    certificates.failed(which, &e, &chain(&e));
+                }
+                self.down(&e, Duration::ZERO);
+            }
+        }
+    }
+
+    fn up(&mut self, event: UpEvent) -> Option<UplinkEvent> {
+        let State::Up(up) = &mut self.state else { return None };
+        match event {
+            UpEvent::Link(Ok(event)) => self.heard(event),
+            UpEvent::Link(Err(e)) => {
+                self.probes.ended(&up.loopback, &e);
+                if let Some(successor) = up.successor.take() {
+                    // The broker ends the old connection when the new one is there.
+                    self.changed = BootInstant::now();
+                    self.enter(State::Opening(successor));
+                    return Some(UplinkEvent::Down);
+                }
+                let lasted = BootInstant::now().saturating_since(up.session.since);
+                self.down(&e, lasted);
+                Some(UplinkEvent::Down)
+            }
+            UpEvent::Succeeded(result) => self.succeeded(result),
+            UpEvent::Correct => {
+                self.announce(true);
+                None
+            }
+            UpEvent::Probe => {
+                if up.loopback.due(&mut self.probes, &up.sender) != Due::Lost {
+                    return None;
+                }
+                let silence_ms = self.options.user_timeout.as_millis();
+                warn!(
+                    see = "subscription-lost",
+                    "the broker has lost the subscription to {}: a message of this gateway to itself did not come back \
+                     within {silence_ms} ms; connecting anew",
+                    RequestTopic::filter(&self.facts.target)
+                );
+                self.note("subscription_lost", "the broker had lost the subscription");
+                self.enter(wait(Duration::ZERO));
+                Some(UplinkEvent::Down)
             }
         }
     }
@@ -218,7 +297,7 @@ impl Uplink {
         self.state = state;
     }
 
-    fn open(&self) -> State {
+    fn open(&self) -> Opening {
         let session = Session { id: Uuid::new_v4(), since: BootInstant::now() };
         let mut options = self.options.clone();
         options.will = Some(Will {
@@ -226,7 +305,12 @@ impl Uplink {
             payload: self.presence(&session, false).payload().into_bytes(),
             retain: true,
         });
-        State::Opening { session, opening: Box::pin(async move { Connection::open(&options).await }) }
+        let mut which = Which::InUse;
+        if let Some(certificates) = &self.certificates {
+            let (tls, chosen) = certificates.choose();
+            (options.tls, which) = (Some(tls), chosen);
+        }
+        Opening { session, which, opening: Box::pin(async move { Connection::open(&options).await }) }
     }
 
     fn down(&mut self, e: &LinkError, lasted: Duration) {
@@ -246,6 +330,8 @@ impl Uplink {
             (false, attempts) => debug!(attempts, again_ms, "the link is down: {reason}"),
         }
         self.enter(wait(delay));
+        // Perhaps there is a better certificate by then.
+        self.look_at_certificates();
     }
 
     fn subscribe(&mut self) {
@@ -391,8 +477,23 @@ impl Uplink {
     }
 }
 
+impl State {
+    /// What comes next; afterwards the state is another, or is [`State::Up`]. May be dropped while waiting.
+    async fn turn(&mut self) -> Turn {
+        match self {
+            Self::Waiting(sleep) => {
+                sleep.await;
+                Turn::Waited
+            }
+            Self::Opening(Opening { opening, .. }) => Turn::Opened(opening.await),
+            Self::Up(up) => Turn::Up(up.next().await),
+        }
+    }
+}
+
 enum UpEvent {
     Link(Result<Event, LinkError>),
+    Succeeded(Result<Connection, LinkError>),
     Correct,
     Probe,
 }
@@ -408,11 +509,12 @@ impl Up {
             ready: None,
             correction: None,
             loopback: Loopback::default(),
+            successor: None,
         }
     }
 
-    async fn next(&mut self, moves: &mut u64) -> UpEvent {
-        let event = tokio::select! {
+    async fn next(&mut self) -> UpEvent {
+        tokio::select! {
             biased;
             () = due(self.correction.as_mut()) => {
                 self.correction = None;
@@ -420,10 +522,9 @@ impl Up {
             }
             // Before the alarm: what has come in may be what it is about.
             event = self.connection.next() => UpEvent::Link(event),
+            result = made(self.successor.as_mut()) => UpEvent::Succeeded(result),
             () = self.loopback.alarm() => UpEvent::Probe,
-        };
-        *moves = moves.wrapping_add(1);
-        event
+        }
     }
 }
 

@@ -128,6 +128,28 @@ pub enum LinkError {
 }
 
 impl LinkError {
+    /// Whether the broker turned down who we are: the certificate, or what its policy allows.
+    #[must_use]
+    pub const fn is_refusal(&self) -> bool {
+        match self {
+            Self::CertificateRejected { .. } | Self::ClosedAtConnect => true,
+            Self::Refused { refusal } => !matches!(refusal, Refusal::Busy | Refusal::Other(_)),
+            Self::Disconnected { reason } => matches!(reason, Disconnect::NotAuthorised),
+            Self::Options { .. }
+            | Self::PlainNotLoopback { .. }
+            | Self::Resolve { .. }
+            | Self::Tls { .. }
+            | Self::Internal { .. }
+            | Self::Dial { .. }
+            | Self::ConnectTimeout { .. }
+            | Self::Lost { .. }
+            | Self::Silent { .. }
+            | Self::TooLarge { .. }
+            | Self::Protocol { .. }
+            | Self::Closed => false,
+        }
+    }
+
     /// Whether waiting will not help: a person must mend a setting, a certificate, a policy or a name. The daemon
     /// tries again all the same; it only says so more loudly.
     #[must_use]

@@ -29,5 +29,5 @@ pub use event::{Event, Limits, Message};
 pub use options::{Options, Will};
 pub use publish::{LONGEST_TOPIC, MOST_FILTERS, Properties, Publish, Qos, SendError};
 pub use sender::{Ack, Sender};
-pub use tls::{DatePolicy, SYSTEM_CA, Tls, TlsError, TlsFiles};
+pub use tls::{CertificateFacts, DatePolicy, SYSTEM_CA, Tls, TlsError, TlsFiles};
 pub use tracker::Ticket;

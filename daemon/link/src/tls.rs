@@ -3,6 +3,7 @@
 //! Never logs or shows a key.
 
 mod dates;
+mod facts;
 
 use std::fmt;
 use std::fs::File;
@@ -16,6 +17,7 @@ use rustls_pki_types::pem::{Error as PemError, PemObject};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 pub use dates::DatePolicy;
+pub use facts::CertificateFacts;
 
 use crate::dial::Protocol;
 use crate::options::HTTPS_PORT;
@@ -117,6 +119,7 @@ pub enum TlsError {
 pub struct Tls {
     usual: Arc<ClientConfig>,
     https_port: Arc<ClientConfig>,
+    facts: Option<CertificateFacts>,
 }
 
 impl fmt::Debug for Tls {
@@ -129,6 +132,7 @@ impl Tls {
     /// Reads the files and checks that they fit. Blocks while it reads.
     pub fn load(files: &TlsFiles, dates: DatePolicy) -> Result<Self, TlsError> {
         let certificates = certificates(&files.certificate)?;
+        let facts = certificates.first().and_then(|own| CertificateFacts::parse(own));
         let key = PrivateKeyDer::from_pem_slice(&read(&files.key)?).map_err(|error| {
             let file = files.key.clone();
             if matches!(error, PemError::NoItemsFound) {
@@ -137,9 +141,10 @@ impl Tls {
                 TlsError::NotPem { file }
             }
         })?;
-        Self::build(files.ca.as_deref(), dates, |config| {
+        let tls = Self::build(files.ca.as_deref(), dates, |config| {
             config.with_client_auth_cert(certificates, key).map_err(|error| misfit(error, files))
-        })
+        })?;
+        Ok(Self { facts, ..tls })
     }
 
     /// TLS without a certificate of our own, for a broker that asks for none.
@@ -167,7 +172,13 @@ impl Tls {
         let usual = identify(builder)?;
         let mut https_port = usual.clone();
         https_port.alpn_protocols = vec![ALPN.to_vec()];
-        Ok(Self { usual: Arc::new(usual), https_port: Arc::new(https_port) })
+        Ok(Self { usual: Arc::new(usual), https_port: Arc::new(https_port), facts: None })
+    }
+
+    /// What our certificate says of itself; nothing without one, or where it cannot be read so far.
+    #[must_use]
+    pub const fn certificate(&self) -> Option<&CertificateFacts> {
+        self.facts.as_ref()
     }
 
     pub(crate) fn config(&self, protocol: Protocol, port: u16) -> Arc<ClientConfig> {

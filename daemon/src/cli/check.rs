@@ -33,6 +33,9 @@ pub(super) fn check(source: &Source, extra: Vec<Arc<dyn Plugin>>, quiet: bool) -
     );
     let mut out = std::io::stdout();
     say(&mut out, &text);
+    for note in setup.of_identity(&files) {
+        say(&mut out, &format!("note: {note}"));
+    }
     if files.maps.is_empty() {
         let directory = source.file().parent().unwrap_or(Path::new(".")).join("methods.d");
         say(&mut out, &format!("note: there is no map: {}/*.toml", directory.display()));

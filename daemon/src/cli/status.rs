@@ -128,6 +128,11 @@ fn about(status: &StatusReport) -> Vec<String> {
             printable(&error.message)
         ));
     }
+    if let Some(certificate) = &link.certificate {
+        let left = certificate.days_left.map(|days| format!(", {days} days left")).unwrap_or_default();
+        lines.push(format!("         certificate until {}{left}", certificate.not_after));
+        lines.extend(certificate.notes.iter().map(|note| format!("         {}", printable(note))));
+    }
     let trusted = if status.clock.trusted { "trusted" } else { "not trusted" };
     lines.push(format!("clock    {trusted}: {}", status.clock.why));
     match &status.lockout {

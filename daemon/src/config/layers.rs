@@ -11,6 +11,7 @@ use nowd_plugin::map::{MapError, MapSource};
 use nowd_plugin::words::plain;
 
 use super::{Config, ConfigError};
+use crate::identity::{self, Found};
 
 /// The largest configuration file, in bytes.
 const LARGEST_FILE: u64 = 1024 * 1024;
@@ -41,6 +42,8 @@ pub struct ConfigFiles {
     pub maps: Vec<MapSource>,
     /// The drop-ins of `plugins.d/`, in the order of their names.
     pub drop_ins: Vec<MapSource>,
+    /// What stands in for what the configuration leaves out: the identity that `nowd provision` made.
+    pub identity: Found,
 }
 
 impl ConfigSource {
@@ -54,9 +57,15 @@ impl ConfigSource {
         }
         builder = self.add_environment(builder)?;
         builder = self.add_command_line(builder)?;
-        let config = finish(builder)
+        let mut config = finish(builder)
             .map_err(|e| ConfigError::Layer { origin: "configuration".into(), message: words(&e) })?;
-        Ok(ConfigFiles { config, maps: self.beside("methods.d")?, drop_ins: self.beside("plugins.d")? })
+        let identity = identity::complete(&mut config);
+        Ok(ConfigFiles {
+            config,
+            maps: self.beside("methods.d")?,
+            drop_ins: self.beside("plugins.d")?,
+            identity,
+        })
     }
 
     /// The files as they lie there now, to see later whether they are still the same. What cannot be looked at is not there.

@@ -233,6 +233,7 @@ impl Gateway {
     }
 
     pub(super) fn reloaded(&mut self, step: Step) {
+        self.uplink.look_at_certificates();
         match step {
             Step::Begun => self.supervisor.reloading(),
             Step::Read(read) => match *read {

@@ -15,6 +15,7 @@ use super::problems::{Problem, problems};
 use crate::audit::{AuditReport, Shared};
 use crate::clock::Trust;
 use crate::gateway::ReloadCounts;
+use crate::identity::CertificateReport;
 use crate::stats::{CallsReport, Stats};
 use crate::uplink::LinkReport as Uplink;
 
@@ -78,6 +79,9 @@ pub(crate) struct LinkReport {
     /// For how long it has been up, or has not.
     pub(crate) for_ms: u64,
     pub(crate) last_error: Option<LastError>,
+    /// The gateway's own, with TLS.
+    #[serde(default)]
+    pub(crate) certificate: Option<CertificateReport>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -186,6 +190,7 @@ impl From<Snapshot> for StatusReport {
                 endpoint: link.endpoint,
                 for_ms: since(link.since),
                 last_error,
+                certificate: link.certificate,
             },
             clock: ClockReport { trusted, why },
             lockout: snapshot.lockout,

@@ -19,7 +19,7 @@ impl Uplink {
         let silence = self.options.user_timeout.saturating_mul(2);
         let (bound, movements) = match &self.state {
             State::Waiting(_) => (Some(LONGEST_WAIT), None),
-            State::Opening { .. } => (Some(self.options.connect_timeout), None),
+            State::Opening(_) => (Some(self.options.connect_timeout), None),
             // The subscription is granted, or its silence ends the connection.
             State::Up(up) if up.ready.is_none() => (Some(silence), Some(up.connection.movements())),
             // A message comes, or a probe goes out.

@@ -8,6 +8,7 @@ use nowd_plugin::BootInstant;
 use tracing::debug;
 
 use super::{State, Uplink};
+use crate::identity::{CertificateReport, Certificates};
 
 /// How the link is, for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +25,8 @@ pub(crate) struct LinkReport {
     pub(crate) needs_mending: bool,
     /// Since the start.
     pub(crate) counts: LinkCounts,
+    /// Our own, with TLS.
+    pub(crate) certificate: Option<CertificateReport>,
 }
 
 /// What became of connections since the start.
@@ -44,7 +47,7 @@ impl Uplink {
     pub(crate) fn report(&self) -> LinkReport {
         let state = match &self.state {
             State::Up(up) if up.ready.is_some() => "up",
-            State::Up(_) | State::Opening { .. } => "connecting",
+            State::Up(_) | State::Opening(_) => "connecting",
             State::Waiting(_) => "down",
         };
         LinkReport {
@@ -54,6 +57,7 @@ impl Uplink {
             last_error: self.last_error.clone(),
             needs_mending: self.needs_mending && self.since().is_none(),
             counts: LinkCounts { round_trip: self.probes.round_trip(), ..self.counts.clone() },
+            certificate: self.certificates.as_ref().and_then(Certificates::report),
         }
     }
 

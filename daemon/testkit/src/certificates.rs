@@ -3,10 +3,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, date_time_ymd,
+    BasicConstraints, CertificateParams, CertificateSigningRequestParams, DnType, ExtendedKeyUsagePurpose,
+    IsCa, Issuer, KeyPair, KeyUsagePurpose, date_time_ymd,
 };
 use tempfile::TempDir;
 
@@ -115,6 +116,27 @@ impl Ca {
             KeyForm::RsaPkcs1 => write(&files.key, &openssl(&["rsa", "-traditional", "-in", file])),
         }
         files
+    }
+
+    /// A gateway's certificate with these dates, in seconds since the epoch, written to files of its own.
+    #[must_use]
+    pub fn client_valid(&self, name: &str, from: i64, to: i64) -> Identity {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        let moment = |seconds| date_time_ymd(1970, 1, 1) + Duration::from_secs(seconds);
+        params.not_before = moment(u64::try_from(from).expect("a date after 1970"));
+        params.not_after = moment(u64::try_from(to).expect("a date after 1970"));
+        let key = KeyPair::generate().expect("a key can be made");
+        self.issue(&format!("{name}-{}", fastrand::u64(..)), &params, &key)
+    }
+
+    /// Signs a request for a certificate, in PEM, as a service would that keeps its subject; PEM, or what is wrong with the
+    /// request.
+    pub fn sign(&self, request: &str) -> Result<String, String> {
+        let request = CertificateSigningRequestParams::from_pem(request).map_err(|e| e.to_string())?;
+        let certificate = request.signed_by(&self.issuer).map_err(|e| e.to_string())?;
+        Ok(certificate.pem())
     }
 
     fn server_valid(&self, name: &str, from: i32, to: i32) -> Identity {

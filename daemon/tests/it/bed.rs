@@ -95,7 +95,7 @@ pub(crate) struct Bed {
     pub(crate) broker: Mosquitto,
     pub(crate) bus: Bus,
     pub(crate) folder: TempDir,
-    ca: Ca,
+    pub(crate) ca: Ca,
     _vehicle: Vehicle,
     tasks: JoinSet<()>,
 }

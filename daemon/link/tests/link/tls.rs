@@ -156,3 +156,20 @@ fn what_is_wrong_with_a_file_is_said_with_its_name() {
     }
     Tls::load(&good, DatePolicy::Judge).unwrap();
 }
+
+#[test]
+fn what_a_certificate_says_of_itself() {
+    let ca = Ca::new();
+    for form in [KeyForm::Ec, KeyForm::Rsa] {
+        let tls = Tls::load(&files(ca.client_with("gate-1", form)), DatePolicy::Judge).unwrap();
+        let facts = tls.certificate().unwrap();
+        assert_eq!(facts.subject.as_deref(), Some("gate-1"));
+        // What rcgen writes unless it is told otherwise: 1975-01-01 and 4096-01-01.
+        assert_eq!((facts.not_before, facts.not_after), (157_766_400, 67_090_118_400));
+    }
+    let tls = Tls::load(&files(ca.client_valid("gate-1", 1_700_000_000, 2_524_607_999)), DatePolicy::Judge)
+        .unwrap();
+    let facts = tls.certificate().unwrap();
+    assert_eq!((facts.not_before, facts.not_after), (1_700_000_000, 2_524_607_999));
+    assert!(Tls::anonymous(Some(&ca.file()), DatePolicy::Judge).unwrap().certificate().is_none());
+}

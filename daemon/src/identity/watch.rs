@@ -1,0 +1,434 @@
+//! Certificate, key and authorities, read again when their files have changed.
+//!
+//! What is new is used only when it is whole and fits together, and what was before goes on until the broker has accepted the
+//! new one: a certificate that is not active yet takes nobody off the network. Files are looked at on other threads.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use nowd_link::{DatePolicy, LinkError, SYSTEM_CA, Tls, TlsFiles};
+use nowd_plugin::BootInstant;
+use serde::{Deserialize, Serialize};
+use tokio::task::JoinSet;
+use tracing::{error, info, warn};
+
+use super::expiry::{Standing, Warnings, date, days_left};
+use super::{Blame, Source};
+use crate::clock::WallClock;
+
+/// How often the files are looked at; besides at each reload, and each time the link goes down.
+const LOOK_EVERY: Duration = Duration::from_secs(30);
+/// ... while they are not whole.
+const LOOK_SOON: Duration = Duration::from_secs(2);
+/// How long files may be half renewed before it is said.
+const TOLD_AFTER: Duration = Duration::from_secs(60);
+/// For how long no call must have run or waited before the connection is renewed: what was answered last has gone out.
+const QUIET: Duration = Duration::from_secs(1);
+/// How long to wait for such a moment.
+const LATEST: Duration = Duration::from_secs(60);
+/// A certificate that ends so soon is not waited with.
+const BEFORE_THE_END_S: i64 = 120;
+/// The pause after the first refusal of a renewed certificate, doubled by each one that follows.
+const FIRST_PAUSE: Duration = Duration::from_secs(60);
+const LONGEST_PAUSE: Duration = Duration::from_hours(1);
+
+/// What a file was when it was read: changed if any of it is.
+type FileStamp = (PathBuf, [i64; 5], [u64; 3]);
+type Stamp = Vec<Option<FileStamp>>;
+
+/// Certificate and key in use, and their successors.
+pub(crate) struct Certificates {
+    source: Source,
+    dates: DatePolicy,
+    clock: WallClock,
+    in_use: Loaded,
+    renewed: Option<Renewed>,
+    /// What is not whole.
+    broken: Option<Broken>,
+    warnings: Warnings,
+    work: JoinSet<Look>,
+    look_at: BootInstant,
+}
+
+#[derive(Debug)]
+struct Loaded {
+    tls: Arc<Tls>,
+    stamp: Stamp,
+    key: PathBuf,
+    others_may_read: bool,
+}
+
+/// What has been read and not accepted by the broker yet.
+#[derive(Debug)]
+struct Renewed {
+    loaded: Loaded,
+    found: BootInstant,
+    refusals: u32,
+    try_at: BootInstant,
+    /// What the broker had against it.
+    refusal: Option<String>,
+    /// The next connection is made with the one of before.
+    passed_over: bool,
+}
+
+#[derive(Debug)]
+struct Broken {
+    stamp: Stamp,
+    since: BootInstant,
+    reason: String,
+    is_told: bool,
+}
+
+#[derive(Debug)]
+enum Look {
+    Same,
+    Read(Box<Loaded>),
+    Broken { stamp: Stamp, reason: String },
+}
+
+/// With which of the two a connection is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Which {
+    InUse,
+    Renewed,
+}
+
+/// How certificate and key are, as `nowd status --json` shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct CertificateReport {
+    /// The common name of its subject.
+    pub(crate) subject: Option<String>,
+    pub(crate) not_before: String,
+    pub(crate) not_after: String,
+    /// The same, in seconds since the epoch.
+    pub(crate) not_after_s: i64,
+    /// Whole days until then, negative after it; nothing while the clock is not set.
+    pub(crate) days_left: Option<i64>,
+    /// What asks for somebody's attention.
+    pub(crate) notes: Vec<String>,
+}
+
+impl std::fmt::Debug for Certificates {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Certificates").field("source", &self.source).finish_non_exhaustive()
+    }
+}
+
+impl Certificates {
+    /// Reads everything; waits for the disk.
+    pub(crate) fn load(source: Source, dates: DatePolicy, clock: WallClock) -> Result<Self, Blame> {
+        let files = source.files()?;
+        let in_use = read(&files, &dates, stamp(&source, &files)).map_err(|e| source.blame(e))?;
+        Ok(Self {
+            source,
+            dates,
+            clock,
+            in_use,
+            renewed: None,
+            broken: None,
+            warnings: Warnings::default(),
+            work: JoinSet::new(),
+            look_at: BootInstant::now(),
+        })
+    }
+
+    /// What connections are made with.
+    pub(crate) fn tls(&self) -> Arc<Tls> {
+        Arc::clone(&self.in_use.tls)
+    }
+
+    /// Says what there is to say at the start.
+    pub(crate) fn begin(&mut self) {
+        self.say_who_may_read();
+        self.warn();
+    }
+
+    /// Looks at the files soon.
+    pub(crate) fn look_now(&mut self) {
+        self.look_at = BootInstant::now();
+    }
+
+    /// Ends when the files have been looked at. May be dropped while waiting.
+    pub(crate) async fn next(&mut self) {
+        loop {
+            if let Some(look) = self.work.join_next().await {
+                // A panic is told by the runtime; the next look may do better.
+                self.looked(look.unwrap_or(Look::Same));
+                return self.warn();
+            }
+            let wait = self.look_at.saturating_since(BootInstant::now());
+            if !wait.is_zero() {
+                tokio::time::sleep(wait).await;
+            }
+            let (source, dates) = (self.source.clone(), self.dates.clone());
+            let known = [
+                Some(&self.in_use.stamp),
+                self.renewed.as_ref().map(|renewed| &renewed.loaded.stamp),
+                self.broken.as_ref().map(|broken| &broken.stamp),
+            ];
+            // What came last is what is looked for: files that are as they once were have changed back.
+            let known = known.into_iter().flatten().next_back().cloned().unwrap_or_default();
+            self.look_at = BootInstant::now().saturating_add(LOOK_EVERY);
+            self.work.spawn_blocking(move || look(&source, &dates, &known));
+        }
+    }
+
+    fn looked(&mut self, look: Look) {
+        let now = BootInstant::now();
+        match look {
+            Look::Same => {}
+            Look::Read(loaded) => {
+                self.broken = None;
+                if loaded.stamp == self.in_use.stamp {
+                    self.renewed = None;
+                    return;
+                }
+                let until = loaded.tls.certificate().map(|facts| date(facts.not_after));
+                info!(
+                    not_after = until.as_deref().unwrap_or("unknown"),
+                    "certificate, key or authorities were renewed: the connection is renewed with them at a quiet moment"
+                );
+                self.renewed = Some(Renewed {
+                    loaded: *loaded,
+                    found: now,
+                    refusals: 0,
+                    try_at: now,
+                    refusal: None,
+                    passed_over: false,
+                });
+            }
+            Look::Broken { stamp, reason } => {
+                let since = self.broken.as_ref().map_or(now, |broken| broken.since);
+                self.broken = Some(Broken { stamp, since, reason, is_told: false });
+            }
+        }
+        if let Some(broken) = &mut self.broken {
+            self.look_at = now.saturating_add(LOOK_SOON);
+            if !broken.is_told && now.saturating_since(broken.since) >= TOLD_AFTER {
+                broken.is_told = true;
+                error!(
+                    "the files of certificate and key have changed and cannot be used: {}; those of before go on",
+                    broken.reason
+                );
+            }
+        }
+    }
+
+    /// With what to connect next.
+    pub(crate) fn choose(&self) -> (Arc<Tls>, Which) {
+        match &self.renewed {
+            Some(renewed) if !renewed.passed_over || self.has_ended() => {
+                (Arc::clone(&renewed.loaded.tls), Which::Renewed)
+            }
+            Some(_) | None => (self.tls(), Which::InUse),
+        }
+    }
+
+    /// The renewed one is the next to be tried, whatever was said of it.
+    pub(crate) const fn try_again(&mut self) {
+        if let Some(renewed) = &mut self.renewed {
+            renewed.passed_over = false;
+        }
+    }
+
+    /// The broker has let us in with it.
+    pub(crate) fn accepted(&mut self, which: Which) {
+        if which == Which::InUse {
+            return;
+        }
+        let Some(Renewed { loaded, .. }) = self.renewed.take() else { return };
+        self.in_use = loaded;
+        self.warnings = Warnings::default();
+        let until = self.in_use.tls.certificate().map(|facts| date(facts.not_after));
+        info!(
+            not_after = until.as_deref().unwrap_or("unknown"),
+            "the broker has accepted the renewed certificate"
+        );
+        self.say_who_may_read();
+        self.warn();
+    }
+
+    /// No connection came about with it.
+    pub(crate) fn failed(&mut self, which: Which, e: &LinkError, reason: &str) {
+        let has_ended = self.has_ended();
+        let Some(renewed) = &mut self.renewed else { return };
+        if which == Which::InUse {
+            renewed.passed_over = false;
+            return;
+        }
+        let pause = FIRST_PAUSE.saturating_mul(1 << renewed.refusals.min(8)).min(LONGEST_PAUSE);
+        renewed.try_at = BootInstant::now().saturating_add(pause);
+        if !is_about_us(e) {
+            return;
+        }
+        renewed.refusals = renewed.refusals.saturating_add(1);
+        renewed.refusal = Some(reason.to_owned());
+        renewed.passed_over = true;
+        let again_s = pause.as_secs();
+        if has_ended {
+            error!("the broker does not take the renewed certificate: {reason}; the one of before has ended");
+        } else {
+            error!(
+                again_s,
+                "the broker does not take the renewed certificate: {reason}; the one of before goes on"
+            );
+        }
+    }
+
+    /// In how long a connection that is up is to be renewed, if at all: `quiet_since` is since when no call runs or waits.
+    pub(crate) fn due(&self, quiet_since: Option<BootInstant>) -> Option<Duration> {
+        let renewed = self.renewed.as_ref()?;
+        let now = BootInstant::now();
+        let latest = renewed.found.saturating_add(LATEST);
+        let at = quiet_since.map_or(latest, |since| since.saturating_add(QUIET).min(latest));
+        let at = if self.ends_soon() { now } else { at };
+        Some(at.max(renewed.try_at).saturating_since(now))
+    }
+
+    pub(crate) fn report(&self) -> Option<CertificateReport> {
+        let facts = self.in_use.tls.certificate()?;
+        let now_s = self.now_s();
+        let mut notes = Vec::new();
+        match now_s.map(|now_s| Standing::of(facts, now_s)) {
+            Some(Standing::Ended) => notes.push("it has ended: renew it".into()),
+            Some(Standing::NotYet) => notes.push("it is not valid yet".into()),
+            Some(Standing::Urgent | Standing::Warned) => notes.push("it ends soon: renew it".into()),
+            Some(Standing::Good) | None => {}
+        }
+        if let Some(renewed) = &self.renewed {
+            notes.push(match &renewed.refusal {
+                Some(reason) => format!("the broker does not take the renewed one: {reason}"),
+                None => "a renewed one waits for a quiet moment".into(),
+            });
+        }
+        notes.extend(
+            self.broken
+                .as_ref()
+                .map(|broken| format!("its files have changed and cannot be used: {}", broken.reason)),
+        );
+        notes.extend(self.in_use.others_may_read.then(|| others_may_read(&self.in_use.key)));
+        Some(CertificateReport {
+            subject: facts.subject.clone(),
+            not_before: date(facts.not_before),
+            not_after: date(facts.not_after),
+            not_after_s: facts.not_after,
+            days_left: now_s.map(|now_s| days_left(facts, now_s)),
+            notes,
+        })
+    }
+
+    /// What `nowd check` says.
+    pub(crate) fn notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        if let (Some(facts), Some(now_s)) = (self.in_use.tls.certificate(), self.now_s()) {
+            let (left, until) = (days_left(facts, now_s), date(facts.not_after));
+            notes.extend(match Standing::of(facts, now_s) {
+                Standing::Good => None,
+                Standing::Warned | Standing::Urgent => {
+                    Some(format!("the certificate ends in {left} days, at {until}; renew it"))
+                }
+                Standing::NotYet => {
+                    Some("the certificate is not valid yet, or the clock is wrong".to_owned())
+                }
+                Standing::Ended => Some(format!("the certificate has ended, at {until}; renew it")),
+            });
+        }
+        notes.extend(self.in_use.others_may_read.then(|| others_may_read(&self.in_use.key)));
+        notes
+    }
+
+    fn now_s(&self) -> Option<i64> {
+        self.clock.is_set().then(|| i64::try_from(self.clock.now_ms() / 1_000).unwrap_or(i64::MAX))
+    }
+
+    fn warn(&mut self) {
+        let now_s = self.now_s();
+        self.warnings.look(self.in_use.tls.certificate(), now_s, BootInstant::now());
+    }
+
+    fn say_who_may_read(&self) {
+        if self.in_use.others_may_read {
+            warn!("{}", others_may_read(&self.in_use.key));
+        }
+    }
+
+    fn left_s(&self) -> Option<i64> {
+        Some(self.in_use.tls.certificate()?.not_after.saturating_sub(self.now_s()?))
+    }
+
+    fn has_ended(&self) -> bool {
+        self.left_s().is_some_and(|left| left < 0)
+    }
+
+    fn ends_soon(&self) -> bool {
+        self.left_s().is_some_and(|left| left < BEFORE_THE_END_S)
+    }
+}
+
+/// What is said of a key that is not its owner's alone.
+fn others_may_read(key: &Path) -> String {
+    format!("{}: every user of this machine may read the private key; `chmod o= {0}`", key.display())
+}
+
+/// Whether the broker, or what we now believe of it, is why there is no connection; and not the way there.
+const fn is_about_us(e: &LinkError) -> bool {
+    !matches!(
+        e,
+        LinkError::Dial { .. }
+            | LinkError::Resolve { .. }
+            | LinkError::ConnectTimeout { .. }
+            | LinkError::Options { .. }
+            | LinkError::PlainNotLoopback { .. }
+            | LinkError::Internal { .. }
+    )
+}
+
+/// Looks at the files, and reads them if they are not as they were `known` to be.
+fn look(source: &Source, dates: &DatePolicy, known: &Stamp) -> Look {
+    let files = match source.files() {
+        Ok(files) => files,
+        Err(e) => {
+            let stamp = source.store().map(|store| vec![file_stamp(&store.file())]).unwrap_or_default();
+            return if stamp == *known { Look::Same } else { Look::Broken { stamp, reason: e.to_string() } };
+        }
+    };
+    let before = stamp(source, &files);
+    if before == *known {
+        return Look::Same;
+    }
+    let read = read(&files, dates, before.clone());
+    if stamp(source, &files) != before {
+        // They are being written: of what was read nobody knows whether it belongs together.
+        return Look::Broken { stamp: Stamp::new(), reason: "they are still being written".into() };
+    }
+    match read {
+        Ok(loaded) => Look::Read(Box::new(loaded)),
+        Err(e) => Look::Broken { stamp: before, reason: source.blame(e).to_string() },
+    }
+}
+
+fn read(files: &TlsFiles, dates: &DatePolicy, stamp: Stamp) -> Result<Loaded, nowd_link::TlsError> {
+    let tls = Arc::new(Tls::load(files, dates.clone())?);
+    let others_may_read = fs::metadata(&files.key).is_ok_and(|about| about.mode() & 0o007 != 0);
+    Ok(Loaded { tls, stamp, key: files.key.clone(), others_may_read })
+}
+
+fn stamp(source: &Source, files: &TlsFiles) -> Stamp {
+    let ca = files.ca.as_deref().unwrap_or(Path::new(SYSTEM_CA));
+    let own = source.store().map(super::Store::file);
+    own.as_deref().into_iter().chain([ca, &files.certificate, &files.key]).map(file_stamp).collect()
+}
+
+/// Follows links: tools that renew certificates often only turn one.
+fn file_stamp(path: &Path) -> Option<FileStamp> {
+    let about = fs::metadata(path).ok()?;
+    let times =
+        [about.mtime(), about.mtime_nsec(), about.ctime(), about.ctime_nsec(), i64::from(about.mode())];
+    Some((path.to_owned(), times, [about.dev(), about.ino(), about.size()]))
+}
+
+#[cfg(test)]
+mod tests;
