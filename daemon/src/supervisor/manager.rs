@@ -40,7 +40,10 @@ impl ServiceManager {
         match Self::new(&address, watchdog.map(Duration::from_micros)) {
             Ok(manager) => Some(manager),
             Err(e) => {
-                warn!("NOTIFY_SOCKET cannot be used, so the service manager is told nothing: {e}");
+                warn!(
+                    see = "service-manager-unknown",
+                    "NOTIFY_SOCKET cannot be used, so the service manager is told nothing: {e}"
+                );
                 None
             }
         }
