@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use nowd_plugin::{CancellationToken, Plugin};
 use nowd_plugin_serial::LoadError;
 use tokio::signal::unix::{SignalKind, signal};
@@ -161,6 +161,13 @@ struct Source {
     /// Set one key over all other layers, such as --set link.endpoint=broker:8883
     #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
     set: Vec<(String, String)>,
+}
+
+/// The command line, for what makes the man pages and completions out of it (`daemon/package`).
+#[doc(hidden)]
+#[must_use]
+pub fn command() -> clap::Command {
+    Cli::command()
 }
 
 /// The whole program, with `extra` plugins compiled in beside those that maps ask for.

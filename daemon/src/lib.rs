@@ -21,6 +21,8 @@ mod stats;
 mod supervisor;
 mod uplink;
 
+#[doc(hidden)]
+pub use cli::command;
 pub use cli::run;
 pub use clock::{WallClock, WallReading};
 pub use config::{BusConfig, ClockTrust, Config, ConfigError, ConfigFiles, ConfigSource};

@@ -34,6 +34,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         &["nowd", "nowd-cloud", "nowd-link", "nowd-plugin", "nowd-plugin-simulator", "nowd-protocol"],
     ),
     ("nowd-faults", &["nowd", "nowd-cloud", "nowd-link", "nowd-plugin", "nowd-protocol", "nowd-testkit"]),
+    ("nowd-manual", &["nowd"]),
     ("nowd-testkit", &[]),
     ("nowd-example-gate", &["nowd", "nowd-plugin"]),
 ];
