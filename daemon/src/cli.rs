@@ -11,7 +11,7 @@ use nowd_plugin::{CancellationToken, Plugin};
 use nowd_plugin_serial::LoadError;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
-use tracing::{error, info};
+use tracing::{info, warn};
 
 use self::client::{Client, Reach};
 use crate::clock::WallClock;
@@ -47,7 +47,7 @@ const DEFAULT_CONFIG: &str = "/etc/nowd/nowd.toml";
     name = "nowd",
     version,
     after_help = "Each key of nowd.toml can also be given as an environment variable, such as NOWD__LINK__ENDPOINT.\n\n\
-                  Exit codes: 0 done, 1 a plugin failed its test, 3 the call was not executed, 4 it may have been, 64 wrong command line,\n\
+                  Exit codes: 0 done, 1 a plugin failed its test or the gateway has a problem, 3 the call was not executed, 4 it may have been, 64 wrong command line,\n\
                   69 no gateway or no plugin can be asked, 70 a bug, 74 a file of the state cannot be read or written,\n\
                   75 locked while calls may still run, or already for another reason, 77 the gateway does not serve this user, 78 wrong configuration."
 )]
@@ -105,7 +105,12 @@ enum Command {
         /// As JSON, with everything
         #[arg(long)]
         json: bool,
+        /// For monitoring: print the problems only, and exit with 1 if there is one that somebody must mend
+        #[arg(long, conflicts_with = "json")]
+        check: bool,
     },
+    /// Print the gateway's metrics in Prometheus' text format: what `metrics.file` would hold now
+    Metrics(Reach),
     /// Print a line for each call as it ends, until Ctrl-C
     Watch {
         #[command(flatten)]
@@ -195,7 +200,9 @@ pub fn run(extra: Vec<Arc<dyn Plugin>>) -> ExitCode {
             let what = call::What { method: &method, params: &params, timeout, id, json };
             return end(call::call(&reach, &what));
         }
-        Command::Status { reach, json } => status::status(&reach, json),
+        Command::Status { reach, check: true, .. } => return end(status::check(&reach)),
+        Command::Status { reach, json, check: false } => status::status(&reach, json),
+        Command::Metrics(reach) => metrics(&reach),
         Command::Watch { reach, json } => watch::watch(&reach, json),
         Command::Reload(reach) => reload(&reach),
         Command::Schema { of } => {
@@ -266,6 +273,12 @@ fn internal(e: &std::io::Error) -> Failure {
     Failure { message: format!("cannot start: {e}"), exit: Exit::Internal }
 }
 
+fn metrics(reach: &Reach) -> Result<(), Failure> {
+    let text = Client::connect(reach)?.metrics()?;
+    say(&mut std::io::stdout(), text.trim_end());
+    Ok(())
+}
+
 fn reload(reach: &Reach) -> Result<(), Failure> {
     let told = Client::connect(reach)?.reload().map_err(|Failure { message, exit }| {
         let what = if exit == Exit::Config { "nothing was changed: " } else { "" };
@@ -311,7 +324,10 @@ fn run_gateway(source: &Source, extra: Vec<Arc<dyn Plugin>>) -> Result<(), Failu
                 }
             }
             if stop.is_cancelled() {
-                error!("asked to stop a second time: leaving at once");
+                warn!(
+                    see = "left-at-once",
+                    "asked to stop a second time: leaving at once; calls that run are not waited for"
+                );
                 return Ok(());
             }
             stop.cancel();

@@ -25,6 +25,17 @@ pub struct WallReading {
     pub max_error: Option<Duration>,
 }
 
+/// Whether the wall clock is trusted, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Trust {
+    pub(crate) trusted: bool,
+    /// Whether it would be, if it were right.
+    pub(crate) wanted: bool,
+    pub(crate) why: String,
+    /// What the kernel says; `None` if nobody disciplines it.
+    pub(crate) max_error: Option<Duration>,
+}
+
 /// A wall clock and how far it is to be trusted.
 #[derive(Clone)]
 pub struct WallClock {
@@ -54,13 +65,18 @@ impl WallClock {
     #[must_use]
     pub fn trusted(&self) -> Option<Wall> {
         let WallReading { now_ms, max_error } = (self.read)();
-        let error = match (self.trust, max_error) {
-            (ClockTrust::Auto, Some(error)) if error <= LARGEST_ERROR => error,
-            (ClockTrust::Trusted, error) => error.unwrap_or(LARGEST_ERROR).min(LARGEST_ERROR),
-            (ClockTrust::Auto | ClockTrust::Untrusted, _) => return None,
-        };
+        let error = self.judge(max_error)?;
         let error_ms = u64::try_from(error.as_micros().div_ceil(1_000)).unwrap_or(u64::MAX);
         Some(Wall { now_ms, error_ms })
+    }
+
+    /// The error to reckon with, where the clock is trusted.
+    fn judge(&self, max_error: Option<Duration>) -> Option<Duration> {
+        match (self.trust, max_error) {
+            (ClockTrust::Auto, Some(error)) if error <= LARGEST_ERROR => Some(error),
+            (ClockTrust::Trusted, error) => Some(error.unwrap_or(LARGEST_ERROR).min(LARGEST_ERROR)),
+            (ClockTrust::Auto | ClockTrust::Untrusted, _) => None,
+        }
     }
 
     /// Milliseconds since the epoch, whether they can be trusted or not: never to judge by.
@@ -70,8 +86,7 @@ impl WallClock {
     }
 
     /// Whether the time can be trusted for judging commands, and why, in words.
-    #[must_use]
-    pub fn trust(&self) -> (bool, String) {
+    pub(crate) fn trust(&self) -> Trust {
         let max_error = (self.read)().max_error;
         let ms = |error: Duration| format!("{:.1} ms", error.as_secs_f64() * 1_000.0);
         let why = match (self.trust, max_error) {
@@ -81,7 +96,12 @@ impl WallClock {
             }
             (ClockTrust::Trusted | ClockTrust::Untrusted, _) => "`clock` in nowd.toml says so".to_owned(),
         };
-        (self.trusted().is_some(), why)
+        Trust {
+            trusted: self.judge(max_error).is_some(),
+            wanted: self.trust == ClockTrust::Auto,
+            why,
+            max_error,
+        }
     }
 
     /// Whether the clock is set at all, so that the dates of certificates can be judged by it.

@@ -15,10 +15,12 @@ use serde::{Deserialize, Deserializer};
 
 mod bus;
 mod layers;
+mod metrics;
 
 pub use bus::BusConfig;
-pub(crate) use layers::read_map;
 pub use layers::{ConfigFiles, ConfigSource};
+pub(crate) use layers::{Signature, read_map};
+pub use metrics::MetricsConfig;
 
 /// Everything in `nowd.toml`.
 #[derive(Debug, Clone, Deserialize)]
@@ -47,6 +49,8 @@ pub struct Config {
     pub ports: BTreeMap<String, PortConfig>,
     /// Logs.
     pub log: LogConfig,
+    /// Metrics in a file.
+    pub metrics: MetricsConfig,
 }
 
 /// `[journal]`
@@ -158,6 +162,7 @@ impl Default for Config {
             bus: BusConfig::default(),
             ports: BTreeMap::new(),
             log: LogConfig::default(),
+            metrics: MetricsConfig::default(),
         }
     }
 }

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 pub enum Exit {
     /// 0: it did what was asked; a gateway that was told to stop has said that it is offline.
     Ok,
-    /// 1: a plugin does not keep its contract.
+    /// 1: a plugin does not keep its contract, or the gateway has a problem that somebody must mend (`nowd status --check`).
     Failed,
     /// 3: the call was not executed, and will not be.
     NotExecuted,

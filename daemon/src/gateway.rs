@@ -16,6 +16,7 @@ use crate::config::Config;
 use crate::journal::{Journal, JournalError};
 use crate::local::{Local, Waiting};
 use crate::lockout::{Change, Lockout};
+use crate::metrics::Metrics;
 use crate::record::{Line, Records};
 use crate::services::Pool;
 use crate::setup::Setup;
@@ -31,10 +32,12 @@ mod requests;
 mod services;
 mod stall;
 mod supervised;
+mod trust;
 
 use completion::ended;
 use generations::{Generations, Numbers};
 use local::Waiters;
+pub(crate) use reload::ReloadCounts;
 use reload::Reloads;
 use services::Services;
 use stall::Stall;
@@ -65,7 +68,9 @@ pub struct Gateway {
     config: Config,
     uplink: Uplink,
     clock: WallClock,
+    trust: trust::Watch,
     stall: Stall,
+    metrics: Metrics,
     records: Records,
     journal: Option<Journal>,
     lockout: Lockout,
@@ -125,8 +130,10 @@ impl Gateway {
             numbers: Numbers::default(),
             uplink: Uplink::new(link, facts, config.link.probe),
             config,
+            trust: trust::Watch::new(&clock),
             clock,
             stall,
+            metrics: Metrics::none(),
             records: Records::start(feed).map_err(StartError::Thread)?,
             journal,
             lockout,
@@ -145,23 +152,24 @@ impl Gateway {
         self.look_for_lockout();
         self.meet_services().await;
         if let Some(waiting) = self.local.1.take() {
+            self.metrics.start(&self.config.metrics, waiting.asks());
             self.local.0.start(waiting, &self.config.bus, self.config.state_dir.clone());
         }
         self.serve(&stop).await;
         self.supervisor.stopping();
         info!(running = self.core.unanswered(), "stopping");
         self.drain().await;
-        let Self { uplink, records, journal, generations, services, local, waiters, .. } = self;
+        let Self { uplink, records, journal, generations, services, local, waiters, metrics, .. } = self;
         // Nobody answers them any more.
         drop(waiters);
         local.0.end().await;
         tokio::select! {
             () = uplink.close() => {}
-            () = tokio::time::sleep(GOODBYE_WITHIN) => warn!("the broker did not hear the goodbye in time"),
+            () = tokio::time::sleep(GOODBYE_WITHIN) => info!("the broker did not hear the goodbye in time; the last will says it"),
         }
         tokio::select! {
-            () = async { generations.end().await; services.end().await; } => {}
-            () = tokio::time::sleep(LET_GO_WITHIN) => warn!("a plugin did not let go of its hardware in time"),
+            ((), ()) = async { tokio::join!(async { generations.end().await; services.end().await }, metrics.end()) } => {}
+            () = tokio::time::sleep(LET_GO_WITHIN) => warn!(see = "plugin-held-on", "a plugin, or the disk of the metrics, did not let go in time"),
         }
         drop(journal);
         info!("stopped");
@@ -185,7 +193,11 @@ impl Gateway {
         while self.core.unanswered() > 0 {
             let left = given_up.saturating_since(BootInstant::now());
             if left.is_zero() {
-                warn!(running = self.core.unanswered(), "calls that still run are given up");
+                warn!(
+                    see = "calls-given-up",
+                    running = self.core.unanswered(),
+                    "calls that still run are given up; they may have acted"
+                );
                 return self.decide(Event::Abandon);
             }
             tokio::select! {
@@ -219,6 +231,7 @@ impl Gateway {
             () = sleep(wake), if wake.is_some() => self.decide(Event::Time),
             () = self.stall.beat() => {
                 self.check_stall();
+                self.trust.look(&self.clock);
                 self.look_for_lockout();
                 self.waiters.forget(BootInstant::now());
                 self.tell_status();
@@ -231,7 +244,7 @@ impl Gateway {
     fn look_for_lockout(&mut self) {
         match self.lockout.look() {
             Some(Change::Locked(reason)) => {
-                warn!("locked out on site: {reason}");
+                warn!(see = "locked", "locked out on site: {reason}; `nowd unlock` ends it");
                 self.act(now(), Event::Lockout(Some(reason)));
             }
             Some(Change::Unlocked) => {
@@ -241,7 +254,10 @@ impl Gateway {
             None => {}
         }
         if let Err(e) = self.lockout.tell(self.core.running()) {
-            warn!("who locked this gateway cannot be told how many calls still run: {e}");
+            warn!(
+                see = "lock-unanswered",
+                "who locked this gateway cannot be told how many calls still run: {e}"
+            );
         }
     }
 
@@ -250,12 +266,15 @@ impl Gateway {
         let Some(gap) = self.stall.check(BootInstant::now()) else { return false };
         let gap_ms = u64::try_from(gap.as_millis()).unwrap_or(u64::MAX);
         if !self.stall.is_on() {
-            warn!(gap_ms, "the process stood still");
+            warn!(
+                see = "stood-still",
+                gap_ms, "the process stood still; calls from that time may have expired"
+            );
             return true;
         }
         warn!(
-            gap_ms,
-            "the process stood still; requests of compatibility callers from that time are dropped"
+            see = "stood-still",
+            gap_ms, "the process stood still; requests of compatibility callers from that time are dropped"
         );
         if !self.uplink.probe() {
             self.stall.over();

@@ -10,13 +10,15 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
 use nowd_core::{CallKey, JournalLine, Mark};
 use nowd_protocol::{Outcome, Status, Uuid};
 use tokio::sync::mpsc;
-use tracing::error;
+use tracing::{error, info};
 
 // The path is said, since the fuzz target includes this file from elsewhere.
 #[path = "journal/disk.rs"]
@@ -71,6 +73,7 @@ pub(crate) struct Journal {
     lines: Option<SyncSender<Entry<CallKey>>>,
     written: mpsc::Receiver<(CallKey, bool)>,
     done: Receiver<Never>,
+    failing: Arc<AtomicBool>,
 }
 
 /// A line, and the call that waits for it.
@@ -97,7 +100,8 @@ impl Journal {
         let (lines, queue) = sync_channel(QUEUE);
         let (tell_written, written) = mpsc::channel(QUEUE);
         let (tell_done, done) = sync_channel(0);
-        let writer = Writer { disk: file, next, failing: false };
+        let failing = Arc::<AtomicBool>::default();
+        let writer = Writer { disk: file, next, failing: Arc::clone(&failing) };
         std::thread::Builder::new()
             .name("nowd-journal".into())
             .spawn(move || {
@@ -106,7 +110,12 @@ impl Journal {
                 drop::<SyncSender<Never>>(tell_done);
             })
             .map_err(failed)?;
-        Ok((Self { lines: Some(lines), written, done }, past))
+        Ok((Self { lines: Some(lines), written, done, failing }, past))
+    }
+
+    /// Whether the last write failed.
+    pub(crate) fn is_failing(&self) -> bool {
+        self.failing.load(Ordering::Relaxed)
     }
 
     /// Takes a line if there is room; never waits.
@@ -148,7 +157,7 @@ struct Writer<D> {
     disk: D,
     next: u64,
     /// Whether the last write failed, so that one failure is told once.
-    failing: bool,
+    failing: Arc<AtomicBool>,
 }
 
 impl<D: Disk> Writer<D> {
@@ -168,15 +177,17 @@ impl<D: Disk> Writer<D> {
 
     fn write<K>(&mut self, batch: &[Entry<K>]) -> bool {
         let result = self.try_write(batch);
+        let was_failing = self.failing.swap(result.is_err(), Ordering::Relaxed);
         match &result {
-            Err(e) if !self.failing => {
+            Err(e) if !was_failing => {
                 error!(
+                    see = "journal-failing",
                     "the journal cannot be written: {e}; calls of methods that are not idempotent are refused"
                 );
             }
+            Ok(()) if was_failing => info!("the journal can be written again"),
             Ok(()) | Err(_) => {}
         }
-        self.failing = result.is_err();
         result.is_ok()
     }
 

@@ -21,12 +21,14 @@ mod access;
 mod ended;
 mod link;
 mod places;
+mod problems;
 mod serve;
 mod status;
 mod watch;
 
 pub(crate) use ended::CallEnded;
 pub(crate) use link::open;
+pub(crate) use problems::{Level as ProblemLevel, Problem};
 pub(crate) use status::{HealthReport, PluginReport, PluginSnapshot, Snapshot, StatusReport};
 
 /// The gateway's name on the bus, where it is there, and the interface.
@@ -123,6 +125,13 @@ pub(crate) struct Feed {
     sender: mpsc::Sender<Told>,
     watched: Arc<AtomicBool>,
     lost: u64,
+}
+
+impl Waiting {
+    /// What reaches the gateway's loop.
+    pub(crate) const fn asks(&self) -> &mpsc::Sender<Ask> {
+        &self.asks
+    }
 }
 
 impl Local {

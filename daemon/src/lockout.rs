@@ -10,7 +10,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use tracing::warn;
+use tracing::error;
 use uuid::Uuid;
 
 mod answer;
@@ -69,7 +69,8 @@ impl Lockout {
             .and_then(|()| answer::clean_up(&folder))
             .and_then(|()| Answer::new(&folder))
             .inspect_err(|e| {
-                warn!(
+                error!(
+                    see = "state-unwritable",
                     "`nowd lock` will hear no answer, since {} cannot be written: {e}; `state_dir` must be a folder that \
                      this user may write to",
                     folder.display()

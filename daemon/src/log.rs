@@ -23,6 +23,9 @@ mod journal;
 
 use journal::{Journal, Socket};
 
+/// What counts the lines that this process has lost.
+static LOST: OnceLock<ErrorCounter> = OnceLock::new();
+
 /// How many lines may wait to be written.
 const QUEUE: usize = 4_096;
 
@@ -75,6 +78,11 @@ fn layer(format: LogFormat) -> (Box<dyn Layer<Registry> + Send + Sync>, Lines) {
     (layer, lines)
 }
 
+/// How many lines this process has lost.
+pub(crate) fn lost() -> usize {
+    LOST.get().map_or(0, ErrorCounter::dropped_lines)
+}
+
 /// A queue before `output`, whose near end never waits.
 fn queue(output: impl Write + Send + 'static) -> (NonBlocking, Lines) {
     let lost = Arc::new(OnceLock::new());
@@ -82,6 +90,7 @@ fn queue(output: impl Write + Send + 'static) -> (NonBlocking, Lines) {
     let (lines, guard) = NonBlockingBuilder::default().lossy(true).buffered_lines_limit(QUEUE).finish(output);
     // Set once, and nobody else has it.
     drop(lost.set(lines.error_counter()));
+    LOST.get_or_init(|| lines.error_counter());
     (lines, Lines(Some(guard)))
 }
 
@@ -100,6 +109,7 @@ impl<W: Write> Write for Telling<W> {
             self.told = lost;
             // Goes through the queue like any other, and would only be counted if that is full.
             warn!(
+                see = "log-lines-lost",
                 lost,
                 "lines of the log were lost so far, because they came faster than they could be written"
             );

@@ -70,13 +70,15 @@ impl Records {
                 let lost = counter.swap(0, Ordering::Relaxed);
                 if lost > 0 {
                     feed.lost(lost);
+                    counted.lost(lost);
                     warn!(
+                        see = "records-lost",
                         lost,
                         "records of calls were lost, because they came faster than they could be written"
                     );
                 }
+                count(&counted, &line);
                 if let Line::Call(record) = &line {
-                    counted.count(record);
                     feed.tell(record);
                 }
                 write(line);
@@ -120,21 +122,35 @@ impl Drop for Records {
     }
 }
 
+fn count(stats: &Stats, line: &Line) {
+    match line {
+        Line::Call(record) => stats.count(record),
+        Line::Dropped(Dropped::ForeignTarget(_)) => stats.dropped("foreign_target"),
+        Line::Dropped(Dropped::Loop) => stats.dropped("loop"),
+        Line::Dropped(Dropped::Retained) => stats.dropped("retained"),
+        Line::Dropped(Dropped::NotLocal) => stats.dropped("not_local"),
+        Line::Refused { .. } => stats.dropped("not_a_request"),
+        Line::Polled { method, error } => stats.unreadable(method, error.is_some()),
+        Line::Unsent { .. } => stats.unsent(),
+        Line::Asked => {}
+    }
+}
+
 fn write(line: Line) {
     match line {
         Line::Call(record) => write_call(&record),
-        Line::Dropped(reason) => warn!("a request was dropped: {reason}"),
+        Line::Dropped(reason) => warn!(see = "message-dropped", "a request was dropped: {reason}"),
         Line::Refused { topic, reason } => {
-            warn!(topic = printable(&topic), "a message was dropped: {reason}");
+            warn!(see = "message-dropped", topic = printable(&topic), "a message was dropped: {reason}");
         }
         Line::Polled { method, error: Some(ErrorBody { code, message }) } => {
             warn!(
-                method,
-                code, "the method cannot be read: {message}; callers get the last value with its age"
+                see = "poll-failing",
+                method, code, "the method cannot be read: {message}; callers get the last value with its age"
             );
         }
         Line::Polled { method, error: None } => info!(method, "the method can be read again"),
-        Line::Unsent { id, reason } => warn!(%id, "an answer was not sent: {reason}"),
+        Line::Unsent { id, reason } => warn!(see = "answer-unsent", %id, "an answer was not sent: {reason}"),
         Line::Asked => {}
     }
 }

@@ -193,6 +193,7 @@ impl Setup {
         let target = target(config)?;
         let link = link(&config.link, &target, &clock)?;
         check_compat(config)?;
+        config.metrics.check()?;
         let set = Set::new(0, config, plugins.registry.clone());
         let settings = settings(config, target, Arc::clone(&set.offer));
         if !config.state_dir.is_absolute() {

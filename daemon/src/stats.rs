@@ -2,11 +2,15 @@
 //! is called.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use hdrhistogram::Histogram;
 use nowd_core::{Record, RecordKind};
 use serde::{Deserialize, Serialize};
+
+pub(crate) use totals::{BOUNDS, OUTCOMES, Times, Totals};
+
+mod totals;
 
 /// How many methods are told apart.
 const MOST_METHODS: usize = 256;
@@ -24,14 +28,9 @@ pub(crate) struct Stats(Mutex<Counted>);
 
 #[derive(Debug, Default)]
 struct Counted {
-    statuses: BTreeMap<&'static str, u64>,
-    repeats: u64,
-    late: u64,
-    safe_actions: u64,
+    totals: Totals,
     all: Hops,
     methods: BTreeMap<String, Hops>,
-    /// Calls of methods that there was no room for.
-    elsewhere: u64,
 }
 
 #[derive(Debug, Default)]
@@ -39,6 +38,9 @@ struct Hops {
     queue: Hop,
     plugin: Hop,
     total: Hop,
+    /// Ends of calls, by [`OUTCOMES`], and microseconds of all of them.
+    outcomes: [u64; OUTCOMES.len()],
+    micros: u64,
 }
 
 #[derive(Debug, Default)]
@@ -86,42 +88,89 @@ pub(crate) struct HopReport {
 
 impl Stats {
     pub(crate) fn count(&self, record: &Record) {
-        let mut counted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let add = |count: &mut u64| *count = count.saturating_add(1);
+        let mut counted = self.lock();
         match record.kind {
             RecordKind::Answered => {}
-            RecordKind::Late => return add(&mut counted.late),
-            RecordKind::Repeated => return add(&mut counted.repeats),
-            RecordKind::SafeAction => return add(&mut counted.safe_actions),
+            RecordKind::Late => return add(&mut counted.totals.late),
+            RecordKind::Repeated => return add(&mut counted.totals.repeats),
+            RecordKind::SafeAction => return add(&mut counted.totals.safe_actions),
         }
-        add(counted.statuses.entry(record.status.as_str()).or_default());
+        add(counted.totals.ended.entry((record.status, record.outcome.as_str())).or_default());
         // What was refused at once has taken no time, and would hide what the others take.
         if record.timing.total == 0 {
             return;
         }
+        counted.totals.times(record);
         counted.all.record(record);
         if let Some(hops) = counted.methods.get_mut(&record.method) {
             hops.record(record);
         } else if counted.methods.len() < MOST_METHODS {
             counted.methods.entry(record.method.clone()).or_default().record(record);
         } else {
-            add(&mut counted.elsewhere);
+            add(&mut counted.totals.further);
         }
     }
 
     /// Takes some milliseconds where there are many methods.
     pub(crate) fn report(&self) -> CallsReport {
-        let counted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let counted = self.lock();
+        let totals = &counted.totals;
+        let mut statuses = BTreeMap::<String, u64>::new();
+        for ((status, _), count) in &totals.ended {
+            let sum = statuses.entry(status.as_str().into()).or_default();
+            *sum = sum.saturating_add(*count);
+        }
         CallsReport {
-            statuses: counted.statuses.iter().map(|(status, count)| ((*status).into(), *count)).collect(),
-            repeats: counted.repeats,
-            late: counted.late,
-            safe_actions: counted.safe_actions,
+            statuses,
+            repeats: totals.repeats,
+            late: totals.late,
+            safe_actions: totals.safe_actions,
             timing: counted.all.report(),
             methods: counted.methods.iter().map(|(name, hops)| (name.clone(), hops.report())).collect(),
-            further: counted.elsewhere,
+            further: totals.further,
         }
     }
+
+    /// A message was dropped without an answer.
+    pub(crate) fn dropped(&self, reason: &'static str) {
+        add(self.lock().totals.dropped.entry(reason).or_default());
+    }
+
+    /// An answer was not sent.
+    pub(crate) fn unsent(&self) {
+        add(&mut self.lock().totals.unsent);
+    }
+
+    /// Records were lost, and with them what they would have counted.
+    pub(crate) fn lost(&self, count: u64) {
+        let lost = &mut self.lock().totals.lost;
+        *lost = lost.saturating_add(count);
+    }
+
+    /// A polled method cannot be read, or can be again.
+    pub(crate) fn unreadable(&self, method: &str, is_so: bool) {
+        let unreadable = &mut self.lock().totals.unreadable;
+        if !is_so {
+            unreadable.remove(method);
+        } else if unreadable.len() < MOST_METHODS {
+            unreadable.insert(method.to_owned());
+        }
+    }
+
+    /// What only grows. Takes some microseconds.
+    pub(crate) fn totals(&self) -> Totals {
+        let counted = self.lock();
+        let methods = counted.methods.iter().map(|(name, hops)| (name.clone(), (hops.outcomes, hops.micros)));
+        Totals { methods: methods.collect(), ..counted.totals.clone() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Counted> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn add(count: &mut u64) {
+    *count = count.saturating_add(1);
 }
 
 impl Hops {
@@ -129,6 +178,11 @@ impl Hops {
         self.queue.record(record.timing.queue);
         self.plugin.record(record.timing.plugin);
         self.total.record(record.timing.total);
+        self.micros = self.micros.saturating_add(record.timing.total);
+        let known = OUTCOMES.iter().position(|outcome| *outcome == record.outcome);
+        if let Some(count) = known.and_then(|place| self.outcomes.get_mut(place)) {
+            add(count);
+        }
     }
 
     fn report(&self) -> HopsReport {

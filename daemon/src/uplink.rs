@@ -12,7 +12,7 @@ use nowd_link::{
 use nowd_plugin::{BootInstant, BoxFuture};
 use nowd_protocol::{Level, Presence, PresenceTopic, RequestTopic};
 use tokio::time::Sleep;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 use uuid::Uuid;
 
 use probe::{Acked, Due, Loopback, Probes};
@@ -20,9 +20,11 @@ use probe::{Acked, Due, Loopback, Probes};
 mod movement;
 mod probe;
 mod report;
+mod told;
 
-pub(crate) use report::LinkReport;
+pub(crate) use report::{LinkCounts, LinkReport};
 use report::{acknowledge, chain};
+use told::Told;
 
 /// A connection that lasted this long was a good one: the next attempt comes soon.
 const LASTED: Duration = Duration::from_secs(10);
@@ -42,6 +44,9 @@ pub(crate) struct Uplink {
     /// When this connection was granted its subscription, or when the last one ended or the process began.
     changed: BootInstant,
     last_error: Option<(String, BootInstant)>,
+    needs_mending: bool,
+    told: Told,
+    counts: LinkCounts,
 }
 
 /// What a presence says of the gateway whatever the session.
@@ -100,6 +105,9 @@ impl Uplink {
             moves: 0,
             changed: BootInstant::now(),
             last_error: None,
+            needs_mending: false,
+            told: Told::default(),
+            counts: LinkCounts::default(),
         };
         uplink.state = uplink.open();
         uplink
@@ -155,11 +163,12 @@ impl Uplink {
                         if up.loopback.due(&mut self.probes, &up.sender) == Due::Lost {
                             let silence_ms = self.options.user_timeout.as_millis();
                             warn!(
+                                see = "subscription-lost",
                                 "the broker has lost the subscription to {}: a message of this gateway to itself did \
                                      not come back within {silence_ms} ms; connecting anew",
                                 RequestTopic::filter(&self.facts.target)
                             );
-                            self.note("the broker had lost the subscription");
+                            self.note("subscription_lost", "the broker had lost the subscription");
                             self.enter(wait(Duration::ZERO));
                             return UplinkEvent::Down;
                         }
@@ -178,8 +187,8 @@ impl Uplink {
         if up.ready.is_some() && up.loopback.send(&self.probes, &up.sender, true) {
             return true;
         }
-        warn!("the link is opened anew, because what it may hold is too old");
-        self.note("what the link held may have been too old");
+        warn!(see = "link-stale", "the link is opened anew, because what it may hold is too old");
+        self.note("stale", "what the link held may have been too old");
         self.enter(wait(Duration::ZERO));
         false
     }
@@ -227,11 +236,14 @@ impl Uplink {
         let delay = self.backoff.next_delay();
         let reason = chain(e);
         let again_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
-        self.note(&reason);
-        if e.needs_mending() {
-            error!(again_ms, "the link is down: {reason}");
-        } else {
-            warn!(again_ms, "the link is down: {reason}");
+        self.note(e.kind(), &reason);
+        self.needs_mending = e.needs_mending();
+        match self.told.failed(e.kind(), BootInstant::now()) {
+            (true, attempts) if self.needs_mending => {
+                error!(see = "link-needs-mending", attempts, again_ms, "the link is down: {reason}");
+            }
+            (true, attempts) => warn!(see = "link-down", attempts, again_ms, "the link is down: {reason}"),
+            (false, attempts) => debug!(attempts, again_ms, "the link is down: {reason}"),
         }
         self.enter(wait(delay));
     }
@@ -242,7 +254,7 @@ impl Uplink {
         match up.sender.subscribe(&filters, Qos::AtLeastOnce) {
             Ok(ticket) => up.subscription = Some(ticket),
             // The connection has just ended; `next` will say so.
-            Err(e) => warn!("the subscription was not sent: {e}"),
+            Err(e) => debug!("the subscription was not sent: {e}"),
         }
     }
 
@@ -276,14 +288,17 @@ impl Uplink {
         match up.loopback.acked(ticket, result, &mut self.probes) {
             Acked::Refused { awaited: true } => {
                 // Nothing will say that what came before it is in; a new connection starts clean.
-                self.note("the broker refused a message of the gateway to itself");
+                self.note("probe_refused", "the broker refused a message of the gateway to itself");
                 self.enter(wait(Duration::ZERO));
                 return Some(UplinkEvent::Down);
             }
             Acked::Refused { awaited: false } | Acked::Taken => {}
             Acked::NotOurs => {
                 if let Err(reason) = result {
-                    warn!("the broker refused a message of this gateway: {reason}; check the policy");
+                    error!(
+                        see = "publish-refused",
+                        "the broker refused a message of this gateway: {reason}; let its policy allow what this gateway publishes"
+                    );
                 }
             }
         }
@@ -298,17 +313,29 @@ impl Uplink {
         let requests = RequestTopic::filter(&self.facts.target);
         for (filter, result) in results {
             let Err(reason) = result else { continue };
-            error!("the broker refused the subscription to {filter}: {reason}; check the policy");
+            let (tell, attempts) = self.told.failed("subscription_refused", BootInstant::now());
+            if tell {
+                error!(
+                    see = "subscription-refused",
+                    attempts,
+                    "the broker refused the subscription to {filter}: {reason}; let its policy allow it"
+                );
+            }
             if filter == requests {
                 let delay = self.backoff.next_delay();
-                self.note(&format!("the broker refused the subscription to {filter}: {reason}"));
+                let why =
+                    format!("the broker refused the subscription to {filter}: {reason}; check the policy");
+                self.note("subscription_refused", &why);
+                self.needs_mending = true;
                 self.enter(wait(delay));
                 return;
             }
         }
         up.ready = Some(BootInstant::now());
+        self.counts.ups = self.counts.ups.saturating_add(1);
+        self.needs_mending = false;
         up.loopback.granted(&self.probes);
-        info!(session = %up.session.id, "the link is up: {} is online", self.facts.target);
+        info!(session = %up.session.id, failures = self.told.over(), "the link is up: {} is online", self.facts.target);
         self.announce(true);
     }
 
@@ -321,7 +348,9 @@ impl Uplink {
             || up.ready.is_none()
             || Presence::parse(&message.payload).is_ok_and(|p| p.online && p.session == up.session.id);
         if !right {
+            self.counts.corrections = self.counts.corrections.saturating_add(1);
             warn!(
+                see = "presence-wrong",
                 "the presence of this gateway was wrong, which the will of an earlier connection explains; putting it right"
             );
             up.correction.get_or_insert_with(|| Box::pin(tokio::time::sleep(PRESENCE_PAUSE)));
@@ -339,7 +368,10 @@ impl Uplink {
             ..Publish::default()
         };
         if let Err(e) = up.sender.publish(publish) {
-            warn!("the presence was not published: {e}");
+            warn!(
+                see = "presence-unsent",
+                "the presence was not published: {e}; it is said again with the next connection"
+            );
         }
     }
 

@@ -56,7 +56,10 @@ async fn accept(listener: &UnixListener) -> io::Result<UnixStream> {
         if local.peer_cred()?.pid() == own && own.is_some() {
             return Ok(local);
         }
-        tracing::warn!("another process connected to the link's own socket; it was turned away");
+        tracing::warn!(
+            see = "link-intruder",
+            "another process connected to the link's own socket; it was turned away"
+        );
     }
 }
 

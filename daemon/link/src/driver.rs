@@ -216,9 +216,9 @@ impl Driver {
 
     /// A message that nobody can make sense of must not hold the window of unacknowledged messages.
     fn drop_unnamed(ack: Option<Ack>) -> Step {
-        tracing::warn!("a message whose topic is empty or no UTF-8 was dropped");
+        tracing::warn!(see = "message-dropped", "a message whose topic is empty or no UTF-8 was dropped");
         if let Some(Err(error)) = ack.map(Ack::send) {
-            tracing::warn!(%error, "it could not be acknowledged");
+            tracing::debug!(%error, "it could not be acknowledged");
         }
         Step::Nothing
     }

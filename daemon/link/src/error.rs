@@ -155,6 +155,29 @@ impl LinkError {
     }
 }
 
+impl LinkError {
+    /// One word for it, for counting: there are few, and they do not change.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Options { .. } | Self::PlainNotLoopback { .. } => "options",
+            Self::Resolve { .. } => "name",
+            Self::Dial { .. } => "unreachable",
+            Self::ConnectTimeout { .. } => "timeout",
+            Self::Tls { .. } => "tls",
+            Self::CertificateRejected { .. } => "certificate",
+            Self::Refused { .. } | Self::ClosedAtConnect => "refused",
+            Self::Disconnected { reason: Disconnect::TakenOver } => "taken_over",
+            Self::Disconnected { .. } => "ended_by_broker",
+            Self::Lost { .. } => "lost",
+            Self::Silent { .. } => "silent",
+            Self::TooLarge { .. } | Self::Protocol { .. } => "protocol",
+            Self::Internal { .. } => "internal",
+            Self::Closed => "closed",
+        }
+    }
+}
+
 /// Why CONNACK said no.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

@@ -113,6 +113,10 @@ impl Client {
         self.simple("Status", &(), ANSWER_WITHIN)
     }
 
+    pub(super) fn metrics(&self) -> Result<String, Failure> {
+        self.simple("Metrics", &(), ANSWER_WITHIN)
+    }
+
     pub(super) fn methods_json(&self) -> Result<String, Failure> {
         self.simple("Methods", &(), ANSWER_WITHIN)
     }

@@ -5,7 +5,8 @@ use std::io;
 use super::client::{Client, Reach};
 use super::words::{duration, ms, printable, table};
 use super::{Failure, say};
-use crate::local::StatusReport;
+use crate::exit::Exit;
+use crate::local::{Problem, ProblemLevel, StatusReport};
 use crate::stats::{HopReport, HopsReport};
 
 /// How many methods are shown: those that took longest.
@@ -24,8 +25,35 @@ pub(super) fn status(reach: &Reach, json: bool) -> Result<(), Failure> {
     Ok(())
 }
 
+/// For monitoring: the problems and nothing else. Fails if there is one that somebody must mend.
+pub(super) fn check(reach: &Reach) -> Result<Exit, Failure> {
+    let status = Client::connect(reach)?.status()?;
+    let mut out = io::stdout();
+    for line in problems(&status) {
+        say(&mut out, &line);
+    }
+    let is_bad = status.problems.iter().any(|problem| problem.level == ProblemLevel::Error);
+    Ok(if is_bad { Exit::Failed } else { Exit::Ok })
+}
+
+fn problems(status: &StatusReport) -> Vec<String> {
+    if status.problems.is_empty() {
+        return vec!["no problem is known".into()];
+    }
+    let lines = |problem: &Problem| {
+        let mark = if problem.level == ProblemLevel::Error { "PROBLEM" } else { "note   " };
+        [
+            format!("{mark}  {}", printable(&problem.what)),
+            format!("         do: {}", printable(&problem.remedy)),
+        ]
+    };
+    status.problems.iter().flat_map(lines).collect()
+}
+
 fn lines(status: &StatusReport) -> Vec<String> {
-    let mut lines = about(status);
+    let mut lines = problems(status);
+    lines.push(String::new());
+    lines.extend(about(status));
     let calls = &status.calls.ended;
     if calls.timing.calls > 0 {
         let row = |name: &str, hop: &HopReport| {

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{ErrorKind, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use config::builder::DefaultState;
@@ -26,6 +27,10 @@ pub struct ConfigSource {
     /// `KEY=VALUE` of the command line.
     pub set: Vec<(String, String)>,
 }
+
+/// Which files there were, and when each was changed: path, inode, size, seconds and nanoseconds of its last change.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Signature(Vec<(PathBuf, u64, u64, (i64, i64))>);
 
 /// The configuration, and the maps and drop-ins beside it.
 #[derive(Debug, Clone)]
@@ -52,6 +57,17 @@ impl ConfigSource {
         let config = finish(builder)
             .map_err(|e| ConfigError::Layer { origin: "configuration".into(), message: words(&e) })?;
         Ok(ConfigFiles { config, maps: self.beside("methods.d")?, drop_ins: self.beside("plugins.d")? })
+    }
+
+    /// The files as they lie there now, to see later whether they are still the same. What cannot be looked at is not there.
+    pub(crate) fn signature(&self) -> Signature {
+        let beside = |folder| toml_files(&self.file.parent().unwrap_or(Path::new(".")).join(folder));
+        let folders = [self.files(), beside("methods.d"), beside("plugins.d")];
+        let about = |file: PathBuf| {
+            let about = fs::metadata(&file).ok()?;
+            Some((file, about.ino(), about.size(), (about.mtime(), about.mtime_nsec())))
+        };
+        Signature(folders.into_iter().flatten().flatten().filter_map(about).collect())
     }
 
     fn files(&self) -> Result<Vec<PathBuf>, ConfigError> {

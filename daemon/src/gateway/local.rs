@@ -11,6 +11,7 @@ use nowd_protocol::{Level, METHODS_METHOD, NotAfter, OUTCOME_METHOD, Received, R
 use tokio::sync::oneshot;
 
 use super::{Gateway, now};
+use crate::journal::Journal;
 use crate::local::{Ask, Busy, HealthReport, LocalCall, PluginReport, PluginSnapshot, Snapshot};
 use crate::services::is_of;
 
@@ -118,8 +119,12 @@ impl Gateway {
             state_dir: self.config.state_dir.clone(),
             link: self.uplink.report(),
             clock: self.clock.trust(),
+            clock_changes: self.trust.changes(),
             lockout: self.lockout.reason().map(str::to_owned),
             journal: self.journal.is_some(),
+            journal_failing: self.journal.as_ref().is_some_and(Journal::is_failing),
+            stalls: self.stall.gaps(),
+            reloads: self.reloads.counts(),
             plugins: self.plugins(),
             lanes: self.core.lanes(),
             running: self.core.running(),

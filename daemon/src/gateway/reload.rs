@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nowd_core::Event;
-use nowd_plugin::Plugin;
+use nowd_plugin::{BootInstant, Plugin};
 use nowd_plugin_serial::SerialPlugin;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinSet;
@@ -19,7 +19,7 @@ use super::generations::Generation;
 use super::services::Compiled;
 use crate::cli::excerpt;
 use crate::clock::WallClock;
-use crate::config::{Config, ConfigSource};
+use crate::config::{Config, ConfigSource, Signature};
 use crate::local::ReloadError;
 use crate::offer::Difference;
 use crate::services::Pool;
@@ -39,6 +39,27 @@ pub(super) struct Reloads {
     work: JoinSet<Step>,
     /// Those who wait for the one that is under way, and for the one after it.
     waiting: [Vec<Answer>; 2],
+    counts: ReloadCounts,
+}
+
+/// How reloads went since the start.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct ReloadCounts {
+    pub(crate) taken: u64,
+    pub(crate) rejected: u64,
+    /// Why the last one was rejected, if it was, and when.
+    pub(crate) last_rejected: Option<(String, BootInstant)>,
+    /// What was changed and takes effect at the next start only.
+    pub(crate) need_start: Vec<&'static str>,
+    /// Where from, and the files that were read.
+    files: Option<(ConfigSource, Signature)>,
+}
+
+impl ReloadCounts {
+    /// Whether files were changed since they were read. Waits for the disk.
+    pub(crate) fn is_stale(&self) -> bool {
+        self.files.as_ref().is_some_and(|(source, read)| source.signature() != *read)
+    }
 }
 
 /// Whom to tell how it went.
@@ -49,6 +70,8 @@ type Answer = oneshot::Sender<Result<String, ReloadError>>;
 struct Asked {
     source: ConfigSource,
     by: Arc<Notify>,
+    /// The files that count now.
+    files: Signature,
 }
 
 /// A reload has come so far.
@@ -57,7 +80,7 @@ pub(super) enum Step {
     /// Somebody has asked.
     Begun,
     /// Everything was read, or something is wrong.
-    Read(Box<Result<Setup, SetupError>>),
+    Read(Box<Result<(Setup, Signature), SetupError>>),
     /// The plugins of the new set are ready, or will not be soon.
     Ready(Box<Prepared>),
     /// A bug ended it.
@@ -70,17 +93,30 @@ pub(super) struct Prepared {
     generation: Generation,
     compiled: Option<Compiled>,
     config: Config,
+    files: Signature,
     changed: Vec<&'static str>,
 }
 
 impl Reloads {
     /// Nobody asks.
     pub(super) fn none() -> Self {
-        Self { asked: None, work: JoinSet::new(), waiting: <[_; 2]>::default() }
+        Self {
+            asked: None,
+            work: JoinSet::new(),
+            waiting: <[_; 2]>::default(),
+            counts: ReloadCounts::default(),
+        }
     }
 
     pub(super) fn of(source: ConfigSource, by: Arc<Notify>) -> Self {
-        Self { asked: Some(Asked { source, by }), ..Self::none() }
+        let files = source.signature();
+        Self { asked: Some(Asked { source, by, files }), ..Self::none() }
+    }
+
+    /// How they went.
+    pub(super) fn counts(&self) -> ReloadCounts {
+        let files = self.asked.as_ref().map(|asked| (asked.source.clone(), asked.files.clone()));
+        ReloadCounts { files, ..self.counts.clone() }
     }
 
     /// Whether something is under way.
@@ -129,7 +165,7 @@ impl Reloads {
         if let Some(step) = self.work.join_next().await {
             return step.unwrap_or(Step::Lost);
         }
-        let Some(Asked { source, by }) = &self.asked else { return std::future::pending().await };
+        let Some(Asked { source, by, .. }) = &self.asked else { return std::future::pending().await };
         // Whoever asks while one is under way is heard after it.
         by.notified().await;
         let [current, next] = &mut self.waiting;
@@ -150,10 +186,12 @@ fn read(
     clock: WallClock,
     pool: &Arc<Pool>,
     ports: Option<&SerialPlugin>,
-) -> Result<Setup, SetupError> {
+) -> Result<(Setup, Signature), SetupError> {
+    // Before they are read: what is changed meanwhile counts as changed.
+    let signature = source.signature();
     let files = source.load()?;
     crate::log::check(&files.config.log)?;
-    Setup::again(&files, extra, clock, pool, ports)
+    Ok((Setup::again(&files, extra, clock, pool, ports)?, signature))
 }
 
 /// Ends when the plugins of the new set are ready, or will not be soon, and what those in processes of their own say has been
@@ -196,7 +234,7 @@ impl Gateway {
         match step {
             Step::Begun => self.supervisor.reloading(),
             Step::Read(read) => match *read {
-                Ok(setup) => self.prepare(setup),
+                Ok((setup, files)) => self.prepare(setup, files),
                 Err(e) => self.rejected(&e.to_string(), excerpt(&e)),
             },
             Step::Ready(prepared) => self.take_over(*prepared),
@@ -214,20 +252,29 @@ impl Gateway {
         let lines = excerpt.map(|lines| format!("\n{lines}")).unwrap_or_default();
         self.supervisor.reloaded();
         self.reloads.tell(&Err(ReloadError::Config(format!("{reason}{lines}"))));
-        error!("the new set of methods is rejected: {reason}; the {methods} methods of before go on");
+        let counts = &mut self.reloads.counts;
+        counts.rejected = counts.rejected.saturating_add(1);
+        counts.last_rejected = Some((reason.to_owned(), BootInstant::now()));
+        error!(
+            see = "reload-rejected",
+            "the new set of methods is rejected: {reason}; the {methods} methods of before go on"
+        );
     }
 
-    fn prepare(&mut self, setup: Setup) {
+    fn prepare(&mut self, setup: Setup, files: Signature) {
         let changed = needs_start(&self.config, &setup.config);
         let set = setup.set.numbered(self.numbers.next());
         let generation = self.generations.prepare(setup.plugins, set);
         self.services.keep(&generation.plugins);
         let config = setup.config;
-        self.reloads.work.spawn(ready(Prepared { generation, compiled: None, config, changed }));
+        self.reloads.work.spawn(ready(Prepared { generation, compiled: None, config, files, changed }));
     }
 
     fn take_over(&mut self, prepared: Prepared) {
-        let Prepared { mut generation, compiled, config, changed } = prepared;
+        let Prepared { mut generation, compiled, config, files, changed } = prepared;
+        if let Some(asked) = &mut self.reloads.asked {
+            asked.files = files;
+        }
         if let Some(compiled) = compiled {
             generation.set = self.services.take(compiled);
         }
@@ -253,15 +300,19 @@ impl Gateway {
         );
         let mut report =
             format!("{methods} methods are on offer: {added} new, {removed} gone, {altered} changed");
+        self.reloads.counts.need_start.clone_from(&changed);
         for key in changed {
             report.extend(["; `", key, "` was changed as well, which takes effect at the next start"]);
-            warn!("`{key}` was changed as well, which takes effect at the next start");
+            warn!(see = "needs-start", "`{key}` was changed as well, which takes effect at the next start");
         }
         for (plugin, notes) in self.services.notes() {
             report.extend(notes.iter().flat_map(|note| ["\n", plugin.as_str(), ": ", note.as_str()]));
         }
         self.supervisor.reloaded();
         self.reloads.tell(&Ok(report));
+        let counts = &mut self.reloads.counts;
+        counts.taken = counts.taken.saturating_add(1);
+        counts.last_rejected = None;
     }
 }
 
@@ -286,6 +337,7 @@ fn needs_start(old: &Config, new: &Config) -> Vec<&'static str> {
         ("link", old.link == new.link),
         ("bus", old.bus == new.bus),
         ("log", old.log == new.log),
+        ("metrics", old.metrics == new.metrics),
     ];
     keys.into_iter().filter_map(|(key, same)| (!same).then_some(key)).collect()
 }

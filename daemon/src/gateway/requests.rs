@@ -8,7 +8,7 @@ use nowd_plugin::host::Registry;
 use nowd_plugin::{BootInstant, Call, Deadline, Method};
 use nowd_protocol::{ErrorBody, Received, Request};
 use serde_json::Value;
-use tracing::warn;
+use tracing::debug;
 
 use super::{Gateway, now};
 use crate::record::Line;
@@ -34,7 +34,7 @@ impl Gateway {
         if let Some(ack) = ack
             && let Err(e) = ack.send()
         {
-            warn!("a request was not acknowledged: {e}");
+            debug!("a request was not acknowledged: {e}");
         }
     }
 

@@ -163,7 +163,7 @@ impl Services {
         for (plugin, sentences) in &notes {
             for sentence in sentences {
                 if !self.notes.get(plugin).is_some_and(|known| known.contains(sentence)) {
-                    warn!(plugin, "{sentence}");
+                    warn!(see = "plugin-in-part", plugin, "{sentence}");
                 }
             }
         }

@@ -30,6 +30,8 @@ pub(super) struct Stall {
     needed: bool,
     last: BootInstant,
     on: bool,
+    /// Gaps since the start, and how long they were together.
+    gaps: (u64, Duration),
 }
 
 impl Stall {
@@ -38,7 +40,7 @@ impl Stall {
         let Pace { heartbeat, longest } = if needed { FAST } else { SLOW };
         let mut heartbeat = interval(heartbeat);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self { heartbeat, longest, needed, last: BootInstant::now(), on: false }
+        Self { heartbeat, longest, needed, last: BootInstant::now(), on: false, gaps: (0, Duration::ZERO) }
     }
 
     /// Some callers send no deadline from now on, or none do. Where they begin to: nobody has looked out for them, so what is
@@ -47,7 +49,7 @@ impl Stall {
         if needed == self.needed {
             return false;
         }
-        *self = Self { on: needed, ..Self::new(needed) };
+        *self = Self { on: needed, gaps: self.gaps, ..Self::new(needed) };
         needed
     }
 
@@ -64,7 +66,14 @@ impl Stall {
             return None;
         }
         self.on = self.needed;
+        let (count, sum) = self.gaps;
+        self.gaps = (count.saturating_add(1), sum.saturating_add(gap));
         Some(gap)
+    }
+
+    /// How many gaps there were since the start, and how long they were together.
+    pub(super) const fn gaps(&self) -> (u64, Duration) {
+        self.gaps
     }
 
     /// Whether messages may be older than they look, for callers that send no deadline.
@@ -94,6 +103,10 @@ mod tests {
         assert!(stall.is_on());
         stall.over();
         assert!(!stall.is_on());
+        assert!(
+            stall.change(false) || stall.gaps() == (1, Duration::from_millis(251)),
+            "they are not forgotten"
+        );
     }
 
     #[tokio::test]

@@ -202,7 +202,7 @@ fn what_is_said_to_be_kept_survives_a_loss_of_power() {
     let disk = Fake::new(usize::MAX, usize::MAX);
     let (lines, queue) = sync_channel(8);
     let (tell_written, mut written) = mpsc::channel(8);
-    let writer = Writer { disk: disk.clone(), next: 0, failing: false };
+    let writer = Writer { disk: disk.clone(), next: 0, failing: Arc::default() };
     let thread = std::thread::spawn(move || writer.run(&queue, &tell_written));
     for number in 1..20_u8 {
         lines.send((started(number.into()), Some(number))).unwrap();
@@ -225,7 +225,7 @@ fn nothing_of_a_batch_is_said_to_be_kept_when_the_disk_fails() {
             lines.send((started(number.into()), Some(number))).unwrap();
         }
         drop(lines);
-        Writer { disk: disk.clone(), next: 0, failing: false }.run(&queue, &tell_written);
+        Writer { disk: disk.clone(), next: 0, failing: Arc::default() }.run(&queue, &tell_written);
         for number in 0..LINES {
             assert_eq!(written.try_recv(), Ok((number, kept)), "{writes} writes, {syncs} syncs");
             assert_eq!(disk.kept().contains(&started(number.into())), kept);

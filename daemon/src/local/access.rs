@@ -33,7 +33,10 @@ impl Access {
     /// By the group of this name, as the machine knows it now. Asks the machine's databases of users: waits.
     pub(super) fn new(group: &str) -> Self {
         let found = Group::from_name(group).unwrap_or_else(|e| {
-            warn!("the group {group:?} cannot be looked up: {e}; its members are not served");
+            warn!(
+                see = "group-unknown",
+                "the group {group:?} cannot be looked up: {e}; its members are not served"
+            );
             None
         });
         Self {

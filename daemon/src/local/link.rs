@@ -14,7 +14,7 @@ use futures_util::StreamExt;
 use nowd_plugin::bus::{BusAddress, Longer};
 use nowd_plugin::{BootInstant, CancellationToken};
 use tokio::task::JoinSet;
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 use zbus::{Connection, MessageStream};
 
 use super::access::Access;
@@ -105,7 +105,7 @@ pub(super) async fn run(
                 if stop.is_cancelled() {
                     return;
                 }
-                warn!("{} is gone; connecting anew", config.address.called());
+                warn!(see = "own-bus-gone", "{} is gone; connecting anew", config.address.called());
                 PAUSES.0
             }
             Err(e) => attempts.failed(&config.address, &e),
@@ -198,7 +198,7 @@ impl Attempts {
                 if std::mem::replace(&mut self.told_name, true) {
                     debug!("not on {}: {e}", address.called());
                 } else {
-                    warn!("not on {}: {e}", address.called());
+                    error!(see = "name-refused", "not on {}: {e}", address.called());
                 }
                 NAME_PAUSES
             }
@@ -206,7 +206,8 @@ impl Attempts {
                 if std::mem::replace(&mut self.told, true) {
                     debug!("not on {}: {e}", address.called());
                 } else {
-                    info!(
+                    warn!(
+                        see = "own-bus-missing",
                         "not on {}, so `nowd call`, `nowd status` and their like find no gateway; trying on: {e}",
                         address.called()
                     );

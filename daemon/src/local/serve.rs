@@ -24,6 +24,7 @@ use super::watch::{self, Watchers};
 use super::{Ask, Busy, CONFIG_ERROR, LOCKED_ERROR, LocalCall, NAME, PATH, ReloadError};
 use crate::cli::methods::listed;
 use crate::lockout::{self, LockError, check_reason};
+use crate::metrics;
 
 /// How many may be under way and being refused; more are not even answered.
 const MOST_REFUSED: usize = 256;
@@ -193,6 +194,7 @@ impl Served {
             "Call" => self.call(message, &user).await.map(Answer::Text),
             "Methods" => self.methods().await.map(Answer::Text),
             "Status" => self.status().await.map(Answer::Text),
+            "Metrics" => self.metrics().await.map(Answer::Text),
             "Lock" => self.lock(body(message)?).await,
             "Unlock" => self.unlock().await.map(Answer::Flag),
             "Reload" => Ok(Answer::Text(self.ask(Ask::Reload).await??)),
@@ -234,6 +236,12 @@ impl Served {
         let mut snapshot = self.ask(Ask::Status).await?;
         snapshot.ask_plugins().await;
         aside(move || serde_json::to_string(&StatusReport::from(*snapshot)).unwrap_or_default()).await
+    }
+
+    async fn metrics(&self) -> Result<String, Refused> {
+        let mut snapshot = self.ask(Ask::Status).await?;
+        snapshot.ask_plugins().await;
+        aside(move || metrics::told(&snapshot)).await
     }
 
     async fn lock(&self, reason: String) -> Result<Answer, Refused> {

@@ -11,6 +11,9 @@ use nowd_protocol::Uuid;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 
+use super::problems::{Problem, problems};
+use crate::clock::Trust;
+use crate::gateway::ReloadCounts;
 use crate::stats::{CallsReport, Stats};
 use crate::uplink::LinkReport as Uplink;
 
@@ -26,10 +29,15 @@ pub(crate) struct Snapshot {
     pub(crate) now: BootInstant,
     pub(crate) state_dir: PathBuf,
     pub(crate) link: Uplink,
-    /// Whether the wall clock is trusted, and why.
-    pub(crate) clock: (bool, String),
+    pub(crate) clock: Trust,
+    /// How often that changed.
+    pub(crate) clock_changes: u64,
     pub(crate) lockout: Option<String>,
     pub(crate) journal: bool,
+    pub(crate) journal_failing: bool,
+    /// How often the process stood still, and for how long in all.
+    pub(crate) stalls: (u64, Duration),
+    pub(crate) reloads: ReloadCounts,
     pub(crate) plugins: Vec<PluginSnapshot>,
     pub(crate) lanes: Vec<CoreLane>,
     pub(crate) running: usize,
@@ -38,6 +46,9 @@ pub(crate) struct Snapshot {
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct StatusReport {
+    /// What is wrong, worst first.
+    #[serde(default)]
+    pub(crate) problems: Vec<Problem>,
     pub(crate) version: String,
     pub(crate) target: String,
     pub(crate) incarnation: Uuid,
@@ -151,13 +162,15 @@ pub(crate) struct Calls {
 
 impl From<Snapshot> for StatusReport {
     fn from(snapshot: Snapshot) -> Self {
-        let Snapshot { now, link, clock: (trusted, why), lanes, running, .. } = snapshot;
+        let problems = problems(&snapshot);
+        let Snapshot { now, link, clock: Trust { trusted, why, .. }, lanes, running, .. } = snapshot;
         let since = |instant: BootInstant| {
             u64::try_from(now.saturating_since(instant).as_millis()).unwrap_or(u64::MAX)
         };
         let last_error = link.last_error.map(|(message, at)| LastError { message, ago_ms: since(at) });
         let waiting = lanes.iter().map(|lane| lane.waiting).sum();
         Self {
+            problems,
             version: env!("CARGO_PKG_VERSION").into(),
             target: snapshot.target,
             incarnation: snapshot.incarnation,

@@ -14,6 +14,7 @@ use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::Context;
+use uuid::Uuid;
 
 /// Where journald listens.
 pub(super) const SOCKET: &str = "/run/systemd/journal/socket";
@@ -45,7 +46,7 @@ where
         let mut datagram = Datagram(Vec::with_capacity(512));
         datagram.put("PRIORITY", priority(*metadata.level()));
         datagram.put("SYSLOG_IDENTIFIER", &self.identifier);
-        datagram.put("TARGET", metadata.target());
+        datagram.put("NOWD_PART", metadata.target());
         if let (Some(file), Some(line)) = (metadata.file(), metadata.line()) {
             datagram.put("CODE_FILE", file);
             datagram.put("CODE_LINE", &line.to_string());
@@ -56,15 +57,22 @@ where
     }
 }
 
-/// The levels of syslog, without the four that are not for programs like this one.
+/// The levels of syslog, without those that are not for programs like this one.
 fn priority(level: Level) -> &'static str {
     match level {
         Level::ERROR => "3",
         Level::WARN => "4",
-        Level::INFO => "5",
-        Level::DEBUG => "6",
-        Level::TRACE => "7",
+        Level::INFO => "6",
+        Level::DEBUG | Level::TRACE => "7",
     }
+}
+
+/// The field of messages that ask for something: under which name the operator's guide has it.
+const SEE: &str = "see";
+
+/// The id of a message that the guide has under this name.
+fn message_id(name: &str) -> String {
+    Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("io.nowd.message.{name}").as_bytes()).simple().to_string()
 }
 
 /// Fields as they go over the socket: name, newline, length (64 bits, little endian), value, newline.
@@ -86,7 +94,11 @@ impl Datagram {
             return self.put("MESSAGE", value);
         }
         let letter = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' };
-        let name: String = "F_".chars().chain(field.name().chars().map(letter)).collect();
+        if field.name() == SEE {
+            // By it the journal finds what its catalogue says of the message.
+            self.put("MESSAGE_ID", &message_id(value));
+        }
+        let name: String = "NOWD_".chars().chain(field.name().chars().map(letter)).collect();
         self.put(&name, value);
     }
 }

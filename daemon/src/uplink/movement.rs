@@ -29,8 +29,8 @@ impl Uplink {
                 (3, probed, Some(up.connection.movements()))
             }
         };
-        let own = bound
-            .map(|bound| Part { id, ..Part::new("the link", self.moves, bound.saturating_add(MARGIN)) });
+        let own =
+            bound.map(|bound| Part { id, ..Part::new("the link", self.moves, bound.saturating_add(MARGIN)) });
         let driven = movements
             .into_iter()
             .flatten()
@@ -49,11 +49,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_link_that_nobody_polls_stands_still_and_one_without_a_broker_moves() {
-        let facts = Facts {
-            target: Level::new("gw-1").unwrap(),
-            incarnation: Uuid::nil(),
-            methods: String::new(),
-        };
+        let facts =
+            Facts { target: Level::new("gw-1").unwrap(), incarnation: Uuid::nil(), methods: String::new() };
         // Nobody listens on the port of a listener that is gone.
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let options = Options::new("gw-1", "127.0.0.1", port);

@@ -45,6 +45,8 @@ pub(super) struct Probes {
     lost: u32,
     /// How many connections in a row ended instead of acknowledging one.
     cut: u32,
+    /// How long the last one that came back was under way.
+    round_trip: Option<Duration>,
 }
 
 /// What one connection knows of its probe. It begins when the subscription is granted.
@@ -59,6 +61,7 @@ pub(super) struct Loopback {
 #[derive(Debug)]
 struct Sent {
     topic: String,
+    at: BootInstant,
     ticket: Ticket,
     acked: bool,
     /// How many quarters of the silence have passed without anything through the subscription.
@@ -89,14 +92,20 @@ pub(super) enum Acked {
 
 impl Probes {
     pub(super) fn new(target: &Level, every: Duration, silence: Duration) -> Self {
-        let mut probes = Self { target: target.clone(), every, silence, off: false, lost: 0, cut: 0 };
+        let mut probes =
+            Self { target: target.clone(), every, silence, off: false, lost: 0, cut: 0, round_trip: None };
         if probes.topic().len() > nowd_link::LONGEST_TOPIC {
             warn!(
+                see = "target-too-long",
                 "the target {target} is too long for a message to itself: a lost subscription will not be found"
             );
             probes.off = true;
         }
         probes
+    }
+
+    pub(super) const fn round_trip(&self) -> Option<Duration> {
+        self.round_trip
     }
 
     fn topic(&self) -> String {
@@ -116,7 +125,11 @@ impl Probes {
 
     fn give_up(&mut self, why: &str) {
         self.off = true;
-        error!("{why}; {}; until the next start a lost subscription will not be found", needed(&self.target));
+        error!(
+            see = "probe-refused",
+            "{why}; {}; until the next start a lost subscription will not be found",
+            needed(&self.target)
+        );
     }
 
     /// The connection has ended by `error`.
@@ -180,7 +193,7 @@ impl Loopback {
         let topic = probes.topic();
         let publish = Publish { topic: topic.clone(), qos: Qos::AtLeastOnce, ..Publish::default() };
         let Ok(ticket) = sender.publish(publish) else { return false };
-        self.sent = Some(Sent { topic, ticket, acked: false, quarters: 0, awaited });
+        self.sent = Some(Sent { topic, at: BootInstant::now(), ticket, acked: false, quarters: 0, awaited });
         self.set(probes.silence / QUARTERS);
         true
     }
@@ -192,6 +205,7 @@ impl Loopback {
             sent.quarters = 0;
             if sent.topic == topic {
                 let awaited = sent.awaited;
+                probes.round_trip = Some(BootInstant::now().saturating_since(sent.at));
                 self.sent = None;
                 probes.lost = 0;
                 self.rest(probes);

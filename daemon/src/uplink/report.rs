@@ -1,8 +1,11 @@
 //! How the link is, for people: asked for, or in the log. Nothing is decided by it.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use nowd_link::Message;
 use nowd_plugin::BootInstant;
-use tracing::warn;
+use tracing::debug;
 
 use super::{State, Uplink};
 
@@ -17,6 +20,23 @@ pub(crate) struct LinkReport {
     pub(crate) since: BootInstant,
     /// What went wrong last, and when.
     pub(crate) last_error: Option<(String, BootInstant)>,
+    /// Whether a person must mend something before it can be up.
+    pub(crate) needs_mending: bool,
+    /// Since the start.
+    pub(crate) counts: LinkCounts,
+}
+
+/// What became of connections since the start.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct LinkCounts {
+    /// How often the link came up.
+    pub(crate) ups: u64,
+    /// Connections that ended, and attempts at one that failed, by why.
+    pub(crate) failures: BTreeMap<&'static str, u64>,
+    /// How often the presence was put right.
+    pub(crate) corrections: u64,
+    /// How long the last message of this gateway to itself was under way.
+    pub(crate) round_trip: Option<Duration>,
 }
 
 impl Uplink {
@@ -32,11 +52,15 @@ impl Uplink {
             endpoint: format!("{}:{}", self.options.host, self.options.port),
             since: self.since().unwrap_or(self.changed),
             last_error: self.last_error.clone(),
+            needs_mending: self.needs_mending && self.since().is_none(),
+            counts: LinkCounts { round_trip: self.probes.round_trip(), ..self.counts.clone() },
         }
     }
 
-    /// Remembers what went wrong, for people.
-    pub(super) fn note(&mut self, reason: &str) {
+    /// Remembers what went wrong, for people: in a sentence, and of which kind it is.
+    pub(super) fn note(&mut self, kind: &'static str, reason: &str) {
+        let count = self.counts.failures.entry(kind).or_default();
+        *count = count.saturating_add(1);
         let now = BootInstant::now();
         if self.since().is_some() {
             self.changed = now;
@@ -62,6 +86,6 @@ pub(super) fn acknowledge(message: Message, what: &str) {
     if let Some(ack) = message.ack
         && let Err(e) = ack.send()
     {
-        warn!("{what} was not acknowledged: {e}");
+        debug!("{what} was not acknowledged: {e}");
     }
 }

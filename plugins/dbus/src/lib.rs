@@ -137,7 +137,7 @@ impl Plugin for DbusPlugin {
             while let Some(ended) = tasks.join_next_with_id().await {
                 let Err(e) = ended else { continue };
                 // A bug; a connection that nobody reads would hold every call for ever.
-                tracing::error!(error = %e, "the task of a bus failed; connecting anew");
+                tracing::error!(see = "bug", error = %e, "the task of a bus failed; connecting anew");
                 if let Some(bus) = running.remove(&e.id()) {
                     bus.disconnect();
                     let task = tasks.spawn(Arc::clone(bus).run(stop.clone()));

@@ -211,7 +211,12 @@ impl Service {
             tracing::info!("the plugin {} is there", self.target);
         }
         if went && self.may_log() {
-            tracing::warn!("the plugin {} is gone: {}", self.target, why.unwrap_or_default());
+            tracing::warn!(
+                see = "plugin-gone",
+                "the plugin {} is gone: {}",
+                self.target,
+                why.unwrap_or_default()
+            );
         }
     }
 
@@ -248,7 +253,7 @@ async fn keep_running(bus: &Arc<Bus>, stop: &CancellationToken, begin: impl Fn(&
         while let Some(ended) = tasks.join_next().await {
             if let Err(e) = ended {
                 // A connection that nobody reads would hold every call for ever.
-                tracing::error!(error = %e, "a task of a plugin's connection failed; connecting anew");
+                tracing::error!(see = "bug", error = %e, "a task of a plugin's connection failed; connecting anew");
                 break;
             }
         }

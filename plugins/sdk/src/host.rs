@@ -329,6 +329,7 @@ pub async fn keep_running(plugin: Arc<dyn Plugin>, stop: CancellationToken) {
         }
         let panicked = matches!(ended, Some(Err(_)));
         tracing::error!(
+            see = "bug",
             plugin = plugin.name(),
             panicked,
             "a plugin's background work ended by mistake; starting it again"

@@ -178,7 +178,7 @@ async fn keep_running(port: Arc<Port>, mut runner: Runner, hearing: Vec<Hearing>
         let mut task = JoinSet::new();
         task.spawn(Arc::clone(&port).run(runner, stop.clone()));
         let Some(Err(e)) = task.join_next().await else { return };
-        tracing::error!(error = %e, "the task of {port} ended by mistake; it is opened again");
+        tracing::error!(see = "bug", error = %e, "the task of {port} ended by mistake; it is opened again");
         port.failed();
         tokio::select! {
             () = stop.cancelled() => return,

@@ -259,6 +259,7 @@ impl Port {
             if !told {
                 told = true;
                 tracing::warn!(
+                    see = "port-missing",
                     port = self.name, device = %self.config.device.display(), reason,
                     "the port is not there; it will be opened when it comes"
                 );

@@ -189,7 +189,7 @@ impl Motor {
         match then {
             Then::Signal { call_id } => {
                 if let Err(e) = Window::moved(&self.emitter, &call_id, percent).await {
-                    tracing::warn!(error = %e, "the simulated vehicle could not tell that a window has moved");
+                    tracing::debug!(error = %e, "the simulated vehicle could not tell that a window has moved");
                 }
             }
             Then::Answer(arrived) => {

@@ -73,7 +73,8 @@ async fn a_set_whose_plugin_panics_before_it_is_ready_is_stopped() {
     let generation = all.prepare(plugins(vec![Arc::<Panics>::clone(&plugin)]), set(1));
     works(&plugin, 1).await;
     let mut reloads = Reloads::none();
-    let prepared = Prepared { generation, compiled: None, config: Config::default(), changed: Vec::new() };
+    let (config, files, changed) = (Config::default(), Signature::default(), Vec::new());
+    let prepared = Prepared { generation, compiled: None, config, files, changed };
     reloads.work.spawn(ready(prepared));
     let clock = WallClock::of_this_machine(ClockTrust::Auto);
     let step = reloads.next(&[], &clock, &Arc::default(), None).await;

@@ -35,7 +35,7 @@ fn an_event_is_a_datagram_of_fields() {
     let journald = UnixDatagram::bind(&path).unwrap();
     let socket = Mutex::new(Socket::open(&path).unwrap());
     logging(Journal::new(socket), || {
-        warn!(id = %"a-1", total_us = 7, status = "ok", x.y = ?Some(1), "two\nlines = {}", 2);
+        warn!(see = "link-down", id = %"a-1", total_us = 7, status = "ok", x.y = ?Some(1), "two\nlines = {}", 2);
     });
     let mut buffer = vec![0; 4_096];
     assert_eq!(journald.recv(&mut buffer).unwrap(), 0, "the question whether it is there");
@@ -43,12 +43,14 @@ fn an_event_is_a_datagram_of_fields() {
     let fields = fields(&buffer[..length]);
     for (name, value) in [
         ("PRIORITY", "4"),
-        ("TARGET", module_path!()),
+        ("NOWD_PART", module_path!()),
         ("MESSAGE", "two\nlines = 2"),
-        ("F_ID", "a-1"),
-        ("F_TOTAL_US", "7"),
-        ("F_STATUS", "ok"),
-        ("F_X_Y", "Some(1)"),
+        ("NOWD_SEE", "link-down"),
+        ("MESSAGE_ID", "ef90b37e423e5cc2988aec36b4c04df6"),
+        ("NOWD_ID", "a-1"),
+        ("NOWD_TOTAL_US", "7"),
+        ("NOWD_STATUS", "ok"),
+        ("NOWD_X_Y", "Some(1)"),
     ] {
         assert!(fields.contains(&(name.into(), value.into())), "{name}={value} is not in {fields:?}");
     }

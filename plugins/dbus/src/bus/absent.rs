@@ -65,7 +65,7 @@ impl Bus {
         for destination in self.losses.keys().filter(absent) {
             let sentence = self.nobody(destination, &names);
             for sentence in told::news(&self.address, destination.clone(), &[sentence]) {
-                tracing::warn!("{sentence}");
+                tracing::warn!(see = "service-absent", "{sentence}");
             }
         }
         Ok(())

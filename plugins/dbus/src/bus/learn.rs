@@ -192,7 +192,7 @@ impl Bus {
         let wrong: Vec<String> = wrong.iter().map(ToString::to_string).collect();
         let subject = format!("{}{}", object.destination, object.path);
         for sentence in told::news(&self.address, subject, &wrong) {
-            tracing::warn!(bus = %self.address, "{sentence}");
+            tracing::error!(see = "map-does-not-fit", bus = %self.address, "{sentence}");
         }
         #[cfg(test)]
         self.lock().told.insert(object.clone(), wrong);

@@ -56,7 +56,7 @@ impl Bus {
                             // Who does that at once each time is not to keep the gateway busy.
                             failures = if lived { 0 } else { failures };
                             if failures == 0 {
-                                tracing::warn!(bus = %self.address, "giving up a connection: {offence}");
+                                tracing::warn!(see = "bus-offence", bus = %self.address, "giving up a connection: {offence}");
                             } else {
                                 tracing::debug!(bus = %self.address, "giving up a connection: {offence}");
                             }
@@ -64,13 +64,13 @@ impl Bus {
                         }
                         Ok(Ended { offence: None, .. }) => {
                             failures = 0;
-                            tracing::warn!(bus = %self.address, "the bus is gone; connecting anew");
+                            tracing::warn!(see = "bus-gone", bus = %self.address, "the bus is gone; connecting anew");
                             "it went away; the gateway keeps trying to connect".into()
                         }
                         Err(e) => {
                             let why = self.reason(&e);
                             if failures == 0 {
-                                tracing::warn!("cannot connect to {}; trying on: {why}", self.address.full());
+                                tracing::warn!(see = "bus-unreachable", "cannot connect to {}; trying on: {why}", self.address.full());
                             } else {
                                 tracing::debug!("cannot connect to {}: {why}", self.address.full());
                             }

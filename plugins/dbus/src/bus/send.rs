@@ -69,13 +69,13 @@ impl Bus {
             Some(Ok(())) => Ok(reply),
             Some(Err(e)) => {
                 // An error means that the message was not written to its end, so the bus never sees it.
-                tracing::warn!(bus = %self.address, error = %e, "writing to the bus failed");
+                tracing::warn!(see = "bus-gone", bus = %self.address, error = %e, "writing to the bus failed; connecting anew");
                 self.abandon(id);
                 Err(SendError::Gone)
             }
             None => {
                 // A message that is written in part must not be completed late: the bus drops it with the connection.
-                tracing::warn!(bus = %self.address, "the bus took no data until a deadline; connecting anew");
+                tracing::warn!(see = "bus-stalled", bus = %self.address, "the bus took no data until a deadline; connecting anew");
                 self.abandon(id);
                 Err(too_late(deadline).into())
             }

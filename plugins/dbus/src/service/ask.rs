@@ -146,7 +146,7 @@ impl Service {
                 return false;
             }
             if self.may_log() {
-                tracing::warn!("{why}");
+                tracing::error!(see = "plugin-wrong", "{why}");
             }
             state.mistake = Some(why);
             true

@@ -125,6 +125,7 @@ impl Hear for Ears {
             // Anybody can send a signal straight to the gateway; it counts only if the name's owner sent it.
             if ear.bus.owner(&ear.name).as_deref() == Some(sender.as_str()) && ear.hear() {
                 tracing::warn!(
+                    see = "plugin-restless",
                     "{} says all the time that it has changed; not listening to that for {} s",
                     ear.name,
                     MUTED.as_secs()
@@ -227,7 +228,8 @@ impl Signals {
             }
             match self.bus.matches(rule, true).await {
                 Ok(true) => {}
-                Ok(false) => tracing::warn!(
+                Ok(false) => tracing::error!(
+                    see = "match-refused",
                     bus = %self.bus.address(),
                     "the bus does not tell the gateway when a plugin changes; it refuses the match rule {rule}"
                 ),

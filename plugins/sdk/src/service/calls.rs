@@ -190,7 +190,7 @@ impl Calls {
             let ended = self.ids.remove(&task).and_then(|id| Some((id, self.running.remove(&id)?)));
             if let Some((id, running)) = ended {
                 if matches!(completion, Completion::Internal(_)) {
-                    tracing::error!(%id, "a call failed by a bug of the plugin; it may have acted");
+                    tracing::error!(see = "bug", %id, "a call failed by a bug of the plugin; it may have acted");
                 }
                 return (running.asked, completion);
             }
@@ -202,7 +202,7 @@ impl Calls {
         self.tasks.abort_all();
         self.ids.clear();
         let all = self.running.drain().map(|(id, running)| {
-            tracing::warn!(%id, "a call still ran when the plugin had to end; it may have acted");
+            tracing::warn!(see = "calls-given-up", %id, "a call still ran when the plugin had to end; it may have acted");
             running.cancelled.cancel();
             let error = CallError::new("plugin_stopped", "the plugin was stopped while the call ran");
             (running.asked, Completion::Failed { outcome: crate::Outcome::Unknown, error })

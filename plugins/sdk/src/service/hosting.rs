@@ -127,7 +127,7 @@ impl Service {
         tokio::select! {
             _ = background.join_next() => {}
             () = sleep(BACKGROUND_LIMIT) => {
-                tracing::warn!(plugin = self.plugin.name(), "the plugin's background work did not end in time");
+                tracing::warn!(see = "plugin-held-on", plugin = self.plugin.name(), "the plugin's background work did not end in time");
             }
         }
         served
@@ -184,7 +184,12 @@ impl Service {
                 Err(e) => e.to_string(),
             };
             if told != why {
-                tracing::warn!("not on {} as {}, trying on: {why}", self.bus.called(), self.name);
+                tracing::warn!(
+                    see = "plugin-not-on-bus",
+                    "not on {} as {}, trying on: {why}",
+                    self.bus.called(),
+                    self.name
+                );
                 told = why;
             }
             tokio::select! {

@@ -71,7 +71,7 @@ impl Service {
                     }
                 }
                 if stop.is_cancelled() {
-                    tracing::error!("asked to stop a second time: leaving at once");
+                    tracing::warn!(see = "left-at-once", "asked to stop a second time: leaving at once");
                     return Ok(());
                 }
                 stop.cancel();

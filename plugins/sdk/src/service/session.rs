@@ -258,7 +258,7 @@ fn reply(message: &Message, completion: Completion) -> Option<Message> {
     match built {
         Ok(reply) => wants_reply(message).then_some(reply),
         Err(e) => {
-            tracing::error!(error = %e, "the answer of a call could not be written");
+            tracing::error!(see = "bug", error = %e, "the answer of a call could not be written");
             None
         }
     }

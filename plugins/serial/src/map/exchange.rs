@@ -159,6 +159,7 @@ impl Exchange {
                 listener.repeated = true;
                 if port.is_first_repeat() {
                     tracing::warn!(
+                        see = "port-echoes",
                         "{port}: the line may repeat what is sent, which is not taken for an answer; {REPEATS}"
                     );
                 }

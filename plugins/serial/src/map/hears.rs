@@ -145,6 +145,7 @@ impl Heard {
             Err(why) => {
                 if !std::mem::replace(&mut last.told, true) {
                     tracing::warn!(
+                        see = "frame-unreadable",
                         hears = %self.pattern, why, "a frame that was heard cannot be read; this is told once for the method"
                     );
                 }

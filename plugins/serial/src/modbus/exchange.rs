@@ -124,6 +124,7 @@ impl Exchange {
         let answer = session.line.listen(session.give_up, None, |chunk| ear.feed(chunk)).await?;
         if ear.echoed() && !self.map.echo && session.port.is_first_repeat() {
             tracing::warn!(
+                see = "port-echoes",
                 id = %session.call.id,
                 "{} repeats what is sent, which can be taken for the answer to a write; set `echo = true` in [modbus]",
                 session.port

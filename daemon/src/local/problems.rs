@@ -1,0 +1,185 @@
+//! What is wrong, in words, and what to do: the first thing that somebody at three in the morning reads. May wait for the disk.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::Snapshot;
+
+/// A link that is down for longer does not just come back.
+const LONG: Duration = Duration::from_secs(60);
+
+/// How many of a kind are told one by one.
+const MOST: usize = 20;
+
+/// Something is wrong.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Problem {
+    pub(crate) level: Level,
+    /// What it is, and what it means for callers.
+    pub(crate) what: String,
+    /// What to do.
+    pub(crate) remedy: String,
+}
+
+/// As in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Level {
+    /// Somebody must act: it will not mend itself.
+    Error,
+    /// It works less well, or somebody wants it so.
+    Warn,
+}
+
+/// Worst first.
+pub(super) fn problems(snapshot: &Snapshot) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    problems.extend(link(snapshot));
+    lockout(snapshot, &mut problems);
+    if snapshot.journal_failing {
+        problems.push(error(
+            "the journal cannot be written, so calls of methods that are not idempotent are refused",
+            format!("see whether the disk of {} is full or read-only", snapshot.state_dir.display()),
+        ));
+    }
+    lanes(snapshot, &mut problems);
+    plugins(snapshot, &mut problems);
+    configuration(snapshot, &mut problems);
+    clock(snapshot, &mut problems);
+    polls(snapshot, &mut problems);
+    // Those of a level stay in their order.
+    problems.sort_by_key(|problem| problem.level);
+    problems
+}
+
+fn error(what: impl Into<String>, remedy: impl Into<String>) -> Problem {
+    Problem { level: Level::Error, what: what.into(), remedy: remedy.into() }
+}
+
+fn warn(what: impl Into<String>, remedy: impl Into<String>) -> Problem {
+    Problem { level: Level::Warn, ..error(what, remedy) }
+}
+
+fn link(snapshot: &Snapshot) -> Option<Problem> {
+    let link = &snapshot.link;
+    if link.state == "up" {
+        return None;
+    }
+    let down_for = snapshot.now.saturating_since(link.since);
+    let why = link.last_error.as_ref().map_or_else(|| "not connected yet".to_owned(), |(why, _)| why.clone());
+    let what = format!(
+        "the link to {} is down, for {} now, so no call comes from the cloud: {why}",
+        link.endpoint,
+        about(down_for)
+    );
+    if link.needs_mending {
+        return Some(error(
+            what,
+            "mend what it says; the gateway goes on trying, and need not be started again",
+        ));
+    }
+    let remedy =
+        "look at the network, the name server and the broker; the gateway tries on at least every 30 s";
+    Some(if down_for > LONG { error(what, remedy) } else { warn(what, remedy) })
+}
+
+fn lockout(snapshot: &Snapshot, problems: &mut Vec<Problem>) {
+    if let Some(reason) = &snapshot.lockout {
+        problems.push(warn(
+            format!("it is LOCKED out on site, so no call starts: {reason}"),
+            "whoever locked it ends it with `nowd unlock`; ask them first",
+        ));
+    }
+}
+
+fn lanes(snapshot: &Snapshot, problems: &mut Vec<Problem>) {
+    for lane in snapshot.lanes.iter().filter(|lane| lane.stuck > 0).take(MOST) {
+        problems.push(error(
+            format!("the lane {} is stuck: a call has not come back from it, and others are answered `unavailable`", lane.name),
+            "look at the device or service behind it; the lane is free again when that answers or goes away",
+        ));
+    }
+}
+
+fn plugins(snapshot: &Snapshot, problems: &mut Vec<Problem>) {
+    for plugin in snapshot.plugins.iter().map(|plugin| &plugin.report).take(MOST) {
+        let (name, message) = (&plugin.name, &plugin.health.message);
+        match plugin.health.state.as_str() {
+            "failed" => problems.push(error(
+                format!("the plugin {name} has failed, so its methods are `unavailable`: {message}"),
+                "mend what it says; it is used again as soon as it is there",
+            )),
+            "degraded" => problems.push(warn(
+                format!("the plugin {name} works in part: {message}"),
+                "mend what it says; the others of its methods work",
+            )),
+            _ => {}
+        }
+    }
+}
+
+fn configuration(snapshot: &Snapshot, problems: &mut Vec<Problem>) {
+    let reloads = &snapshot.reloads;
+    if let Some((why, at)) = &reloads.last_rejected {
+        problems.push(error(
+            format!(
+                "the configuration was rejected {} ago and what was there before goes on: {why}",
+                about(snapshot.now.saturating_since(*at))
+            ),
+            "mend it, try it with `nowd check`, then `nowd reload`",
+        ));
+    } else if reloads.is_stale() {
+        problems.push(warn(
+            "files of the configuration were changed since they were read",
+            "`nowd check`, then `nowd reload`",
+        ));
+    }
+    if !reloads.need_start.is_empty() {
+        problems.push(warn(
+            format!(
+                "changed in the configuration, and in effect at the next start only: {}",
+                reloads.need_start.join(", ")
+            ),
+            "`systemctl restart nowd`, when no call matters",
+        ));
+    }
+}
+
+fn clock(snapshot: &Snapshot, problems: &mut Vec<Problem>) {
+    let clock = &snapshot.clock;
+    if clock.wanted && !clock.trusted {
+        problems.push(warn(
+            format!(
+                "the wall clock is not trusted: {}; a first call takes one more round trip, and callers that send no \
+                 `not_after` may be refused",
+                clock.why
+            ),
+            "look at the machine's time daemon (`timedatectl`, `chronyc tracking`); if it is to be so, say `clock = \"untrusted\"`",
+        ));
+    }
+}
+
+fn polls(snapshot: &Snapshot, problems: &mut Vec<Problem>) {
+    let unreadable = snapshot.stats.totals().unreadable;
+    if !unreadable.is_empty() {
+        let names: Vec<&str> = unreadable.iter().take(MOST).map(String::as_str).collect();
+        problems.push(warn(
+            format!(
+                "these methods cannot be read, and answer with what was read before: {}",
+                names.join(", ")
+            ),
+            "the log says why: `journalctl -u nowd NOWD_SEE=poll-failing`",
+        ));
+    }
+}
+
+/// How long, in one unit.
+fn about(duration: Duration) -> String {
+    match duration.as_secs() {
+        seconds @ 0..=119 => format!("{seconds} s"),
+        seconds @ 120..=7_199 => format!("{} min", seconds / 60),
+        seconds @ 7_200..=172_799 => format!("{} h", seconds / 3_600),
+        seconds => format!("{} days", seconds / 86_400),
+    }
+}

@@ -1,0 +1,17 @@
+use std::collections::BTreeSet;
+
+use super::*;
+
+/// What ends a connection is counted under a word that is told.
+#[test]
+fn every_reason_is_told() {
+    let source = include_str!("../../../link/src/error.rs");
+    let (_, kinds) = source.split_once("fn kind(").unwrap();
+    let (kinds, _) = kinds.split_once("\n    }\n").unwrap();
+    let mut words: BTreeSet<&str> =
+        kinds.split("=> \"").skip(1).map(|rest| rest.split('"').next().unwrap()).collect();
+    for note in include_str!("../../uplink.rs").split(".note(\"").skip(1) {
+        words.insert(note.split('"').next().unwrap());
+    }
+    assert_eq!(words, ALL_REASONS.into_iter().collect());
+}

@@ -1,0 +1,87 @@
+//! What `nowd status` says first: what is wrong.
+
+use std::fs;
+
+use nowd_testkit::{Ca, within};
+use serde_json::Value;
+
+use crate::bed::{Bed, PATIENCE, nowd};
+use crate::local::{gateway_with, shell, status};
+
+/// Level and words of each problem.
+fn problems(status: &Value) -> Vec<(String, String)> {
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let problems = status["problems"].as_array().unwrap().iter();
+    problems
+        .map(|problem| {
+            assert!(!text(&problem["remedy"]).is_empty());
+            (text(&problem["level"]), text(&problem["what"]))
+        })
+        .collect()
+}
+
+/// Waits until a problem of this level that holds this is there, or is not any more.
+async fn comes_or_goes(bed: &Bed, level: &str, part: &str, there: bool) {
+    within(PATIENCE, part, async {
+        loop {
+            let found = problems(&status(bed).await);
+            if found.iter().any(|(of, what)| of == level && what.contains(part)) == there {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_wrong_stands_on_top_with_what_to_do() {
+    let mut bed = Bed::new().await;
+    let gateway = gateway_with(&bed, &[]).await;
+    let (code, text) = shell(&bed, &["status", "--check"]).await;
+    assert_eq!((code, text.as_str()), (0, "no problem is known"));
+    // Somebody has locked it: that is no mistake.
+    assert_eq!(shell(&bed, &["lock", "--reason", "a hand in the gate"]).await.0, 0);
+    let (code, text) = shell(&bed, &["status", "--check"]).await;
+    assert!(
+        code == 0 && text.contains("LOCKED out on site") && text.contains("a hand in the gate"),
+        "{code} {text}"
+    );
+    assert_eq!(shell(&bed, &["unlock"]).await.0, 0);
+    // A map that was changed and not read; then one that is wrong; then all is well again.
+    let map = bed.folder.path().join("methods.d/new.toml");
+    fs::write(&map, "[simulator]\n[methods.\"new\"]\ndealy = \"1s\"\n").unwrap();
+    comes_or_goes(&bed, "warn", "were changed since they were read", true).await;
+    assert_eq!(shell(&bed, &["reload"]).await.0, 78);
+    comes_or_goes(&bed, "error", "new.toml:3:1", true).await;
+    let (code, text) = shell(&bed, &["status", "--check"]).await;
+    assert!(code == 1 && text.starts_with("PROBLEM  the configuration was rejected"), "{code} {text}");
+    let (code, text) = shell(&bed, &["status"]).await;
+    assert!(
+        code == 0 && text.starts_with("PROBLEM  ") && text.contains("do: mend it, try it with `nowd check`"),
+        "{text}"
+    );
+    fs::remove_file(&map).unwrap();
+    assert_eq!(shell(&bed, &["reload"]).await.0, 0);
+    comes_or_goes(&bed, "error", "rejected", false).await;
+    bed.broker.stop();
+    comes_or_goes(&bed, "warn", "is down, for", true).await;
+    drop(gateway);
+    let bus = bed.bus.address();
+    let mut nobody = nowd(&["status", "--check", "--bus", &bus]);
+    assert_eq!(nobody.exit(PATIENCE).await.code(), Some(69));
+}
+
+#[tokio::test]
+async fn what_cannot_come_up_by_itself_is_an_error_at_once() {
+    let bed = Bed::new().await;
+    let config = bed.config();
+    // An authority that has not signed the broker's certificate.
+    let other = Ca::new();
+    let wrong = format!("link.ca={}", other.client("x").ca.display());
+    let gateway = nowd(&["run", "--config", config.to_str().unwrap(), "--set", &wrong]);
+    gateway.wait_for_line(PATIENCE, "as io.nowd.Gateway1").await;
+    comes_or_goes(&bed, "error", "TLS with localhost failed", true).await;
+    let told = || gateway.lines().iter().filter(|line| line.contains("the link is down")).count();
+    assert_eq!(told(), 1, "{:?}", gateway.lines());
+}
