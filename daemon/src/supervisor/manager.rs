@@ -92,6 +92,7 @@ impl ServiceManager {
                 Err(e) => {
                     if !std::mem::replace(&mut self.has_failed, true) {
                         warn!(
+                            see = "service-manager-deaf",
                             "the service manager could not be told how the gateway is; it will be tried again: {e}"
                         );
                     }
