@@ -250,6 +250,7 @@ impl Watch {
                 if !std::mem::replace(&mut part.stands, true) {
                     let (still_ms, bound_ms) = (still.as_millis(), bound.as_millis());
                     error!(
+                        see = "part-stands-still",
                         still_ms,
                         bound_ms,
                         "{} stands still, which is a bug; the watchdog is not fed until it moves",

@@ -40,7 +40,10 @@ impl ServiceManager {
         match Self::new(&address, watchdog.map(Duration::from_micros)) {
             Ok(manager) => Some(manager),
             Err(e) => {
-                warn!("NOTIFY_SOCKET cannot be used, so the service manager is told nothing: {e}");
+                warn!(
+                    see = "service-manager-unknown",
+                    "NOTIFY_SOCKET cannot be used, so the service manager is told nothing: {e}"
+                );
                 None
             }
         }
@@ -89,6 +92,7 @@ impl ServiceManager {
                 Err(e) => {
                     if !std::mem::replace(&mut self.has_failed, true) {
                         warn!(
+                            see = "service-manager-deaf",
                             "the service manager could not be told how the gateway is; it will be tried again: {e}"
                         );
                     }

@@ -107,7 +107,7 @@ async fn a_freeze_is_told_also_where_every_caller_sends_its_deadline() {
         gateway.lines().iter().filter_map(gap).max().unwrap_or_default()
     };
     wait_for(PATIENCE, "the length of the gap", || longest() >= 1_600).await;
-    gateway.wait_for_line(PATIENCE, r#""message":"the process stood still""#).await;
+    gateway.wait_for_line(PATIENCE, r#""message":"the process stood still; calls from"#).await;
 }
 
 /// What lay through the first freeze is not taken for fresh because of what came between the two.

@@ -23,6 +23,7 @@ mod lockout;
 mod methods;
 mod metrics;
 mod mistakes;
+mod operation;
 mod plugin_serve;
 mod plugins;
 mod polling;

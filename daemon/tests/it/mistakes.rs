@@ -25,7 +25,7 @@ struct Mistake {
 enum Shown {
     /// By `nowd check` of the map.
     Check,
-    /// By a call of this method with these parameters, and by a warning in the log that holds this.
+    /// By a call of this method with these parameters, and by a warning or an error in the log that holds this.
     Call(&'static str, &'static str, Option<&'static str>),
 }
 
@@ -133,7 +133,7 @@ fn warning(gateway: &Process, about: &str) -> Option<String> {
         let entry: serde_json::Value = serde_json::from_str(line).ok()?;
         let part = |name: &str| entry.get(name).and_then(serde_json::Value::as_str);
         part("message")
-            .filter(|text| text.contains(about) && part("level") == Some("WARN"))
+            .filter(|text| text.contains(about) && ["WARN", "ERROR"].map(Some).contains(&part("level")))
             .map(str::to_owned)
     })
 }

@@ -46,7 +46,7 @@ impl Manager {
         let mut alive = 0;
         let mut text = [0; 1_024];
         while let Ok(len) = self.socket.recv(&mut text) {
-            match String::from_utf8_lossy(&text[..len]).into_owned() {
+            match String::from_utf8_lossy(text.get(..len).unwrap()).into_owned() {
                 sign if sign == "WATCHDOG=1" => alive += 1,
                 other => self.told.push(other),
             }

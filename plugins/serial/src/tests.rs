@@ -18,6 +18,7 @@ mod hears;
 mod missed;
 mod panics;
 mod ports;
+mod pulses;
 mod ready_made;
 mod reload;
 

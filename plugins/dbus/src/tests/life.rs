@@ -172,3 +172,27 @@ async fn why_a_bus_is_not_there_is_told() {
     std::fs::write(socket, "").unwrap();
     assert_eq!(said().await, format!("nobody listens at {socket}; start that bus"));
 }
+
+#[tokio::test]
+async fn the_reader_goes_round_whatever_the_bus_does() {
+    let mut bus = PrivateBus::start().await;
+    let rig = Rig::start(&bus.map(METHODS));
+    rig.up(true).await;
+    let [pulse] = rig.plugin.pulses().try_into().unwrap();
+    assert_eq!(pulse.name(), format!("the reader of the bus {}", bus.address()));
+    let answers = async |what: &str| {
+        let before = pulse.moves();
+        pulse.ask();
+        until(what, || pulse.moves() > before).await;
+    };
+    answers("an answer of a reader that has nothing to read").await;
+    bus.freeze(true).await;
+    answers("an answer of a reader whose bus is frozen").await;
+    bus.freeze(false).await;
+    bus.kill().await;
+    rig.up(false).await;
+    for _ in 0..3 {
+        answers("another attempt to connect").await;
+    }
+    rig.stop().await;
+}
