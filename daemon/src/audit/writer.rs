@@ -280,10 +280,12 @@ impl<D: Disk> Writer<D> {
 
     fn works(&mut self) {
         let now = BootInstant::now();
-        if self.retry.take().is_some() && !self.is_fresh(now) {
-            info!("the audit record in {} can be written again", self.about.folder.display());
+        if self.retry.take().is_some() {
+            if !self.is_fresh(now) {
+                info!("the audit record in {} can be written again", self.about.folder.display());
+            }
+            self.mended_at = Some(now);
         }
-        self.mended_at = Some(now);
         self.why = TOO_FAST.into();
         self.shared.works();
     }
