@@ -66,7 +66,7 @@ async fn entry(folder: &Path, what: &str, is: impl Fn(&Value) -> bool) -> Value 
 
 async fn call_of(folder: &Path, id: &str) -> String {
     let entry = entry(folder, "call", |entry| entry["id"] == id).await;
-    let word = |key: &str| entry[key].as_str().unwrap_or("-").to_owned();
+    let word = |key: &str| entry.get(key).and_then(Value::as_str).unwrap_or("-").to_owned();
     [word("method"), word("client"), word("caller"), word("status"), word("outcome")].join(" ")
 }
 
@@ -228,7 +228,7 @@ async fn what_verify_says_and_how_it_ends() {
             1,
             "problem: 00000000000000000001.jsonl, line 3: entry 3 was changed",
         ),
-        (text.lines().take(4).map(|line| format!("{line}\n")).collect(), &kept, 1, "its end was cut off"),
+        (text.split_inclusive('\n').take(4).collect(), &kept, 1, "its end was cut off"),
         (text.clone(), "5:0", 64, "a head is NUMBER:HASH"),
     ] {
         fs::write(copy.join(&name), change).unwrap();
