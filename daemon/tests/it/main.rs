@@ -25,6 +25,7 @@ mod mistakes;
 mod plugin_serve;
 mod plugins;
 mod polling;
+mod power;
 mod presence;
 mod probe;
 mod reload;
