@@ -13,6 +13,8 @@ use tokio::task::JoinSet;
 use crate::bed::{Bed, PATIENCE, TARGET, comes_back, nowd, request, within_ms, words};
 use crate::local::{self, shell, status};
 
+mod power;
+
 /// A belt that is stopped when it was not done in time, and something with room for one that waits.
 const MAPS: [(&str, &str); 2] = [
     (
