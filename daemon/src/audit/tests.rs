@@ -15,6 +15,7 @@ use crate::config::ClockTrust;
 use crate::journal::disk::Disk;
 
 mod chain_of;
+mod corpus;
 mod disk;
 mod fold;
 mod mend;

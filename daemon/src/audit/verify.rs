@@ -27,6 +27,9 @@ const UNFINISHED: Duration = Duration::from_millis(200);
 /// at most.
 const LONGEST_UNSYNCED_US: u64 = 120_000_000;
 
+/// The longest time that is told as it stands there.
+const LONGEST_TIME: usize = 40;
+
 /// What was found.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Report {
@@ -253,9 +256,17 @@ impl Verifier {
             entry;
         if self.report.first.is_none() {
             self.report.first = Some(n);
-            self.report.first_time = Some(time.clone());
         }
         let count = count.unwrap_or(0);
+        let of_first = self.report.first == Some(n) && self.report.first_time.is_none();
+        let time = if time.len() <= LONGEST_TIME && time.bytes().all(|byte| byte.is_ascii_graphic()) {
+            time
+        } else {
+            "an unknown time".to_owned()
+        };
+        if of_first {
+            self.report.first_time = Some(time.clone());
+        }
         match what.as_str() {
             "start" => {
                 if self.running == Some(true) {
