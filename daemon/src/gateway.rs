@@ -44,8 +44,8 @@ const DRAIN_WITHIN: Duration = Duration::from_secs(3);
 /// How long saying offline may take; a broker that does not listen says it by the will.
 const GOODBYE_WITHIN: Duration = Duration::from_millis(400);
 
-/// How long plugins may take to let go of their hardware. With the farewells of bus, journal, records and
-/// log (100 ms each) all of it fits into 4 s.
+/// How long plugins may take to let go of their hardware. With the farewells of bus, records, audit record
+/// (the journal's is beside these two) and log (100 ms each) all of it fits into 4 s.
 const LET_GO_WITHIN: Duration = Duration::from_millis(150);
 
 /// The gateway. [`Gateway::run`] is all there is to do with it.
