@@ -48,6 +48,10 @@ const GOODBYE_WITHIN: Duration = Duration::from_millis(400);
 /// (the journal's is beside these two) and log (100 ms each) all of it fits into 4 s.
 const LET_GO_WITHIN: Duration = Duration::from_millis(150);
 
+/// How much of the 4 s is over when the last farewell must begin; and how long that one may take where there is time.
+const LAST_FAREWELL_AT: Duration = Duration::from_millis(3_800);
+const LAST_FAREWELL: Duration = Duration::from_secs(1);
+
 /// The gateway. [`Gateway::run`] is all there is to do with it.
 pub struct Gateway {
     core: Core<Arc<Value>>,
@@ -148,6 +152,7 @@ impl Gateway {
         }
         self.serve(&stop).await;
         info!(running = self.core.unanswered(), "stopping");
+        let asked = BootInstant::now();
         self.drain().await;
         let Self { uplink, records, journal, generations, services, local, waiters, .. } = self;
         // Nobody answers them any more.
@@ -167,7 +172,8 @@ impl Gateway {
         std::thread::scope(|scope| {
             // Where there is no thread for it, it is dropped here.
             drop(std::thread::Builder::new().spawn_scoped(scope, || drop(journal)));
-            drop(records);
+            let left = LAST_FAREWELL_AT.saturating_sub(BootInstant::now().saturating_since(asked));
+            records.end(left.min(LAST_FAREWELL));
         });
     }
 

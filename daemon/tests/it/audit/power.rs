@@ -50,6 +50,7 @@ async fn wherever_the_power_goes_the_record_is_whole_or_says_what_is_not() {
     let is_audit = |name: &Path| name.starts_with("audit");
     let worlds: Vec<_> = recording.worlds(is_audit).collect();
     let (mut pruned, mut torn, mut marks) = (BTreeSet::new(), false, BTreeSet::new());
+    eprintln!("{} states", worlds.len());
     // Each takes most of a second.
     let step = if std::env::var_os("NOWD_POWER").is_some() { 1 } else { worlds.len().div_ceil(40) };
     for (number, world) in worlds.iter().enumerate().filter(|(number, _)| number % step == 0) {
