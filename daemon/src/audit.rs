@@ -20,6 +20,7 @@ pub(crate) mod chain;
 mod entry;
 mod files;
 mod folding;
+pub(crate) mod report;
 mod store;
 pub(crate) mod verify;
 mod writer;

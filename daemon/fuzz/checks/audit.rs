@@ -1,7 +1,8 @@
 //! A file of the audit record. Included where `crate::audit` is the daemon's.
 
 use crate::audit::chain::{Hash, Head, seal};
-use crate::audit::verify::{Report, Verifier};
+use crate::audit::report::Report;
+use crate::audit::verify::Verifier;
 
 use super::sentence;
 

@@ -15,6 +15,8 @@ mod audit {
     pub(crate) mod chain;
     #[path = "../../../daemon/src/audit/files.rs"]
     mod files;
+    #[path = "../../../daemon/src/audit/report.rs"]
+    pub(crate) mod report;
     #[path = "../../../daemon/src/audit/verify.rs"]
     pub(crate) mod verify;
 }

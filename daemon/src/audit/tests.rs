@@ -8,8 +8,9 @@ use nowd_protocol::{ErrorBody, Level, Outcome, Status, Timing};
 use tempfile::TempDir;
 
 use super::entry::What;
+use super::report::Report;
 use super::store::Store;
-use super::verify::{Report, Verifier, verify};
+use super::verify::{Verifier, verify};
 use super::*;
 use crate::config::ClockTrust;
 use crate::journal::disk::Disk;
