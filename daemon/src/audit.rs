@@ -20,6 +20,7 @@ pub(crate) mod chain;
 mod entry;
 mod files;
 mod folding;
+pub(crate) mod report;
 mod store;
 pub(crate) mod verify;
 mod writer;
@@ -35,7 +36,7 @@ pub(crate) const FOLDER: &str = "audit";
 /// How many entries may wait to be written.
 const QUEUE: usize = 4_096;
 
-/// How long the end of the process waits for entries that are still to be written.
+/// How long the end of the process waits for entries that are still to be written, at least.
 const FAREWELL: Duration = Duration::from_millis(100);
 
 /// Nothing is ever sent: only the end of the thread is heard.
@@ -48,6 +49,7 @@ pub(crate) struct Audit {
     entries: Option<Entries>,
     shared: Arc<Shared>,
     done: Receiver<Never>,
+    farewell: Duration,
 }
 
 /// Where entries go in.
@@ -134,7 +136,17 @@ impl Audit {
             // Ends the wait of `drop`, by its own end.
             drop::<SyncSender<Never>>(tell_done);
         })?;
-        Ok(Self { entries: Some(Entries { queue, shared: Arc::clone(&shared), clock }), shared, done })
+        Ok(Self {
+            entries: Some(Entries { queue, shared: Arc::clone(&shared), clock }),
+            shared,
+            done,
+            farewell: FAREWELL,
+        })
+    }
+
+    /// Ends, and waits so long for what is still to be written, or 100 ms if that is longer.
+    pub(crate) fn end(mut self, within: Duration) {
+        self.farewell = within.max(FAREWELL);
     }
 
     /// Another place where entries go in; the record ends when all are gone.
@@ -151,7 +163,7 @@ impl Drop for Audit {
     fn drop(&mut self) {
         self.entries = None;
         // Waits for the thread's end; a disk that hangs has had its time.
-        match self.done.recv_timeout(FAREWELL) {
+        match self.done.recv_timeout(self.farewell) {
             Ok(never) => match never {},
             Err(RecvTimeoutError::Disconnected | RecvTimeoutError::Timeout) => {}
         }

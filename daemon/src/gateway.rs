@@ -49,9 +49,13 @@ const DRAIN_WITHIN: Duration = Duration::from_secs(3);
 /// How long saying offline may take; a broker that does not listen says it by the will.
 const GOODBYE_WITHIN: Duration = Duration::from_millis(400);
 
-/// How long plugins may take to let go of their hardware. With the farewells of bus, journal, records and
-/// log (100 ms each) all of it fits into 4 s.
+/// How long plugins may take to let go of their hardware. With the farewells of bus, records, audit record
+/// (the journal's is beside these two) and log (100 ms each) all of it fits into 4 s.
 const LET_GO_WITHIN: Duration = Duration::from_millis(150);
+
+/// How much of the 4 s is over when the last farewell must begin; and how long that one may take where there is time.
+const LAST_FAREWELL_AT: Duration = Duration::from_millis(3_800);
+const LAST_FAREWELL: Duration = Duration::from_secs(1);
 
 /// The gateway. [`Gateway::run`] is all there is to do with it.
 pub struct Gateway {
@@ -161,6 +165,7 @@ impl Gateway {
         self.serve(&stop).await;
         self.supervisor.stopping();
         info!(running = self.core.unanswered(), "stopping");
+        let asked = BootInstant::now();
         self.drain().await;
         let Self { uplink, records, journal, generations, services, local, waiters, metrics, .. } = self;
         // Nobody answers them any more.
@@ -180,7 +185,8 @@ impl Gateway {
         std::thread::scope(|scope| {
             // Where there is no thread for it, it is dropped here.
             drop(std::thread::Builder::new().spawn_scoped(scope, || drop(journal)));
-            drop(records);
+            let left = LAST_FAREWELL_AT.saturating_sub(BootInstant::now().saturating_since(asked));
+            records.end(left.min(LAST_FAREWELL));
         });
     }
 

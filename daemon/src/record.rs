@@ -10,6 +10,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
 use nowd_core::{Drop as Dropped, Record, RecordKind};
+use nowd_plugin::BootInstant;
 use nowd_protocol::ErrorBody;
 use tracing::{info, warn};
 
@@ -20,7 +21,7 @@ use crate::stats::Stats;
 /// How many records may wait to be written.
 const QUEUE: usize = 1_024;
 
-/// How long the end of the process waits for records that are still to be written.
+/// How long the end of the process waits for records that are still to be written, at least.
 const FAREWELL: Duration = Duration::from_millis(100);
 
 /// What is written about calls.
@@ -56,6 +57,7 @@ pub(crate) struct Records {
     /// How many lines the thread has dealt with.
     moves: Arc<AtomicU64>,
     audit: Option<Audit>,
+    farewell: Duration,
 }
 
 impl Records {
@@ -100,7 +102,7 @@ impl Records {
             // Ends the wait of `drop`, by its own end.
             drop(tell_done);
         })?;
-        Ok(Self { sender: Some(sender), done, lost, stats, moves, audit })
+        Ok(Self { sender: Some(sender), done, lost, stats, moves, audit, farewell: FAREWELL })
     }
 
     /// How many lines the thread has dealt with; one more of them before it is asked again, however few calls there are.
@@ -122,6 +124,11 @@ impl Records {
         self.audit.as_ref().map(Audit::shared)
     }
 
+    /// Ends, and waits about so long for what is still to be written: on a busy machine an orderly end should not look like another.
+    pub(crate) fn end(mut self, within: Duration) {
+        self.farewell = within.max(FAREWELL);
+    }
+
     /// Takes a line if there is room; never waits.
     pub(crate) fn push(&self, line: Line) {
         if self.sender.as_ref().is_none_or(|sender| sender.try_send(line).is_err()) {
@@ -133,9 +140,13 @@ impl Records {
 impl Drop for Records {
     fn drop(&mut self) {
         self.sender = None;
+        let begun = BootInstant::now();
         // Waits for the thread's end; a log that is wedged has had its time.
-        if let Ok(never) = self.done.recv_timeout(FAREWELL) {
+        if let Ok(never) = self.done.recv_timeout(self.farewell) {
             match never {}
+        }
+        if let Some(audit) = self.audit.take() {
+            audit.end(self.farewell.saturating_sub(BootInstant::now().saturating_since(begun)));
         }
     }
 }

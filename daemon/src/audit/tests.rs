@@ -8,13 +8,15 @@ use nowd_protocol::{ErrorBody, Level, Outcome, Status, Timing};
 use tempfile::TempDir;
 
 use super::entry::What;
+use super::report::Report;
 use super::store::Store;
-use super::verify::{Report, Verifier, verify};
+use super::verify::{Verifier, verify};
 use super::*;
 use crate::config::ClockTrust;
 use crate::journal::disk::Disk;
 
 mod chain_of;
+mod corpus;
 mod disk;
 mod fold;
 mod mend;

@@ -6,13 +6,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use nowd_protocol::Uuid;
-use serde::Serialize;
 
 use super::chain::{Entry, Hash, Head, Line};
 use super::files::{self, Lines, Names, Next};
-
-/// How many problems and notes are told one by one.
-const MOST_TOLD: usize = 32;
+use super::report::{Finding, Report, push};
 
 /// How many heads and torn ends are looked at.
 const MOST_MENDED: usize = 1_024;
@@ -27,43 +24,8 @@ const UNFINISHED: Duration = Duration::from_millis(200);
 /// at most.
 const LONGEST_UNSYNCED_US: u64 = 120_000_000;
 
-/// What was found.
-#[derive(Debug, Default, Serialize)]
-pub(crate) struct Report {
-    /// Whether nothing is wrong.
-    pub(crate) sound: bool,
-    pub(crate) files: u64,
-    pub(crate) entries: u64,
-    /// The first entry that is there, and its time.
-    pub(crate) first: Option<u64>,
-    pub(crate) first_time: Option<String>,
-    /// The last, as `NUMBER:HASH`, and its time.
-    pub(crate) head: Option<String>,
-    pub(crate) last_time: Option<String>,
-    /// How many times the gateway ended without a word.
-    pub(crate) unclean_ends: u64,
-    /// How many entries the gateway says it lost.
-    pub(crate) lost: u64,
-    /// How many it counted instead of writing.
-    pub(crate) folded: u64,
-    /// How many torn ends were taken off.
-    pub(crate) mended: u64,
-    /// The last entry that was removed to keep within `max_size`.
-    pub(crate) pruned: Option<u64>,
-    pub(crate) problems: Vec<Finding>,
-    pub(crate) notes: Vec<Finding>,
-    /// How many further problems and notes there are.
-    pub(crate) further: u64,
-}
-
-/// A place, and what is to be said of it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(crate) struct Finding {
-    pub(crate) file: String,
-    /// From 1; 0 stands for the file as a whole.
-    pub(crate) line: u64,
-    pub(crate) message: String,
-}
+/// The longest time that is told as it stands there.
+const LONGEST_TIME: usize = 40;
 
 /// A torn end as the record tells of it.
 #[derive(Debug)]
@@ -253,9 +215,17 @@ impl Verifier {
             entry;
         if self.report.first.is_none() {
             self.report.first = Some(n);
-            self.report.first_time = Some(time.clone());
         }
         let count = count.unwrap_or(0);
+        let of_first = self.report.first == Some(n) && self.report.first_time.is_none();
+        let time = if time.len() <= LONGEST_TIME && time.bytes().all(|byte| byte.is_ascii_graphic()) {
+            time
+        } else {
+            "an unknown time".to_owned()
+        };
+        if of_first {
+            self.report.first_time = Some(time.clone());
+        }
         match what.as_str() {
             "start" => {
                 if self.running == Some(true) {
@@ -405,14 +375,6 @@ impl Verifier {
     fn note(&mut self, message: String) {
         let finding = Finding { file: self.file.clone(), line: self.line, message };
         push(&mut self.report.notes, finding, &mut self.report.further);
-    }
-}
-
-fn push(findings: &mut Vec<Finding>, finding: Finding, further: &mut u64) {
-    if findings.len() < MOST_TOLD {
-        findings.push(finding);
-    } else {
-        *further = further.saturating_add(1);
     }
 }
 

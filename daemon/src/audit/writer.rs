@@ -56,6 +56,8 @@ pub(super) struct Writer<D> {
     why: String,
     dirty_since: Option<BootInstant>,
     head_told: BootInstant,
+    /// Whether a file was begun since.
+    rolled: bool,
     /// When to try again, while nothing can be written.
     retry: Option<BootInstant>,
     /// How long after the last try.
@@ -79,6 +81,7 @@ impl<D: Disk> Writer<D> {
             why: TOO_FAST.into(),
             dirty_since: None,
             head_told: BootInstant::now(),
+            rolled: false,
             retry: None,
             pause: RETRY,
             mended_at: None,
@@ -164,15 +167,8 @@ impl<D: Disk> Writer<D> {
         }
         let Some(store) = &mut self.store else { return Ok(()) };
         store.flush()?;
-        if store.has_rolled() {
-            self.tell_head("the audit record goes on in another file");
-        } else if now.saturating_since(self.head_told) >= HEAD_EVERY && self.dirty_since.is_some() {
-            self.tell_head("the audit record has come so far");
-        }
+        self.rolled |= store.has_rolled();
         self.sync(now, closing)?;
-        if closing {
-            self.tell_head("the audit record ends here for now");
-        }
         self.report();
         Ok(())
     }
@@ -191,6 +187,7 @@ impl<D: Disk> Writer<D> {
         let moment = Moment::now(&self.about.clock);
         for mended in mended {
             warn!(
+                see = "audit-torn",
                 bytes = mended.bytes(),
                 "the end of the audit record was torn, by a loss of power or a full disk: it was taken off, and lies beside it"
             );
@@ -227,7 +224,7 @@ impl<D: Disk> Writer<D> {
         if count == 0 {
             return Ok(());
         }
-        warn!(count, "entries of the audit record were lost: {}", self.why);
+        warn!(see = "audit-lost", count, "entries of the audit record were lost: {}", self.why);
         self.told_lost = self.told_lost.saturating_add(count);
         let why = self.why.clone();
         self.add(Moment::now(&self.about.clock), &What::Lost { count, why: &why })
@@ -259,6 +256,14 @@ impl<D: Disk> Writer<D> {
             store.sync()?;
         }
         self.synced();
+        // Only what no loss of power can take back is told.
+        if closing {
+            self.tell_head("the audit record ends here for now");
+        } else if std::mem::take(&mut self.rolled) {
+            self.tell_head("the audit record goes on in another file");
+        } else if now.saturating_since(self.head_told) >= HEAD_EVERY {
+            self.tell_head("the audit record has come so far");
+        }
         Ok(())
     }
 
@@ -280,10 +285,12 @@ impl<D: Disk> Writer<D> {
 
     fn works(&mut self) {
         let now = BootInstant::now();
-        if self.retry.take().is_some() && !self.is_fresh(now) {
-            info!("the audit record in {} can be written again", self.about.folder.display());
+        if self.retry.take().is_some() {
+            if !self.is_fresh(now) {
+                info!("the audit record in {} can be written again", self.about.folder.display());
+            }
+            self.mended_at = Some(now);
         }
-        self.mended_at = Some(now);
         self.why = TOO_FAST.into();
         self.shared.works();
     }
@@ -302,6 +309,7 @@ impl<D: Disk> Writer<D> {
         } else {
             self.pause = RETRY;
             error!(
+                see = "audit-failing",
                 "the audit record cannot be written: {e}; calls go on without it, and what is missing is counted: see that \
                  `state_dir` is on a disk that has room and can be written"
             );

@@ -7,7 +7,8 @@ use super::words::printable;
 use super::{Failure, Source, say};
 use crate::audit::FOLDER;
 use crate::audit::chain::Head;
-use crate::audit::verify::{Finding, Report, verify};
+use crate::audit::report::{Finding, Report};
+use crate::audit::verify::verify;
 use crate::exit::Exit;
 
 #[derive(Debug, clap::Subcommand)]

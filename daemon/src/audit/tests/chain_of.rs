@@ -57,6 +57,10 @@ fn judge(bytes: &[u8], heads: &[Head]) -> (Report, bool) {
     }
 }
 
+fn first_lines(text: &str, count: usize) -> String {
+    text.split_inclusive('\n').take(count).collect()
+}
+
 fn head_of(text: &str) -> Head {
     judge(text.as_bytes(), &[]).0.head.unwrap().parse().unwrap()
 }
@@ -84,7 +88,7 @@ fn anybody_can_follow_it() {
     for line in text.lines() {
         let (body, hash) = line.rsplit_once(",\"hash\":\"").unwrap();
         let sum = ring::digest::digest(&ring::digest::SHA256, format!("{before}{body}").as_bytes());
-        let digits: String = sum.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        let digits = sum.as_ref().iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
         assert_eq!(format!("{digits}\"}}"), hash);
         before = digits;
     }
@@ -92,7 +96,7 @@ fn anybody_can_follow_it() {
 
 #[test]
 fn any_byte_that_is_changed_put_in_or_taken_out_is_found() {
-    let text: String = all_kinds().lines().take(4).map(|line| format!("{line}\n")).collect();
+    let text = first_lines(&all_kinds(), 4);
     let bytes = text.as_bytes();
     let kept = [head_of(&text)];
     for at in 0..bytes.len() {
@@ -154,7 +158,7 @@ fn a_head_that_was_kept_shows_a_record_made_anew_and_one_cut_off() {
     let text = all_kinds();
     let kept = head_of(&text);
     assert!(judge(text.as_bytes(), &[kept]).0.sound);
-    let earlier = text.lines().take(4).map(|line| format!("{line}\n")).collect::<String>();
+    let earlier = first_lines(&text, 4);
     assert!(judge(text.as_bytes(), &[head_of(&earlier), kept]).0.sound);
     let message = |report: Report| report.problems[0].message.clone();
     let (report, _) = judge(earlier.as_bytes(), &[kept]);

@@ -107,7 +107,8 @@ fn a_full_disk_is_told_and_what_was_lost_is_recorded() {
     let calls = all.iter().filter(|entry| entry["what"] == "call").count();
     let lost: u64 = all
         .iter()
-        .filter_map(|entry| (entry["what"] == "lost").then(|| entry["count"].as_u64().unwrap()))
+        .filter(|entry| entry["what"] == "lost")
+        .map(|entry| entry["count"].as_u64().unwrap())
         .sum();
     assert_eq!((calls, lost, counts.lost), (11, 1, 1), "ten were held, and one was lost");
     let report = bench.verify();

@@ -24,14 +24,14 @@ fn a_tail_that_is_torn_anywhere_is_taken_off_and_told() {
     bench.write(3, true);
     let file = bench.segments()[0].clone();
     let whole = fs::read(&file).unwrap();
-    for junk in [&b""[..], &[0; 700], b"\n\n", b"{}\n", &[0xff; 40_000]] {
+    for junk in [&b""[..], &[0; 700], b"\n\n", b"{}\n", &vec![0xff; 40_000]] {
         for len in (0..=whole.len()).step_by(if junk.is_empty() { 1 } else { 97 }) {
             let bench = Bench::new(1 << 20);
             fs::create_dir_all(bench.path()).unwrap();
             let torn = [&whole[..len], junk].concat();
             fs::write(bench.path().join(file.file_name().unwrap()), &torn).unwrap();
             let kept = whole[..len].iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-            let entries = whole[..len].iter().filter(|byte| **byte == b'\n').count();
+            let entries = whole[..len].split(|byte| *byte == b'\n').count() - 1;
             bench.write(1, true);
             let report = bench.verify();
             assert!(report.sound, "{len}: {report:?}");
@@ -74,7 +74,7 @@ fn a_start_that_was_cut_short_while_mending_is_gone_on_with() {
     let torn = torn.into_iter().find(|path| path.extension().is_some_and(|ending| ending == "torn")).unwrap();
     fs::write(&torn, "something else").unwrap();
     let report = bench.verify();
-    assert!(!report.sound && report.problems[0].file.ends_with(".torn"), "{report:?}");
+    assert!(!report.sound && report.problems[0].file.contains(".torn"), "{report:?}");
     fs::remove_file(&torn).unwrap();
     let report = bench.verify();
     assert!(report.problems[0].message.contains("not beside the record any more"), "{report:?}");

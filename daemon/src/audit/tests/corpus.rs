@@ -1,0 +1,20 @@
+//! The seeds of the fuzz target, and everything that it ever found. See `docs/FUZZING.md`.
+
+#[path = "../../../fuzz/checks/audit.rs"]
+mod audit;
+#[path = "../../../fuzz/checks/sentence.rs"]
+mod sentence;
+
+use std::fs;
+
+#[test]
+fn any_file_of_the_record() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/audit");
+    let inputs: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert!(inputs.len() >= 3, "{inputs:?}");
+    for input in inputs {
+        // Shown only if the check fails.
+        eprintln!("input: {}", input.display());
+        audit::check(&fs::read(&input).unwrap());
+    }
+}
