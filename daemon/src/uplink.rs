@@ -319,16 +319,9 @@ impl Uplink {
         }
         let delay = self.backoff.next_delay();
         let reason = chain(e);
-        let again_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
         self.note(e.kind(), &reason);
         self.needs_mending = e.needs_mending();
-        match self.told.failed(e.kind(), BootInstant::now()) {
-            (true, attempts) if self.needs_mending => {
-                error!(see = "link-needs-mending", attempts, again_ms, "the link is down: {reason}");
-            }
-            (true, attempts) => warn!(see = "link-down", attempts, again_ms, "the link is down: {reason}"),
-            (false, attempts) => debug!(attempts, again_ms, "the link is down: {reason}"),
-        }
+        self.told.down(e, &reason, delay);
         self.enter(wait(delay));
         // Perhaps there is a better certificate by then.
         self.look_at_certificates();
@@ -399,14 +392,7 @@ impl Uplink {
         let requests = RequestTopic::filter(&self.facts.target);
         for (filter, result) in results {
             let Err(reason) = result else { continue };
-            let (tell, attempts) = self.told.failed("subscription_refused", BootInstant::now());
-            if tell {
-                error!(
-                    see = "subscription-refused",
-                    attempts,
-                    "the broker refused the subscription to {filter}: {reason}; let its policy allow it"
-                );
-            }
+            self.told.refused(&filter, &reason);
             if filter == requests {
                 let delay = self.backoff.next_delay();
                 let why =

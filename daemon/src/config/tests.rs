@@ -111,3 +111,22 @@ fn mistakes_are_told_with_their_place() {
     }
     assert!(load(&[], &[], &[]).unwrap_err().starts_with("nowd.toml: cannot be read: No such file"));
 }
+
+#[test]
+fn metrics_go_where_they_are_found() {
+    let of = |text: &str| toml::from_str::<MetricsConfig>(text).unwrap();
+    for (text, wrong) in [
+        ("", None),
+        ("file = \"\"", None),
+        ("file = \"/run/nowd/nowd.prom\"\ninterval = \"1h\"", None),
+        ("file = \"nowd.prom\"", Some("metrics.file")),
+        ("file = \"/run/nowd/metrics\"", Some("metrics.file")),
+        ("interval = \"999ms\"", Some("metrics.interval")),
+        ("interval = \"61m\"", Some("metrics.interval")),
+    ] {
+        let found = of(text).check().err().map(|e| e.to_string());
+        assert_eq!(found.is_some(), wrong.is_some(), "{text}: {found:?}");
+        assert!(found.unwrap_or_default().contains(wrong.unwrap_or_default()), "{text}");
+    }
+    assert_eq!(of("file = \"\"").wanted(), None);
+}

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use nowd_link::LinkError;
 use nowd_plugin::BootInstant;
+use tracing::{debug, error, warn};
 
 /// How often a failure that goes on is told again.
 const AGAIN: Duration = Duration::from_secs(60 * 60);
@@ -16,8 +18,29 @@ pub(super) struct Told {
 }
 
 impl Told {
+    /// A connection has ended, or none came about; the next attempt comes in `again`.
+    pub(super) fn down(&mut self, e: &LinkError, reason: &str, again: Duration) {
+        let again_ms = u64::try_from(again.as_millis()).unwrap_or(u64::MAX);
+        match self.failed(e.kind(), BootInstant::now()) {
+            (true, attempts) if e.needs_mending() => {
+                error!(see = "link-needs-mending", attempts, again_ms, "the link is down: {reason}");
+            }
+            (true, attempts) => warn!(see = "link-down", attempts, again_ms, "the link is down: {reason}"),
+            (false, attempts) => debug!(attempts, again_ms, "the link is down: {reason}"),
+        }
+    }
+
+    /// The broker refused a subscription.
+    pub(super) fn refused(&mut self, filter: &str, reason: &str) {
+        let (true, attempts) = self.failed("subscription_refused", BootInstant::now()) else { return };
+        error!(
+            see = "subscription-refused",
+            attempts, "the broker refused the subscription to {filter}: {reason}; let its policy allow it"
+        );
+    }
+
     /// Another failure. Says whether it is to be told, and how many there were since the link was up.
-    pub(super) fn failed(&mut self, kind: &'static str, now: BootInstant) -> (bool, u64) {
+    fn failed(&mut self, kind: &'static str, now: BootInstant) -> (bool, u64) {
         self.attempts = self.attempts.saturating_add(1);
         let tell = self.last.is_none_or(|(last, at)| last != kind || now.saturating_since(at) >= AGAIN);
         if tell {
