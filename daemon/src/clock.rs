@@ -6,12 +6,15 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nowd_core::Wall;
 use nowd_plugin::BootInstant;
-use rtime_clock::adjtime::{Timex, adjtimex};
 
 use crate::config::ClockTrust;
 
-/// `STA_UNSYNC` of `adjtimex(2)`: nobody disciplines the clock.
-const STA_UNSYNC: i32 = 0x40;
+/// Why `auto` does not trust a clock.
+const NOT_KNOWN: &str = if cfg!(target_pointer_width = "64") {
+    "the kernel says that nobody synchronises it"
+} else {
+    "on a 32-bit machine the kernel cannot be asked; say `clock = \"trusted\"` if something synchronises it"
+};
 
 /// The largest error that a clock may admit to and still be trusted, under `clock = "auto"`.
 const LARGEST_ERROR: Duration = Duration::from_millis(100);
@@ -90,7 +93,7 @@ impl WallClock {
         let max_error = (self.read)().max_error;
         let ms = |error: Duration| format!("{:.1} ms", error.as_secs_f64() * 1_000.0);
         let why = match (self.trust, max_error) {
-            (ClockTrust::Auto, None) => "the kernel says that nobody synchronises it".to_owned(),
+            (ClockTrust::Auto, None) => NOT_KNOWN.to_owned(),
             (ClockTrust::Auto, Some(error)) => {
                 format!("the kernel says that it is right to {}", ms(error))
             }
@@ -130,11 +133,23 @@ pub(crate) fn wall_at(instant: BootInstant) -> SystemTime {
 fn read_machine() -> WallReading {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let now_ms = whole_ms(since_epoch);
+    WallReading { now_ms, max_error: max_error() }
+}
+
+#[cfg(target_pointer_width = "64")]
+fn max_error() -> Option<Duration> {
+    use rtime_clock::adjtime::{Timex, adjtimex};
+    /// `STA_UNSYNC` of `adjtimex(2)`: nobody disciplines the clock.
+    const STA_UNSYNC: i32 = 0x40;
     let mut timex = Timex::new();
     let disciplined = adjtimex(&mut timex).is_ok() && timex.0.status & STA_UNSYNC == 0;
-    let max_error =
-        disciplined.then(|| u64::try_from(timex.0.maxerror).ok().map(Duration::from_micros)).flatten();
-    WallReading { now_ms, max_error }
+    disciplined.then(|| u64::try_from(timex.0.maxerror).ok().map(Duration::from_micros)).flatten()
+}
+
+/// Nothing wraps `adjtimex(2)` there yet (decision 32).
+#[cfg(not(target_pointer_width = "64"))]
+const fn max_error() -> Option<Duration> {
+    None
 }
 
 /// Rounded up: a clock that is read as too early makes deadlines late.
