@@ -181,26 +181,31 @@ async fn register(
             return Err(rejection.verdict(Request::Certificate, &plan.template).into());
         }
     };
-    let id = created.certificate_id.clone();
+    let id = created.id.clone();
     // From here on there is a certificate that nobody may forget.
     pending.unused.extend(pending.certificate_id.take().filter(|earlier| *earlier != id));
     pending.certificate_id = Some(id.clone());
     pending.stage = Stage::Created;
     pending.target = None;
     plan.store.write_pending(pending)?;
-    plan.store.write_pem(&id, &created.certificate_pem, &key.serialize_pem())?;
-    let tls = plan.load(&id).map_err(|e| match e {
-        e @ (TlsError::Mismatch { .. }
-        | TlsError::BadCertificate { .. }
-        | TlsError::NoCertificate { .. }
-        | TlsError::NotPem { .. }) => {
+    plan.store.write_pem(&id, &created.pem, &key.serialize_pem())?;
+    let tls = plan.load(&id).map_err(|e| {
+        let is_its = matches!(
+            e,
+            TlsError::Mismatch { .. }
+                | TlsError::BadCertificate { .. }
+                | TlsError::NoCertificate { .. }
+                | TlsError::NotPem { .. }
+        );
+        if is_its {
             Failure::refused(format!("the certificate that the service made cannot be used: {e}"))
+        } else {
+            Failure(ProvisionError::Misfit(e.to_string()))
         }
-        e => Failure(ProvisionError::Misfit(e.to_string())),
     })?;
     say(&format!("registering by the template {}", plan.template));
     let payload = json!({
-        "certificateOwnershipToken": created.certificate_ownership_token.secret(),
+        "certificateOwnershipToken": created.token.secret(),
         "parameters": plan.parameters,
     });
     let registered = match talk.ask(Request::Registration, payload.to_string()).await? {

@@ -32,11 +32,13 @@ impl fmt::Debug for Token {
 
 /// The answer to a request for a certificate.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase")]
 pub(crate) struct Created {
-    pub(crate) certificate_ownership_token: Token,
-    pub(crate) certificate_id: String,
-    pub(crate) certificate_pem: String,
+    #[serde(rename = "certificateOwnershipToken")]
+    pub(crate) token: Token,
+    #[serde(rename = "certificateId")]
+    pub(crate) id: String,
+    #[serde(rename = "certificatePem")]
+    pub(crate) pem: String,
 }
 
 /// The answer to a registration.
@@ -74,17 +76,13 @@ impl Created {
     pub(crate) fn parse(payload: &[u8]) -> Result<Self, &'static str> {
         let created: Self = serde_json::from_slice(payload)
             .map_err(|_| "it holds no `certificateOwnershipToken`, `certificateId` and `certificatePem`")?;
-        if created.certificate_ownership_token.0.is_empty()
-            || created.certificate_ownership_token.0.len() > LONGEST_TOKEN
-        {
+        if created.token.0.is_empty() || created.token.0.len() > LONGEST_TOKEN {
             return Err("its `certificateOwnershipToken` is empty or above 16 KiB");
         }
-        if !is_certificate_id(&created.certificate_id) {
+        if !is_certificate_id(&created.id) {
             return Err("its `certificateId` is not 1 to 128 letters and digits");
         }
-        if created.certificate_pem.len() > LONGEST_PEM
-            || !created.certificate_pem.contains("-----BEGIN CERTIFICATE-----")
-        {
+        if created.pem.len() > LONGEST_PEM || !created.pem.contains("-----BEGIN CERTIFICATE-----") {
             return Err("its `certificatePem` is no certificate or above 64 KiB");
         }
         Ok(created)

@@ -85,7 +85,7 @@ impl Device {
     fn certificate(&self) -> Option<String> {
         let text = fs::read_to_string(self.identity("identity.toml")).ok()?;
         let table: toml::Table = toml::from_str(&text).unwrap();
-        Some(table["certificate_id"].as_str().unwrap().to_owned())
+        Some(table.get("certificate_id").unwrap().as_str().unwrap().to_owned())
     }
 
     async fn provisioned(&self) {

@@ -64,7 +64,7 @@ fn now_s() -> i64 {
 }
 
 async fn certificate(bed: &Bed) -> Value {
-    status(bed).await["link"]["certificate"].clone()
+    status(bed).await.pointer("/link/certificate").unwrap().clone()
 }
 
 /// Waits until what the gateway says of its certificate is so.
