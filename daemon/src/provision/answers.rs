@@ -165,3 +165,6 @@ impl Rejection {
         if words.is_empty() { String::new() } else { format!(" (it said: {})", words.join(", ")) }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -307,6 +307,33 @@ async fn cut_off_at_every_step_and_run_again() {
     }
     let key = fs::read(device.identity("pending.key")).unwrap();
     device.service.acts(Act::Answer, Act::Answer);
+    // As soon as a file is there, whatever else is not.
+    for file in
+        ["lock", "pending.key", "pending.new", "pending.toml", ".pem", ".new", "Registered", "identity.new"]
+    {
+        let mut process = device.start(&["provision"]);
+        let folder = device.identity("");
+        let is_there = || match file {
+            "Registered" => {
+                fs::read_to_string(folder.join("pending.toml")).is_ok_and(|text| text.contains("registered"))
+            }
+            _ => fs::read_dir(&folder)
+                .unwrap()
+                .flatten()
+                .any(|e| e.file_name().to_str().unwrap().ends_with(file)),
+        };
+        while !is_there() && process.try_exit().is_none() {}
+        process.kill();
+        let expected = if device.certificate().is_some() { 0 } else { 78 };
+        let (code, text) = device.run(&["check"]).await;
+        assert_eq!(code, expected, "{file}: {text}");
+        // From the start again, but for the key.
+        drop(fs::remove_file(device.identity("identity.toml")));
+        drop(fs::remove_file(device.identity("pending.toml")));
+        if !device.identity("pending.key").exists() {
+            fs::write(device.identity("pending.key"), &key).unwrap();
+        }
+    }
     // Wherever it is after so many milliseconds.
     let mut ends = [0_u32; 2];
     for round in 0..40_u64 {
