@@ -130,6 +130,13 @@ impl Rejection {
                     "there is no template {template:?} in the account and region of this endpoint, or something that it names is missing; check `provisioning.template`"
                 ),
             )
+        } else if status == 409 || has(&["conflict"]) {
+            (
+                false,
+                format!(
+                    "something that the template {template:?} makes is there already; let its `OverrideSettings` say what to do with a thing that exists"
+                ),
+            )
         } else if status == 401 || status == 403 || has(&["denied", "unauthorized", "forbidden"]) {
             let what = match request {
                 Request::Certificate => {
