@@ -109,6 +109,11 @@ impl Rejection {
         serde_json::from_slice(payload).unwrap_or_default()
     }
 
+    /// Whether the certificate's ownership token is no good, so that there is no use in the certificate.
+    pub(crate) fn is_about_the_token(&self) -> bool {
+        self.error_code.to_lowercase().contains("ownershiptoken")
+    }
+
     pub(crate) fn verdict(&self, request: Request, template: &str) -> Verdict {
         let code = self.error_code.to_lowercase();
         let has = |words: &[&str]| words.iter().any(|word| code.contains(word));
@@ -117,7 +122,7 @@ impl Rejection {
             (true, "it is asked too often at the moment".to_owned())
         } else if status >= 500 || has(&["internal", "unavailable"]) {
             (true, "it has a failure of its own at the moment".to_owned())
-        } else if has(&["ownershiptoken"]) {
+        } else if self.is_about_the_token() {
             (
                 true,
                 "the certificate's ownership token is not good any more; a new certificate is asked for"

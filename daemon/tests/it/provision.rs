@@ -213,9 +213,16 @@ async fn each_refusal_is_one_sentence_with_what_to_do() {
     let (code, text) = device.run(&["provision"]).await;
     assert!(code == 69 && text.contains("it is asked too often"), "{code}: {text}");
     assert_eq!(device.service.asked().len() - asked, 5, "{text}");
+    // One that could not be registered yet is registered later: no other is asked for meanwhile.
+    device.service.acts(Act::Answer, Act::Refuse(500, "InternalFailure", ""));
+    let certificates = || device.service.asked().iter().filter(|topic| *topic == CERTIFICATE).count();
+    let before = certificates();
+    let (code, text) = device.run(&["provision"]).await;
+    assert!(code == 69 && text.contains("a failure of its own"), "{code}: {text}");
+    assert_eq!(certificates() - before, 1, "{text}");
     // Told to, it waits for ever.
     let mut waiting = device.start(&["provision", "--wait"]);
-    waiting.wait_for_line(PATIENCE, "trying again in").await;
+    waiting.wait_for_line(PATIENCE, "trying again").await;
     device.service.acts(Act::Answer, Act::Refuse(400, "InvalidCertificateOwnershipToken", "expired"));
     waiting.wait_for_line(PATIENCE, "ownership token is not good any more").await;
     device.service.acts(Act::Answer, Act::Answer);
