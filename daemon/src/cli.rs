@@ -51,8 +51,8 @@ const DEFAULT_CONFIG: &str = "/etc/nowd/nowd.toml";
     after_help = "Each key of nowd.toml can also be given as an environment variable, such as NOWD__LINK__ENDPOINT.\n\n\
                   Exit codes: 0 done, 1 a plugin failed its test, the audit record is not sound, or the gateway has a problem, 3 the call was not executed,\n\
                   4 it may have been, 64 wrong command line,\n\
-                  69 no gateway or no plugin can be asked, 70 a bug, 74 a file of the state cannot be read or written,\n\
-                  75 locked while calls may still run, or already for another reason, 77 the gateway does not serve this user, 78 wrong configuration."
+                  69 no gateway, plugin or service can be asked, 70 a bug, 74 a file of the state cannot be read or written,\n\
+                  75 locked while calls may still run, or already for another reason, 77 it does not serve this user, or the service refuses, 78 wrong configuration."
 )]
 struct Cli {
     #[command(subcommand)]

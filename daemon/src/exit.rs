@@ -16,7 +16,7 @@ pub enum Exit {
     Unknown,
     /// 64 (`EX_USAGE`): the command line is wrong.
     Usage,
-    /// 69 (`EX_UNAVAILABLE`): no gateway, or no plugin, can be asked.
+    /// 69 (`EX_UNAVAILABLE`): no gateway, plugin or provisioning service can be asked.
     Unreachable,
     /// 70 (`EX_SOFTWARE`): a bug.
     Internal,
@@ -25,7 +25,8 @@ pub enum Exit {
     /// 75 (`EX_TEMPFAIL`): the gateway is locked out, and it is not known that no call runs any more; or it was already, for
     /// another reason, which stays.
     StillRunning,
-    /// 77 (`EX_NOPERM`): the gateway does not serve this user, or a plugin may not be called by it.
+    /// 77 (`EX_NOPERM`): the gateway does not serve this user, or a plugin may not be called by it; or the provisioning
+    /// service refuses.
     Denied,
     /// 78 (`EX_CONFIG`): the configuration is wrong, or names a file that is missing or wrong. Starting again does not
     /// help. Nothing that may come back by itself (network, broker, bus, port) ever ends the process.

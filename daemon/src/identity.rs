@@ -112,7 +112,7 @@ pub(crate) fn complete(config: &mut Config) -> Found {
 
 impl Used {
     /// What comes from where.
-    pub(crate) fn words(&self, state_dir: &Path) -> String {
+    pub(crate) fn words(self, state_dir: &Path) -> String {
         let used = [
             ("target", self.target),
             ("link.endpoint", self.endpoint),

@@ -8,6 +8,7 @@ pub(crate) mod answers;
 mod plan;
 mod talk;
 
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,6 +29,8 @@ const ATTEMPTS: u32 = 5;
 /// How often the new identity is tried: what a template attaches may take a moment to be known everywhere.
 const TRIALS: u32 = 4;
 const TRIAL_PAUSE: Duration = Duration::from_secs(2);
+/// How many different lines are said before there are words for the end only.
+const MOST_SAID: usize = 1_000;
 
 /// Why there is no identity.
 #[derive(Debug, thiserror::Error)]
@@ -106,16 +109,26 @@ pub(crate) struct Done {
 pub(crate) async fn provision(
     plan: &Plan,
     for_ever: bool,
-    say: &(dyn Fn(&str) + Sync),
+    say: &dyn Fn(&str),
 ) -> Result<Done, ProvisionError> {
     let mut backoff = Backoff::new();
     let mut attempt = 1;
+    // A night without a network is a few lines, not thousands.
+    let said = RefCell::new(Vec::new());
+    let say = &|line: &str| {
+        let mut said = said.borrow_mut();
+        if !said.iter().any(|earlier| earlier == line) && said.len() < MOST_SAID {
+            said.push(line.to_owned());
+            say(line);
+        }
+    };
+    let mut waiting = None;
     loop {
-        match try_once(plan, say).await {
+        match try_once(plan, &mut waiting, say).await {
             Ok(done) => return Ok(done),
             Err(Failure(ProvisionError::Again(sentence))) if for_ever || attempt < ATTEMPTS => {
                 let pause = backoff.next_delay().max(Duration::from_secs(1));
-                say(&format!("{sentence}; trying again in {} s", pause.as_secs()));
+                say(&format!("{sentence}; trying again"));
                 tokio::time::sleep(pause).await;
                 attempt = attempt.saturating_add(1);
             }
@@ -124,7 +137,8 @@ pub(crate) async fn provision(
     }
 }
 
-async fn try_once(plan: &Plan, say: &(dyn Fn(&str) + Sync)) -> Result<Done, Failure> {
+/// `waiting` is a certificate that this process was given and has not registered yet: no other is asked for in its place.
+async fn try_once(plan: &Plan, waiting: &mut Option<Created>, say: &dyn Fn(&str)) -> Result<Done, Failure> {
     let (pending, damage) = plan.store.pending()?;
     if let Some(damage) = damage {
         say(&format!("{damage}: what was begun is begun anew"));
@@ -136,7 +150,7 @@ async fn try_once(plan: &Plan, say: &(dyn Fn(&str) + Sync)) -> Result<Done, Fail
             say(&format!("the certificate {certificate_id} was registered for {target} by an earlier run"));
             (certificate_id, target, tls)
         }
-        None => register(plan, &mut pending, say).await?,
+        None => register(plan, &mut pending, waiting, say).await?,
     };
     check_target(plan, &target)?;
     say(&format!("connecting as {target}"));
@@ -168,44 +182,44 @@ fn registered(plan: &Plan, pending: &Pending) -> Option<(String, Level, Tls)> {
 async fn register(
     plan: &Plan,
     pending: &mut Pending,
-    say: &(dyn Fn(&str) + Sync),
+    waiting: &mut Option<Created>,
+    say: &dyn Fn(&str),
 ) -> Result<(String, Level, Tls), Failure> {
     let key = key(&plan.store, say)?;
-    say(&format!("asking {} for a certificate", plan.endpoint));
     let mut talk = Talk::open(&plan.claim, &plan.template).await?;
-    let request = request(&key, plan)?;
-    let payload = json!({ "certificateSigningRequest": request }).to_string();
-    let created = match talk.ask(Request::Certificate, payload).await? {
-        Answer::Accepted(payload) => Created::parse(&payload).map_err(unreadable)?,
-        Answer::Rejected(rejection) => {
-            return Err(rejection.verdict(Request::Certificate, &plan.template).into());
-        }
+    let created = match waiting.take() {
+        Some(created) => created,
+        None => create(plan, pending, &mut talk, &key, say).await?,
     };
-    let id = created.certificate_id.clone();
-    // From here on there is a certificate that nobody may forget.
-    pending.unused.extend(pending.certificate_id.take().filter(|earlier| *earlier != id));
-    pending.certificate_id = Some(id.clone());
-    pending.stage = Stage::Created;
-    pending.target = None;
-    plan.store.write_pending(pending)?;
-    plan.store.write_pem(&id, &created.certificate_pem, &key.serialize_pem())?;
-    let tls = plan.load(&id).map_err(|e| match e {
-        e @ (TlsError::Mismatch { .. }
-        | TlsError::BadCertificate { .. }
-        | TlsError::NoCertificate { .. }
-        | TlsError::NotPem { .. }) => {
+    let id = created.id.clone();
+    let tls = plan.load(&id).map_err(|e| {
+        let is_its = matches!(
+            e,
+            TlsError::Mismatch { .. }
+                | TlsError::BadCertificate { .. }
+                | TlsError::NoCertificate { .. }
+                | TlsError::NotPem { .. }
+        );
+        if is_its {
             Failure::refused(format!("the certificate that the service made cannot be used: {e}"))
+        } else {
+            Failure(ProvisionError::Misfit(e.to_string()))
         }
-        e => Failure(ProvisionError::Misfit(e.to_string())),
     })?;
     say(&format!("registering by the template {}", plan.template));
     let payload = json!({
-        "certificateOwnershipToken": created.certificate_ownership_token.secret(),
+        "certificateOwnershipToken": created.token.secret(),
         "parameters": plan.parameters,
     });
-    let registered = match talk.ask(Request::Registration, payload.to_string()).await? {
+    // What ends between question and answer is asked again for the same certificate.
+    let answer = talk.ask(Request::Registration, payload.to_string()).await;
+    let answer = answer.inspect_err(|_| *waiting = Some(created.clone()))?;
+    let registered = match answer {
         Answer::Accepted(payload) => Registered::parse(&payload).map_err(unreadable)?,
         Answer::Rejected(rejection) => {
+            if !rejection.is_about_the_token() {
+                *waiting = Some(created);
+            }
             return Err(rejection.verdict(Request::Registration, &plan.template).into());
         }
     };
@@ -216,8 +230,34 @@ async fn register(
     Ok((id, registered.thing_name, tls))
 }
 
+/// A new certificate for the key, on the disk with it.
+async fn create(
+    plan: &Plan,
+    pending: &mut Pending,
+    talk: &mut Talk,
+    key: &KeyPair,
+    say: &dyn Fn(&str),
+) -> Result<Created, Failure> {
+    say(&format!("asking {} for a certificate", plan.endpoint));
+    let payload = json!({ "certificateSigningRequest": request(key, plan)? }).to_string();
+    let created = match talk.ask(Request::Certificate, payload).await? {
+        Answer::Accepted(payload) => Created::parse(&payload).map_err(unreadable)?,
+        Answer::Rejected(rejection) => {
+            return Err(rejection.verdict(Request::Certificate, &plan.template).into());
+        }
+    };
+    // From here on there is a certificate that nobody may forget.
+    pending.give_up(|id| *id != created.id);
+    pending.certificate_id = Some(created.id.clone());
+    pending.stage = Stage::Created;
+    pending.target = None;
+    plan.store.write_pending(pending)?;
+    plan.store.write_pem(&created.id, &created.pem, &key.serialize_pem())?;
+    Ok(created)
+}
+
 /// The key that waits for a certificate, made if there is none that can be used.
-fn key(store: &Store, say: &(dyn Fn(&str) + Sync)) -> Result<KeyPair, Failure> {
+fn key(store: &Store, say: &dyn Fn(&str)) -> Result<KeyPair, Failure> {
     if let Some(pem) = store.read_pending_key()? {
         if let Ok(key) = KeyPair::from_pem(&pem) {
             return Ok(key);

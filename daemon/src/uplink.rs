@@ -3,30 +3,29 @@
 //! It knows the gateway's topics and its presence; what requests say is none of its business. Each connection has a
 //! session id of its own, which its will repeats, so that an old will can be told from a new one.
 
-use std::pin::Pin;
 use std::time::Duration;
 
-use nowd_link::{
-    Backoff, Connection, Event, LinkError, Message, Options, Publish, Qos, Sender, Ticket, Will,
-};
-use nowd_plugin::{BootInstant, BoxFuture};
-use nowd_protocol::{Level, Presence, PresenceTopic, RequestTopic};
-use tokio::time::Sleep;
+use nowd_link::{Backoff, Connection, Event, LinkError, Message, Options, Qos, Sender, Ticket, Will};
+use nowd_plugin::BootInstant;
+use nowd_protocol::{Level, RequestTopic};
 use tracing::{debug, error, info, warn};
 use uuid::Uuid;
 
 use crate::identity::{Certificates, Which};
-use probe::{Acked, Due, Loopback, Probes};
+use probe::{Acked, Due, Probes};
 
 mod movement;
+mod presence;
 mod probe;
 mod renewal;
 mod report;
+mod state;
 mod told;
 
-use renewal::{look, made};
+use renewal::look;
 pub(crate) use report::{LinkCounts, LinkReport};
 use report::{acknowledge, chain};
+use state::{Opening, Session, State, Turn, Up, UpEvent, wait};
 use told::Told;
 
 /// A connection that lasted this long was a good one: the next attempt comes soon.
@@ -72,46 +71,6 @@ pub(crate) enum UplinkEvent {
     ProbeReturned,
     /// The connection has ended. The next one starts clean: nothing old can come on it.
     Down,
-}
-
-enum State {
-    Waiting(Pin<Box<Sleep>>),
-    Opening(Opening),
-    Up(Box<Up>),
-}
-
-/// A connection that is being made.
-struct Opening {
-    session: Session,
-    which: Which,
-    opening: BoxFuture<'static, Result<Connection, LinkError>>,
-}
-
-/// What came next.
-enum Turn {
-    Waited,
-    Opened(Result<Connection, LinkError>),
-    Up(UpEvent),
-}
-
-#[derive(Debug, Clone)]
-struct Session {
-    id: Uuid,
-    since: BootInstant,
-}
-
-struct Up {
-    connection: Connection,
-    sender: Sender,
-    session: Session,
-    subscription: Option<Ticket>,
-    /// When the subscription was granted.
-    ready: Option<BootInstant>,
-    /// When the presence is to be published again.
-    correction: Option<Pin<Box<Sleep>>>,
-    loopback: Loopback,
-    /// The connection that is to take over from this one.
-    successor: Option<Opening>,
 }
 
 impl Uplink {
@@ -203,10 +162,7 @@ impl Uplink {
     fn opened(&mut self, result: Result<Connection, LinkError>, session: Session, which: Which) {
         match result {
             Ok(connection) => {
-                self.enter(State::Up(Box::new(Up::new(connection, session))));
-                if let Some(certificates) = &mut self.certificates {
-                    certificates.accepted(which);
-                }
+                self.enter(State::Up(Box::new(Up::new(connection, session, which))));
                 self.subscribe();
             }
             Err(e) => {
@@ -229,6 +185,11 @@ impl Uplink {
                     self.changed = BootInstant::now();
                     self.enter(State::Opening(successor));
                     return Some(UplinkEvent::Down);
+                }
+                if up.ready.is_none()
+                    && let Some(certificates) = &mut self.certificates
+                {
+                    certificates.failed(up.which, &e, &chain(&e));
                 }
                 let lasted = BootInstant::now().saturating_since(up.session.since);
                 self.down(&e, lasted);
@@ -310,7 +271,7 @@ impl Uplink {
             let (tls, chosen) = certificates.choose();
             (options.tls, which) = (Some(tls), chosen);
         }
-        Opening { session, which, opening: Box::pin(async move { Connection::open(&options).await }) }
+        Opening { session, which, result: Box::pin(async move { Connection::open(&options).await }) }
     }
 
     fn down(&mut self, e: &LinkError, lasted: Duration) {
@@ -395,6 +356,10 @@ impl Uplink {
             self.told.refused(&filter, &reason);
             if filter == requests {
                 let delay = self.backoff.next_delay();
+                if let Some(certificates) = &mut self.certificates {
+                    let why = format!("it may not subscribe to {filter}: {reason}");
+                    certificates.turned_down(up.which, true, &why);
+                }
                 let why =
                     format!("the broker refused the subscription to {filter}: {reason}; check the policy");
                 self.note("subscription_refused", &why);
@@ -406,121 +371,11 @@ impl Uplink {
         up.ready = Some(BootInstant::now());
         self.counts.ups = self.counts.ups.saturating_add(1);
         self.needs_mending = false;
+        if let Some(certificates) = &mut self.certificates {
+            certificates.accepted(up.which);
+        }
         up.loopback.granted(&self.probes);
         info!(session = %up.session.id, failures = self.told.over(), "the link is up: {} is online", self.facts.target);
         self.announce(true);
     }
-
-    /// Our own presence, as others see it. After a takeover the broker may publish the old connection's will after we
-    /// have said that we are online, and would say offline for ever.
-    fn heard_presence(&mut self, message: Message) {
-        let State::Up(up) = &mut self.state else { return };
-        // A retained one is from before the subscription; ours has overwritten it or is about to.
-        let right = message.retain
-            || up.ready.is_none()
-            || Presence::parse(&message.payload).is_ok_and(|p| p.online && p.session == up.session.id);
-        if !right {
-            self.counts.corrections = self.counts.corrections.saturating_add(1);
-            warn!(
-                see = "presence-wrong",
-                "the presence of this gateway was wrong, which the will of an earlier connection explains; putting it right"
-            );
-            up.correction.get_or_insert_with(|| Box::pin(tokio::time::sleep(PRESENCE_PAUSE)));
-        }
-        acknowledge(message, "a presence");
-    }
-
-    fn announce(&self, online: bool) {
-        let State::Up(up) = &self.state else { return };
-        let publish = Publish {
-            topic: self.presence_topic(),
-            payload: self.presence(&up.session, online).payload().into(),
-            qos: Qos::AtLeastOnce,
-            retain: true,
-            ..Publish::default()
-        };
-        if let Err(e) = up.sender.publish(publish) {
-            warn!(
-                see = "presence-unsent",
-                "the presence was not published: {e}; it is said again with the next connection"
-            );
-        }
-    }
-
-    fn presence(&self, session: &Session, online: bool) -> Presence {
-        Presence {
-            online,
-            session: session.id,
-            incarnation: self.facts.incarnation,
-            since: session.since.as_micros(),
-            version: env!("CARGO_PKG_VERSION").into(),
-            methods: self.facts.methods.clone(),
-        }
-    }
-
-    fn presence_topic(&self) -> String {
-        PresenceTopic(self.facts.target.clone()).to_string()
-    }
-}
-
-impl State {
-    /// What comes next; afterwards the state is another, or is [`State::Up`]. May be dropped while waiting.
-    async fn turn(&mut self) -> Turn {
-        match self {
-            Self::Waiting(sleep) => {
-                sleep.await;
-                Turn::Waited
-            }
-            Self::Opening(Opening { opening, .. }) => Turn::Opened(opening.await),
-            Self::Up(up) => Turn::Up(up.next().await),
-        }
-    }
-}
-
-enum UpEvent {
-    Link(Result<Event, LinkError>),
-    Succeeded(Result<Connection, LinkError>),
-    Correct,
-    Probe,
-}
-
-impl Up {
-    fn new(connection: Connection, session: Session) -> Self {
-        let sender = connection.sender();
-        Self {
-            connection,
-            sender,
-            session,
-            subscription: None,
-            ready: None,
-            correction: None,
-            loopback: Loopback::default(),
-            successor: None,
-        }
-    }
-
-    async fn next(&mut self) -> UpEvent {
-        tokio::select! {
-            biased;
-            () = due(self.correction.as_mut()) => {
-                self.correction = None;
-                UpEvent::Correct
-            }
-            // Before the alarm: what has come in may be what it is about.
-            event = self.connection.next() => UpEvent::Link(event),
-            result = made(self.successor.as_mut()) => UpEvent::Succeeded(result),
-            () = self.loopback.alarm() => UpEvent::Probe,
-        }
-    }
-}
-
-async fn due(sleep: Option<&mut Pin<Box<Sleep>>>) {
-    match sleep {
-        Some(sleep) => sleep.await,
-        None => std::future::pending().await,
-    }
-}
-
-fn wait(delay: Duration) -> State {
-    State::Waiting(Box::pin(tokio::time::sleep(delay)))
 }

@@ -83,7 +83,7 @@ impl Warnings {
         let (days_left, not_after) = (days_left(facts, now_s), date(facts.not_after));
         match standing {
             Standing::Good => {
-                info!(days_left, not_after, "this gateway's certificate holds long enough again")
+                info!(days_left, not_after, "this gateway's certificate holds long enough again");
             }
             Standing::Warned => warn!(
                 days_left,

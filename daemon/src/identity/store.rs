@@ -20,6 +20,9 @@ use crate::provision::answers::is_certificate_id;
 /// No file of the folder is larger, in bytes.
 const LARGEST: u64 = 256 * 1024;
 
+/// How many certificates that are not used are remembered: the latest.
+const MOST_UNUSED: usize = 64;
+
 /// What is written before it is renamed.
 const FRESH: &str = "new";
 
@@ -78,6 +81,15 @@ pub(crate) enum Stage {
     Created,
     /// It was registered.
     Registered,
+}
+
+impl Pending {
+    /// The certificate will not be used, if it `is_given_up`; of such there are as many as can be of use to know.
+    pub(crate) fn give_up(&mut self, is_given_up: impl Fn(&String) -> bool) {
+        self.unused.extend(self.certificate_id.take().filter(is_given_up));
+        let too_many = self.unused.len().saturating_sub(MOST_UNUSED);
+        self.unused.drain(..too_many);
+    }
 }
 
 impl Store {

@@ -3,6 +3,8 @@
 //! What is new is used only when it is whole and fits together, and what was before goes on until the broker has accepted the
 //! new one: a certificate that is not active yet takes nobody off the network. Files are looked at on other threads.
 
+mod report;
+
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -11,13 +13,14 @@ use std::time::Duration;
 
 use nowd_link::{DatePolicy, LinkError, SYSTEM_CA, Tls, TlsFiles};
 use nowd_plugin::BootInstant;
-use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
-use super::expiry::{Standing, Warnings, date, days_left};
+use super::expiry::{Warnings, date};
 use super::{Blame, Source};
 use crate::clock::WallClock;
+pub(crate) use report::CertificateReport;
+use report::others_may_read;
 
 /// How often the files are looked at; besides at each reload, and each time the link goes down.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
@@ -94,21 +97,6 @@ enum Look {
 pub(crate) enum Which {
     InUse,
     Renewed,
-}
-
-/// How certificate and key are, as `nowd status --json` shows it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct CertificateReport {
-    /// The common name of its subject.
-    pub(crate) subject: Option<String>,
-    pub(crate) not_before: String,
-    pub(crate) not_after: String,
-    /// The same, in seconds since the epoch.
-    pub(crate) not_after_s: i64,
-    /// Whole days until then, negative after it; nothing while the clock is not set.
-    pub(crate) days_left: Option<i64>,
-    /// What asks for somebody's attention.
-    pub(crate) notes: Vec<String>,
 }
 
 impl std::fmt::Debug for Certificates {
@@ -234,7 +222,7 @@ impl Certificates {
         }
     }
 
-    /// The broker has let us in with it.
+    /// The broker has let us in with it, and lets us hear requests.
     pub(crate) fn accepted(&mut self, which: Which) {
         if which == Which::InUse {
             return;
@@ -251,8 +239,13 @@ impl Certificates {
         self.warn();
     }
 
-    /// No connection came about with it.
+    /// No connection came about with it, or none that is of use.
     pub(crate) fn failed(&mut self, which: Which, e: &LinkError, reason: &str) {
+        self.turned_down(which, is_about_us(e), reason);
+    }
+
+    /// The same; `is_refusal` if it is the certificate that was turned down, or what goes with it.
+    pub(crate) fn turned_down(&mut self, which: Which, is_refusal: bool, reason: &str) {
         let has_ended = self.has_ended();
         let Some(renewed) = &mut self.renewed else { return };
         if which == Which::InUse {
@@ -261,7 +254,7 @@ impl Certificates {
         }
         let pause = FIRST_PAUSE.saturating_mul(1 << renewed.refusals.min(8)).min(LONGEST_PAUSE);
         renewed.try_at = BootInstant::now().saturating_add(pause);
-        if !is_about_us(e) {
+        if !is_refusal {
             return;
         }
         renewed.refusals = renewed.refusals.saturating_add(1);
@@ -286,58 +279,6 @@ impl Certificates {
         let at = quiet_since.map_or(latest, |since| since.saturating_add(QUIET).min(latest));
         let at = if self.ends_soon() { now } else { at };
         Some(at.max(renewed.try_at).saturating_since(now))
-    }
-
-    pub(crate) fn report(&self) -> Option<CertificateReport> {
-        let facts = self.in_use.tls.certificate()?;
-        let now_s = self.now_s();
-        let mut notes = Vec::new();
-        match now_s.map(|now_s| Standing::of(facts, now_s)) {
-            Some(Standing::Ended) => notes.push("it has ended: renew it".into()),
-            Some(Standing::NotYet) => notes.push("it is not valid yet".into()),
-            Some(Standing::Urgent | Standing::Warned) => notes.push("it ends soon: renew it".into()),
-            Some(Standing::Good) | None => {}
-        }
-        if let Some(renewed) = &self.renewed {
-            notes.push(match &renewed.refusal {
-                Some(reason) => format!("the broker does not take the renewed one: {reason}"),
-                None => "a renewed one waits for a quiet moment".into(),
-            });
-        }
-        notes.extend(
-            self.broken
-                .as_ref()
-                .map(|broken| format!("its files have changed and cannot be used: {}", broken.reason)),
-        );
-        notes.extend(self.in_use.others_may_read.then(|| others_may_read(&self.in_use.key)));
-        Some(CertificateReport {
-            subject: facts.subject.clone(),
-            not_before: date(facts.not_before),
-            not_after: date(facts.not_after),
-            not_after_s: facts.not_after,
-            days_left: now_s.map(|now_s| days_left(facts, now_s)),
-            notes,
-        })
-    }
-
-    /// What `nowd check` says.
-    pub(crate) fn notes(&self) -> Vec<String> {
-        let mut notes = Vec::new();
-        if let (Some(facts), Some(now_s)) = (self.in_use.tls.certificate(), self.now_s()) {
-            let (left, until) = (days_left(facts, now_s), date(facts.not_after));
-            notes.extend(match Standing::of(facts, now_s) {
-                Standing::Good => None,
-                Standing::Warned | Standing::Urgent => {
-                    Some(format!("the certificate ends in {left} days, at {until}; renew it"))
-                }
-                Standing::NotYet => {
-                    Some("the certificate is not valid yet, or the clock is wrong".to_owned())
-                }
-                Standing::Ended => Some(format!("the certificate has ended, at {until}; renew it")),
-            });
-        }
-        notes.extend(self.in_use.others_may_read.then(|| others_may_read(&self.in_use.key)));
-        notes
     }
 
     fn now_s(&self) -> Option<i64> {
@@ -366,11 +307,6 @@ impl Certificates {
     fn ends_soon(&self) -> bool {
         self.left_s().is_some_and(|left| left < BEFORE_THE_END_S)
     }
-}
-
-/// What is said of a key that is not its owner's alone.
-fn others_may_read(key: &Path) -> String {
-    format!("{}: every user of this machine may read the private key; `chmod o= {0}`", key.display())
 }
 
 /// Whether the broker, or what we now believe of it, is why there is no connection; and not the way there.

@@ -32,11 +32,13 @@ impl fmt::Debug for Token {
 
 /// The answer to a request for a certificate.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase")]
 pub(crate) struct Created {
-    pub(crate) certificate_ownership_token: Token,
-    pub(crate) certificate_id: String,
-    pub(crate) certificate_pem: String,
+    #[serde(rename = "certificateOwnershipToken")]
+    pub(crate) token: Token,
+    #[serde(rename = "certificateId")]
+    pub(crate) id: String,
+    #[serde(rename = "certificatePem")]
+    pub(crate) pem: String,
 }
 
 /// The answer to a registration.
@@ -74,17 +76,13 @@ impl Created {
     pub(crate) fn parse(payload: &[u8]) -> Result<Self, &'static str> {
         let created: Self = serde_json::from_slice(payload)
             .map_err(|_| "it holds no `certificateOwnershipToken`, `certificateId` and `certificatePem`")?;
-        if created.certificate_ownership_token.0.is_empty()
-            || created.certificate_ownership_token.0.len() > LONGEST_TOKEN
-        {
+        if created.token.0.is_empty() || created.token.0.len() > LONGEST_TOKEN {
             return Err("its `certificateOwnershipToken` is empty or above 16 KiB");
         }
-        if !is_certificate_id(&created.certificate_id) {
+        if !is_certificate_id(&created.id) {
             return Err("its `certificateId` is not 1 to 128 letters and digits");
         }
-        if created.certificate_pem.len() > LONGEST_PEM
-            || !created.certificate_pem.contains("-----BEGIN CERTIFICATE-----")
-        {
+        if created.pem.len() > LONGEST_PEM || !created.pem.contains("-----BEGIN CERTIFICATE-----") {
             return Err("its `certificatePem` is no certificate or above 64 KiB");
         }
         Ok(created)
@@ -111,6 +109,11 @@ impl Rejection {
         serde_json::from_slice(payload).unwrap_or_default()
     }
 
+    /// Whether the certificate's ownership token is no good, so that there is no use in the certificate.
+    pub(crate) fn is_about_the_token(&self) -> bool {
+        self.error_code.to_lowercase().contains("ownershiptoken")
+    }
+
     pub(crate) fn verdict(&self, request: Request, template: &str) -> Verdict {
         let code = self.error_code.to_lowercase();
         let has = |words: &[&str]| words.iter().any(|word| code.contains(word));
@@ -119,7 +122,7 @@ impl Rejection {
             (true, "it is asked too often at the moment".to_owned())
         } else if status >= 500 || has(&["internal", "unavailable"]) {
             (true, "it has a failure of its own at the moment".to_owned())
-        } else if has(&["ownershiptoken"]) {
+        } else if self.is_about_the_token() {
             (
                 true,
                 "the certificate's ownership token is not good any more; a new certificate is asked for"
@@ -130,6 +133,13 @@ impl Rejection {
                 false,
                 format!(
                     "there is no template {template:?} in the account and region of this endpoint, or something that it names is missing; check `provisioning.template`"
+                ),
+            )
+        } else if status == 409 || has(&["conflict"]) {
+            (
+                false,
+                format!(
+                    "something that the template {template:?} makes is there already; let its `OverrideSettings` say what to do with a thing that exists"
                 ),
             )
         } else if status == 401 || status == 403 || has(&["denied", "unauthorized", "forbidden"]) {
@@ -167,3 +177,6 @@ impl Rejection {
         if words.is_empty() { String::new() } else { format!(" (it said: {})", words.join(", ")) }
     }
 }
+
+#[cfg(test)]
+mod tests;

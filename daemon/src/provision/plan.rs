@@ -98,7 +98,7 @@ impl Plan {
     /// What is pending, if it is for this template and endpoint; else its certificate will not be used.
     pub(super) fn fitting(&self, mut pending: Pending) -> Pending {
         if pending.template != self.template || pending.endpoint != self.endpoint {
-            pending.unused.extend(pending.certificate_id.take());
+            pending.give_up(|_| true);
             pending.template.clone_from(&self.template);
             pending.endpoint.clone_from(&self.endpoint);
         }
@@ -108,8 +108,8 @@ impl Plan {
     /// What an earlier run has begun is not taken up: its certificate will not be used.
     pub(crate) fn abandon_pending(&self) -> Result<(), crate::identity::IdentityError> {
         let (mut pending, _) = self.store.pending()?;
-        if let Some(id) = pending.certificate_id.take() {
-            pending.unused.push(id);
+        if pending.certificate_id.is_some() {
+            pending.give_up(|_| true);
             self.store.write_pending(&pending)?;
         }
         self.store.forget_pending_key()

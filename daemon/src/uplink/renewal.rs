@@ -61,10 +61,7 @@ impl Uplink {
         match result {
             Ok(connection) => {
                 self.changed = BootInstant::now();
-                self.enter(State::Up(Box::new(Up::new(connection, session))));
-                if let Some(certificates) = &mut self.certificates {
-                    certificates.accepted(which);
-                }
+                self.enter(State::Up(Box::new(Up::new(connection, session, which))));
                 self.subscribe();
                 Some(UplinkEvent::Down)
             }
@@ -89,7 +86,7 @@ pub(super) async fn look(certificates: Option<&mut Certificates>) {
 /// For ever where none is being made.
 pub(super) async fn made(successor: Option<&mut Opening>) -> Result<Connection, LinkError> {
     match successor {
-        Some(Opening { opening, .. }) => opening.await,
+        Some(Opening { result, .. }) => result.await,
         None => std::future::pending().await,
     }
 }

@@ -3,6 +3,8 @@
 
 #[path = "../../fuzz/checks/answer.rs"]
 mod answer;
+#[path = "../../fuzz/checks/certificate.rs"]
+mod certificate;
 #[path = "../../fuzz/checks/config.rs"]
 mod config;
 #[path = "../../fuzz/checks/description.rs"]
@@ -47,6 +49,7 @@ fn the_wire() {
 #[test]
 fn configuration_and_maps() {
     replay::replay(CORPUS, "config", config::check);
+    replay::replay(CORPUS, "certificate", certificate::check);
     replay::replay(CORPUS, "maps", maps::check);
     replay::replay(CORPUS, "params", params::check);
     replay::replay(CORPUS, "template", template::check);

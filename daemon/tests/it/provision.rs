@@ -1,125 +1,18 @@
 //! Fleet provisioning by claim: the real program against a stand-in for the service, cut off at every step and run again.
 
+mod device;
 mod service;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
-use nowd_cloud::{CallRequest, Config, Invoker};
-use nowd_protocol::Level;
-use nowd_testkit::{Access, Ca, Identity, Process, wait_for, within};
-use tempfile::TempDir;
-use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
+use nowd_testkit::{Access, Ca, wait_for};
 
-use crate::bed::{PATIENCE, nowd, raw};
+use crate::bed::PATIENCE;
+use device::{Device, THING};
 use service::{Act, CERTIFICATE, Service};
-
-const THING: &str = "gw-0815";
-
-/// A device fresh from the factory, but for its claim.
-struct Device {
-    service: Service,
-    folder: TempDir,
-}
-
-impl Device {
-    async fn new() -> Self {
-        Self::at(Service::start(Access::Everything).await)
-    }
-
-    fn at(service: Service) -> Self {
-        let device = Self { service, folder: tempfile::tempdir().unwrap() };
-        // As a device tree has it.
-        fs::write(device.folder.path().join("serial-number"), "0815\0").unwrap();
-        fs::create_dir(device.folder.path().join("methods.d")).unwrap();
-        let echo = "[simulator]\n[methods.\"echo\"]\n";
-        fs::write(device.folder.path().join("methods.d/echo.toml"), echo).unwrap();
-        device.configure("");
-        device
-    }
-
-    /// Writes the configuration, with more lines at its beginning.
-    fn configure(&self, more: &str) {
-        let Identity { ca, certificate, key } = self.service.ca.client("claim");
-        let folder = self.folder.path();
-        let text = format!(
-            "{more}\nclock = \"untrusted\"\nstate_dir = \"{}\"\n\
-             [link]\nca = \"{}\"\nsilence = \"2s\"\n\
-             [access]\ndefault = [\"cloud-*\"]\n\
-             [bus]\nserve = false\n\
-             [provisioning]\nendpoint = \"localhost:{}\"\ntemplate = \"fleet\"\ncertificate = \"{}\"\nkey = \"{}\"\n\
-             parameters.SerialNumber = {{ file = \"{}\" }}\n\
-             parameters.Site = \"north\"\n",
-            folder.join("state").display(),
-            ca.display(),
-            self.service.broker.port(),
-            certificate.display(),
-            key.display(),
-            folder.join("serial-number").display(),
-        );
-        fs::write(self.config(), text).unwrap();
-    }
-
-    fn config(&self) -> PathBuf {
-        self.folder.path().join("nowd.toml")
-    }
-
-    fn identity(&self, file: &str) -> PathBuf {
-        self.folder.path().join("state/identity").join(file)
-    }
-
-    fn start(&self, args: &[&str]) -> Process {
-        nowd(&[args, &["--config", self.config().to_str().unwrap()]].concat())
-    }
-
-    async fn run(&self, args: &[&str]) -> (i32, String) {
-        let mut process = self.start(args);
-        let code = process.exit(PATIENCE).await.code().unwrap();
-        (code, process.lines().join("\n"))
-    }
-
-    /// The certificate that counts.
-    fn certificate(&self) -> Option<String> {
-        let text = fs::read_to_string(self.identity("identity.toml")).ok()?;
-        let table: toml::Table = toml::from_str(&text).unwrap();
-        Some(table["certificate_id"].as_str().unwrap().to_owned())
-    }
-
-    async fn provisioned(&self) {
-        let (code, text) = self.run(&["provision"]).await;
-        assert!(code == 0 && text.contains(&format!("done: this gateway is {THING}")), "{code}: {text}");
-    }
-
-    /// The daemon starts with what is there, and answers.
-    async fn serves(&self) -> Process {
-        let gateway = self.start(&["run"]);
-        gateway.wait_for_line(PATIENCE, "the link is up").await;
-        self.answers().await;
-        gateway
-    }
-
-    async fn answers(&self) {
-        let level = |text: &str| Level::new(text).unwrap();
-        let (invoker, background) =
-            Invoker::new(Config::new(self.service.options("cloud"), level("cloud"))).unwrap();
-        let mut tasks = JoinSet::new();
-        tasks.spawn(background.run(CancellationToken::new()));
-        within(PATIENCE, "an answer", async {
-            loop {
-                let request =
-                    CallRequest::new(level(THING), level("echo"), raw("\"there?\""), Duration::from_secs(1));
-                if invoker.invoke(request).await.status.as_str() == "ok" {
-                    return;
-                }
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        })
-        .await;
-    }
-}
 
 fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o777
@@ -213,9 +106,16 @@ async fn each_refusal_is_one_sentence_with_what_to_do() {
     let (code, text) = device.run(&["provision"]).await;
     assert!(code == 69 && text.contains("it is asked too often"), "{code}: {text}");
     assert_eq!(device.service.asked().len() - asked, 5, "{text}");
+    // One that could not be registered yet is registered later: no other is asked for meanwhile.
+    device.service.acts(Act::Answer, Act::Refuse(500, "InternalFailure", ""));
+    let certificates = || device.service.asked().iter().filter(|topic| *topic == CERTIFICATE).count();
+    let before = certificates();
+    let (code, text) = device.run(&["provision"]).await;
+    assert!(code == 69 && text.contains("a failure of its own"), "{code}: {text}");
+    assert_eq!(certificates() - before, 1, "{text}");
     // Told to, it waits for ever.
     let mut waiting = device.start(&["provision", "--wait"]);
-    waiting.wait_for_line(PATIENCE, "trying again in").await;
+    waiting.wait_for_line(PATIENCE, "trying again").await;
     device.service.acts(Act::Answer, Act::Refuse(400, "InvalidCertificateOwnershipToken", "expired"));
     waiting.wait_for_line(PATIENCE, "ownership token is not good any more").await;
     device.service.acts(Act::Answer, Act::Answer);
@@ -307,6 +207,33 @@ async fn cut_off_at_every_step_and_run_again() {
     }
     let key = fs::read(device.identity("pending.key")).unwrap();
     device.service.acts(Act::Answer, Act::Answer);
+    // As soon as a file is there, whatever else is not.
+    for file in
+        ["lock", "pending.key", "pending.new", "pending.toml", ".pem", ".new", "Registered", "identity.new"]
+    {
+        let mut process = device.start(&["provision"]);
+        let folder = device.identity("");
+        let is_there = || match file {
+            "Registered" => {
+                fs::read_to_string(folder.join("pending.toml")).is_ok_and(|text| text.contains("registered"))
+            }
+            _ => fs::read_dir(&folder)
+                .unwrap()
+                .flatten()
+                .any(|e| e.file_name().to_str().unwrap().ends_with(file)),
+        };
+        while !is_there() && process.try_exit().is_none() {}
+        process.kill();
+        let expected = if device.certificate().is_some() { 0 } else { 78 };
+        let (code, text) = device.run(&["check"]).await;
+        assert_eq!(code, expected, "{file}: {text}");
+        // From the start again, but for the key.
+        drop(fs::remove_file(device.identity("identity.toml")));
+        drop(fs::remove_file(device.identity("pending.toml")));
+        if !device.identity("pending.key").exists() {
+            fs::write(device.identity("pending.key"), &key).unwrap();
+        }
+    }
     // Wherever it is after so many milliseconds.
     let mut ends = [0_u32; 2];
     for round in 0..40_u64 {

@@ -64,7 +64,7 @@ fn now_s() -> i64 {
 }
 
 async fn certificate(bed: &Bed) -> Value {
-    status(bed).await["link"]["certificate"].clone()
+    status(bed).await.pointer("/link/certificate").unwrap().clone()
 }
 
 /// Waits until what the gateway says of its certificate is so.
@@ -119,6 +119,13 @@ async fn a_renewed_certificate_takes_over_under_load() {
         tokio::time::sleep(Duration::from_millis(if calls < 40 { 50 } else { 1_300 })).await;
     }
     comes_back(&cloud).await;
+    for line in gateway.lines() {
+        let said: Value = serde_json::from_str(&line).unwrap_or(Value::Null);
+        let message = said.get("message").and_then(Value::as_str).unwrap_or_default();
+        if ["is being renewed", "has accepted", "link is up"].iter().any(|text| message.contains(text)) {
+            println!("{} {message}", said.get("timestamp").unwrap_or(&Value::Null));
+        }
+    }
     println!("{calls} calls meanwhile, the longest {longest:?}, not executed or unknown: {others:?}");
     // What was not answered is said to be unknown or not executed, and nothing else.
     assert!(others.iter().all(|answer| !answer.contains(" executed ")), "{others:?}");

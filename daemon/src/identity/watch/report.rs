@@ -1,0 +1,82 @@
+//! How certificate and key are, for people.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::Certificates;
+use crate::identity::expiry::{Standing, date, days_left};
+
+/// How certificate and key are, as `nowd status --json` shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct CertificateReport {
+    /// The common name of its subject.
+    pub(crate) subject: Option<String>,
+    pub(crate) not_before: String,
+    pub(crate) not_after: String,
+    /// The same, in seconds since the epoch.
+    pub(crate) not_after_s: i64,
+    /// Whole days until then, negative after it; nothing while the clock is not set.
+    pub(crate) days_left: Option<i64>,
+    /// What asks for somebody's attention.
+    pub(crate) notes: Vec<String>,
+}
+
+impl Certificates {
+    pub(crate) fn report(&self) -> Option<CertificateReport> {
+        let facts = self.in_use.tls.certificate()?;
+        let now_s = self.now_s();
+        let mut notes = Vec::new();
+        match now_s.map(|now_s| Standing::of(facts, now_s)) {
+            Some(Standing::Ended) => notes.push("it has ended: renew it".into()),
+            Some(Standing::NotYet) => notes.push("it is not valid yet".into()),
+            Some(Standing::Urgent | Standing::Warned) => notes.push("it ends soon: renew it".into()),
+            Some(Standing::Good) | None => {}
+        }
+        if let Some(renewed) = &self.renewed {
+            notes.push(match &renewed.refusal {
+                Some(reason) => format!("the broker does not take the renewed one: {reason}"),
+                None => "a renewed one waits for a quiet moment".into(),
+            });
+        }
+        notes.extend(
+            self.broken
+                .as_ref()
+                .map(|broken| format!("its files have changed and cannot be used: {}", broken.reason)),
+        );
+        notes.extend(self.in_use.others_may_read.then(|| others_may_read(&self.in_use.key)));
+        Some(CertificateReport {
+            subject: facts.subject.clone(),
+            not_before: date(facts.not_before),
+            not_after: date(facts.not_after),
+            not_after_s: facts.not_after,
+            days_left: now_s.map(|now_s| days_left(facts, now_s)),
+            notes,
+        })
+    }
+
+    /// What `nowd check` says.
+    pub(crate) fn notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        if let (Some(facts), Some(now_s)) = (self.in_use.tls.certificate(), self.now_s()) {
+            let (left, until) = (days_left(facts, now_s), date(facts.not_after));
+            notes.extend(match Standing::of(facts, now_s) {
+                Standing::Good => None,
+                Standing::Warned | Standing::Urgent => {
+                    Some(format!("the certificate ends in {left} days, at {until}; renew it"))
+                }
+                Standing::NotYet => {
+                    Some("the certificate is not valid yet, or the clock is wrong".to_owned())
+                }
+                Standing::Ended => Some(format!("the certificate has ended, at {until}; renew it")),
+            });
+        }
+        notes.extend(self.in_use.others_may_read.then(|| others_may_read(&self.in_use.key)));
+        notes
+    }
+}
+
+/// What is said of a key that is not its owner's alone.
+pub(super) fn others_may_read(key: &Path) -> String {
+    format!("{}: every user of this machine may read the private key; `chmod o= {0}`", key.display())
+}

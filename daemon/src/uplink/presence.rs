@@ -1,0 +1,61 @@
+//! What the gateway says of its being there, and what it does when somebody else's word for it is wrong.
+
+use nowd_link::{Message, Publish, Qos};
+use nowd_protocol::{Presence, PresenceTopic};
+use tracing::warn;
+
+use super::report::acknowledge;
+use super::{PRESENCE_PAUSE, Session, State, Uplink};
+
+impl Uplink {
+    /// Our own presence, as others see it. After a takeover the broker may publish the old connection's will after we
+    /// have said that we are online, and would say offline for ever.
+    pub(super) fn heard_presence(&mut self, message: Message) {
+        let State::Up(up) = &mut self.state else { return };
+        // A retained one is from before the subscription; ours has overwritten it or is about to.
+        let right = message.retain
+            || up.ready.is_none()
+            || Presence::parse(&message.payload).is_ok_and(|p| p.online && p.session == up.session.id);
+        if !right {
+            self.counts.corrections = self.counts.corrections.saturating_add(1);
+            warn!(
+                see = "presence-wrong",
+                "the presence of this gateway was wrong, which the will of an earlier connection explains; putting it right"
+            );
+            up.correction.get_or_insert_with(|| Box::pin(tokio::time::sleep(PRESENCE_PAUSE)));
+        }
+        acknowledge(message, "a presence");
+    }
+
+    pub(super) fn announce(&self, online: bool) {
+        let State::Up(up) = &self.state else { return };
+        let publish = Publish {
+            topic: self.presence_topic(),
+            payload: self.presence(&up.session, online).payload().into(),
+            qos: Qos::AtLeastOnce,
+            retain: true,
+            ..Publish::default()
+        };
+        if let Err(e) = up.sender.publish(publish) {
+            warn!(
+                see = "presence-unsent",
+                "the presence was not published: {e}; it is said again with the next connection"
+            );
+        }
+    }
+
+    pub(super) fn presence(&self, session: &Session, online: bool) -> Presence {
+        Presence {
+            online,
+            session: session.id,
+            incarnation: self.facts.incarnation,
+            since: session.since.as_micros(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            methods: self.facts.methods.clone(),
+        }
+    }
+
+    pub(super) fn presence_topic(&self) -> String {
+        PresenceTopic(self.facts.target.clone()).to_string()
+    }
+}
