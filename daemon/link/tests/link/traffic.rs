@@ -9,7 +9,7 @@ use nowd_link::{
 };
 use nowd_testkit::{Access, Ca, Identity, Listener, Mosquitto, within};
 
-use crate::common::{BOUND, end, message, next, open, options, publish, subscribe};
+use crate::common::{BOUND, end, impatient, message, next, open, options, publish, subscribe};
 
 #[tokio::test]
 async fn messages_of_both_qualities_arrive_whole_and_are_acknowledged() {
@@ -180,4 +180,32 @@ async fn median(connection: &mut Connection) -> u128 {
     }
     micros.sort_unstable();
     micros[micros.len() / 2]
+}
+
+#[tokio::test]
+async fn the_loops_of_an_idle_connection_go_round_within_their_bounds() {
+    let broker = Mosquitto::start();
+    let mut connection = Connection::open(&impatient("gate-1", broker.port())).await.unwrap();
+    let [driver, watch] = connection.movements();
+    assert_eq!(
+        [(driver.name, driver.bound), (watch.name, watch.bound)],
+        [
+            ("the driver of the link", Duration::from_secs(5 + 3 * 2)),
+            ("the watch of the link", Duration::from_millis(500))
+        ]
+    );
+    let moved = async {
+        loop {
+            let [driver_now, watch_now] = connection.movements();
+            // A ping has gone out, and nothing else was to do.
+            if driver_now.moves > driver.moves && watch_now.moves > watch.moves {
+                return;
+            }
+            tokio::select! {
+                event = connection.next() => panic!("{event:?}"),
+                () = tokio::time::sleep(Duration::from_millis(50)) => {}
+            }
+        }
+    };
+    within(BOUND, "both loops", moved).await;
 }
