@@ -76,7 +76,7 @@ fn text(markdown: &str) -> String {
     let mut roff = String::new();
     for (at, part) in markdown.trim().split('`').enumerate() {
         if at % 2 == 1 {
-            roff.push_str(&format!("\\fB{}\\fR", escape(part)));
+            roff.extend(["\\fB", &escape(part), "\\fR"]);
         } else {
             roff.push_str(&escape(&without_links(part)));
         }
