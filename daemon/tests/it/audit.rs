@@ -6,7 +6,7 @@ use std::process::Command;
 
 use nowd_cloud::{CallRequest, Invoker};
 use nowd_protocol::Uuid;
-use nowd_testkit::{Process, wait_for};
+use nowd_testkit::{Process, wait_for, within};
 use serde_json::Value;
 use tokio::task::JoinSet;
 
@@ -342,7 +342,11 @@ async fn a_full_disk_stops_no_call_and_what_was_lost_is_told_when_there_is_room(
         entries(&folder(&bed)).iter().any(|entry| entry["what"] == "lost")
     })
     .await;
-    assert_eq!(status(&bed).await["audit"]["state"], "ok");
+    // The entry is there a moment before its thread knows that it is on the disk.
+    within(PATIENCE, "a record that says that it works", async {
+        while status(&bed).await["audit"]["state"] != "ok" {}
+    })
+    .await;
     end(&mut gateway).await;
     let (code, report) = verify(&folder(&bed), &[]).await;
     assert!(code == 0 && report["lost"].as_u64().unwrap() > 0, "{report}");
