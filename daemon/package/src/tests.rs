@@ -22,7 +22,9 @@ fn all_known() -> BTreeSet<String> {
             let keys = known("[ports.x]\ndevice = \"/dev/x\"").unwrap();
             all.extend(keys.into_iter().map(|key| format!("ports.NAME.{key}")));
         } else if let Some(keys) = known(&format!("[{top}]")) {
-            all.extend(keys.into_iter().map(|key| format!("{top}.{key}")));
+            // Whose names are for others to choose.
+            let named = |key: String| if key == "parameters" { "parameters.NAME".into() } else { key };
+            all.extend(keys.into_iter().map(|key| format!("{top}.{}", named(key))));
         } else {
             all.insert(top);
         }
@@ -39,6 +41,7 @@ fn shown() -> BTreeMap<String, String> {
         if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
             table = if name.starts_with("ports.") { "ports.NAME.".into() } else { format!("{name}.") };
         } else if let Some((key, value)) = assignment(line) {
+            let key = if table == "provisioning.parameters." { "NAME" } else { key };
             shown.insert(format!("{table}{key}"), value.to_owned());
         }
     }
