@@ -1,28 +1,22 @@
 //! The command line: `nowd run`, and what a person at the bench asks.
 
-use std::io::{ErrorKind, Write};
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::{Args, CommandFactory, Parser, Subcommand};
-use nowd_plugin::{CancellationToken, Plugin};
+use clap::{CommandFactory, Parser, Subcommand};
+use nowd_plugin::Plugin;
 use nowd_plugin_serial::LoadError;
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::Notify;
-use tracing::{info, warn};
 
 use self::client::{Client, Reach};
-use crate::clock::WallClock;
-use crate::config::{ConfigError, ConfigFiles, ConfigSource};
+use crate::config::ConfigError;
 use crate::exit::Exit;
-use crate::gateway::{Gateway, StartError};
+use crate::gateway::StartError;
 use crate::journal::JournalError;
 use crate::lockout::check_reason;
-use crate::log;
-use crate::setup::{Setup, SetupError};
-use crate::supervisor::ServiceManager;
+use crate::setup::SetupError;
 
 mod ask;
 mod audit;
@@ -35,13 +29,14 @@ pub(crate) mod methods;
 mod plugin;
 mod preview;
 mod provision;
+mod run;
 mod schema;
+mod source;
 mod status;
 mod watch;
 mod words;
 
-/// Where the configuration is unless said otherwise.
-const DEFAULT_CONFIG: &str = "/etc/nowd/nowd.toml";
+use source::Source;
 
 /// An edge gateway: commands run inside their deadline or never.
 #[derive(Debug, Parser)]
@@ -168,17 +163,6 @@ enum Command {
     Plugin(plugin::Command),
 }
 
-#[derive(Debug, Clone, Args)]
-struct Source {
-    /// The configuration; `nowd.toml.d/` and `methods.d/` lie beside it [default: /etc/nowd/nowd.toml; except for `run`
-    /// and `plugin serve`, a nowd.toml in this folder or beside the map goes before that]
-    #[arg(long, short, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// Set one key over all other layers, such as --set link.endpoint=broker:8883
-    #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
-    set: Vec<(String, String)>,
-}
-
 /// The command line, for what makes the man pages and completions out of it (`daemon/package`).
 #[doc(hidden)]
 #[must_use]
@@ -199,7 +183,7 @@ pub fn run(extra: Vec<Arc<dyn Plugin>>) -> ExitCode {
         }
     };
     let result = match cli.command {
-        Command::Run(source) => run_gateway(&source, extra),
+        Command::Run(source) => run::run(&source, extra),
         Command::Check { source, maps, quiet } if maps.is_empty() => {
             check::check(&source.or_here(), extra, quiet)
         }
@@ -299,120 +283,6 @@ fn reload(reach: &Reach) -> Result<(), Failure> {
     })?;
     say(&mut std::io::stdout(), &told);
     Ok(())
-}
-
-fn run_gateway(source: &Source, extra: Vec<Arc<dyn Plugin>>) -> Result<(), Failure> {
-    let files = source.load()?;
-    let _lines = log::start(&files.config.log)?;
-    let setup = Setup::new(&files, extra, WallClock::of_this_machine(files.config.clock))?;
-    // One thread: what it does for a call takes microseconds, and the next hop is then a function call away.
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| internal(&e))?;
-    let ended = runtime.block_on(async {
-        let stop = CancellationToken::new();
-        let mut terminate = signal(SignalKind::terminate()).map_err(|e| internal(&e))?;
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(|e| internal(&e))?;
-        let mut hang_up = signal(SignalKind::hangup()).map_err(|e| internal(&e))?;
-        let reload = Arc::new(Notify::new());
-        info!(
-            version = env!("CARGO_PKG_VERSION"),
-            target = %setup.target(),
-            endpoint = setup.endpoint(),
-            methods = setup.plugins.registry.methods().count(),
-            "starting"
-        );
-        let gateway = Gateway::new(setup)?
-            .reloading(source.layers(), Arc::clone(&reload))
-            .supervised(ServiceManager::of_environment());
-        let mut running = std::pin::pin!(gateway.run(stop.clone()));
-        loop {
-            tokio::select! {
-                () = &mut running => return Ok(()),
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-                _ = hang_up.recv() => {
-                    info!("asked to read the maps again");
-                    reload.notify_one();
-                    continue;
-                }
-            }
-            if stop.is_cancelled() {
-                warn!(
-                    see = "left-at-once",
-                    "asked to stop a second time: leaving at once; calls that run are not waited for"
-                );
-                return Ok(());
-            }
-            stop.cancel();
-        }
-    });
-    // A device whose opening hangs in the kernel holds a thread that cannot be waited for.
-    runtime.shutdown_timeout(Duration::from_millis(50));
-    ended
-}
-
-impl Source {
-    fn load(&self) -> Result<ConfigFiles, crate::config::ConfigError> {
-        let source = self.layers();
-        // What may not be looked for is told with the reason, below.
-        if !source.required && matches!(source.file.try_exists(), Ok(false)) {
-            let text =
-                format!("nowd: {} is not there; name another file with --config", source.file.display());
-            say(&mut std::io::stderr(), &text);
-        }
-        source.load()
-    }
-
-    /// A file that was named must be there, also for those who can do without what it says.
-    fn named(&self) -> Result<(), Failure> {
-        match self.config.as_ref().map(|file| (file, file.metadata())) {
-            Some((file, Err(source))) if source.kind() == ErrorKind::NotFound => {
-                Err(ConfigError::Read { file: file.clone(), source }.into())
-            }
-            Some(_) | None => Ok(()),
-        }
-    }
-
-    /// The same, or, where no file was named, the `nowd.toml` of this folder, for whoever tries something out.
-    fn or_here(&self) -> Self {
-        let here = Some(PathBuf::from("nowd.toml")).filter(|file| file.is_file());
-        Self { config: self.config.clone().or(here), ..self.clone() }
-    }
-
-    /// The same, or, where no file was named, the configuration that lies beside the first of `maps`.
-    fn or_beside(&self, maps: &[PathBuf]) -> Self {
-        let folder = maps
-            .first()
-            .and_then(|map| map.canonicalize().ok())
-            .and_then(|map| Some(map.parent()?.to_owned()));
-        let beside = folder.and_then(|folder| {
-            let mut places = [Some(folder.as_path()), folder.parent()].into_iter().flatten();
-            places.find_map(|place| Some(place.join("nowd.toml")).filter(|file| file.is_file()))
-        });
-        Self { config: self.config.clone().or(beside), ..self.clone() }
-    }
-
-    fn layers(&self) -> ConfigSource {
-        // Variables that are not UTF-8 cannot be ours.
-        let environment = std::env::vars_os()
-            .filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)))
-            .collect();
-        ConfigSource {
-            file: self.file(),
-            required: self.config.is_some(),
-            environment,
-            set: self.set.clone(),
-        }
-    }
-
-    fn file(&self) -> PathBuf {
-        self.config.clone().unwrap_or_else(|| DEFAULT_CONFIG.into())
-    }
-}
-
-fn key_value(text: &str) -> Result<(String, String), &'static str> {
-    let (key, value) = text.split_once('=').ok_or("expected KEY=VALUE")?;
-    Ok((key.trim().to_owned(), value.to_owned()))
 }
 
 /// A reader that has gone away is no reason to fail.
