@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use nowd_link::{TlsError, TlsFiles};
 use nowd_protocol::Level;
 
-pub(crate) use expiry::date;
+pub(crate) use expiry::{Standing, date};
 pub(crate) use store::{Identity, Pending, Stage, Store};
 pub(crate) use watch::{CertificateReport, Certificates, Which};
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use nowd_link::CertificateFacts;
 use nowd_plugin::BootInstant;
+use serde::{Deserialize, Serialize};
 use tracing::{error, info, warn};
 
 /// From how many days before its end on a certificate is warned of.
@@ -17,7 +18,8 @@ const AGAIN: Duration = Duration::from_hours(24);
 const DAY: i64 = 86_400;
 
 /// How a certificate stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum Standing {
     /// More than 30 days are left.
     Good,
@@ -86,21 +88,27 @@ impl Warnings {
                 info!(days_left, not_after, "this gateway's certificate holds long enough again");
             }
             Standing::Warned => warn!(
+                see = "certificate-ends-soon",
                 days_left,
                 not_after,
                 "this gateway's certificate ends in {days_left} days; renew it, or see why that has not happened"
             ),
             Standing::Urgent => error!(
+                see = "certificate-urgent",
                 days_left,
                 not_after,
                 "this gateway's certificate ends in {days_left} days, and the broker will not let it connect any more; renew it"
             ),
             Standing::NotYet => error!(
+                see = "certificate-not-yet",
                 not_before = date(facts.not_before),
                 "this gateway's certificate is not valid yet; set this machine's clock, or look at who made it"
             ),
             Standing::Ended => {
-                error!(days_left, not_after, "this gateway's certificate has ended; renew it");
+                error!(
+                    see = "certificate-ended",
+                    days_left, not_after, "this gateway's certificate has ended; renew it"
+                );
             }
         }
         self.told = Some((standing, now));

@@ -198,6 +198,7 @@ impl Certificates {
             if !broken.is_told && now.saturating_since(broken.since) >= TOLD_AFTER {
                 broken.is_told = true;
                 error!(
+                    see = "certificate-unusable",
                     "the files of certificate and key have changed and cannot be used: {}; those of before go on",
                     broken.reason
                 );
@@ -262,9 +263,13 @@ impl Certificates {
         renewed.passed_over = true;
         let again_s = pause.as_secs();
         if has_ended {
-            error!("the broker does not take the renewed certificate: {reason}; the one of before has ended");
+            error!(
+                see = "certificate-refused",
+                "the broker does not take the renewed certificate: {reason}; the one of before has ended"
+            );
         } else {
             error!(
+                see = "certificate-refused",
                 again_s,
                 "the broker does not take the renewed certificate: {reason}; the one of before goes on"
             );
@@ -292,7 +297,7 @@ impl Certificates {
 
     fn say_who_may_read(&self) {
         if self.in_use.others_may_read {
-            warn!("{}", others_may_read(&self.in_use.key));
+            warn!(see = "key-readable", "{}", others_may_read(&self.in_use.key));
         }
     }
 

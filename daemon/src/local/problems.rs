@@ -5,6 +5,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::Snapshot;
+use crate::audit::Shared;
+use crate::identity::Standing;
 
 /// A link that is down for longer does not just come back.
 const LONG: Duration = Duration::from_secs(60);
@@ -43,6 +45,8 @@ pub(super) fn problems(snapshot: &Snapshot) -> Vec<Problem> {
             format!("see whether the disk of {} is full or read-only", snapshot.state_dir.display()),
         ));
     }
+    certificate(snapshot, &mut problems);
+    audit(snapshot, &mut problems);
     lanes(snapshot, &mut problems);
     plugins(snapshot, &mut problems);
     configuration(snapshot, &mut problems);
@@ -82,6 +86,64 @@ fn link(snapshot: &Snapshot) -> Option<Problem> {
     let remedy =
         "look at the network, the name server and the broker; the gateway tries on at least every 30 s";
     Some(if down_for > LONG { error(what, remedy) } else { warn(what, remedy) })
+}
+
+fn certificate(snapshot: &Snapshot, problems: &mut Vec<Problem>) {
+    let Some(certificate) = &snapshot.link.certificate else { return };
+    let renew = "renew it: `nowd provision --renew`, or put new files where it lies; they are picked up by themselves";
+    let left = certificate.days_left.unwrap_or_default();
+    let ends = format!("this gateway's certificate ends in {left} days, at {}", certificate.not_after);
+    match certificate.standing {
+        Some(Standing::Ended) => problems.push(error(
+            format!(
+                "this gateway's certificate ended at {}: the broker does not let it connect any more",
+                certificate.not_after
+            ),
+            renew,
+        )),
+        Some(Standing::NotYet) => problems.push(error(
+            format!("this gateway's certificate is not valid before {}", certificate.not_before),
+            "set this machine's clock (`timedatectl`), or look at who made it",
+        )),
+        Some(Standing::Urgent) => problems.push(error(ends, renew)),
+        Some(Standing::Warned) => problems.push(warn(ends, renew)),
+        Some(Standing::Good) | None => {}
+    }
+    if let Some(why) = &certificate.refused {
+        problems.push(error(
+            format!(
+                "the broker does not take the renewed certificate, and the one of before is used as long as it holds: {why}"
+            ),
+            "activate it at the broker and attach its policy, or renew it again; it is tried again within an hour, and at once \
+             when its files change",
+        ));
+    }
+    if let Some(why) = &certificate.unusable {
+        problems.push(error(
+            format!(
+                "the files of certificate and key have changed and cannot be used, and those of before go on in memory only: {why}"
+            ),
+            "put both there anew; they are picked up by themselves",
+        ));
+    }
+    if let Some(key) = &certificate.readable_key {
+        problems.push(warn(
+            format!("{}: every user of this machine may read the private key", key.display()),
+            format!("`chmod o= {}`", key.display()),
+        ));
+    }
+}
+
+fn audit(snapshot: &Snapshot, problems: &mut Vec<Problem>) {
+    if let Some(why) = Shared::report(snapshot.audit.as_deref()).error {
+        problems.push(error(
+            format!("the audit record cannot be written, and calls go on without it: {why}"),
+            format!(
+                "see whether the disk of {} is full or read-only; it tries on, and counts what is missing",
+                snapshot.state_dir.display()
+            ),
+        ));
+    }
 }
 
 fn lockout(snapshot: &Snapshot, problems: &mut Vec<Problem>) {

@@ -20,6 +20,7 @@ pub(crate) fn told(snapshot: &Snapshot) -> String {
     let totals = snapshot.stats.totals();
     gateway(&mut text, snapshot);
     link(&mut text, snapshot);
+    audit(&mut text, snapshot);
     clock(&mut text, snapshot);
     calls(&mut text, snapshot, &totals);
     methods(&mut text, &totals);
@@ -94,8 +95,29 @@ fn link(text: &mut Text, snapshot: &Snapshot) {
     let round_trip =
         link.counts.round_trip.map(|took| seconds(u64::try_from(took.as_micros()).unwrap_or(u64::MAX)));
     text.one("nowd_link_probe_round_trip_seconds", Kind::Gauge, help, round_trip);
+    let help = "When the gateway's certificate ends; absent without TLS. One that was renewed counts when the broker has accepted it.";
+    let not_after = link.certificate.as_ref().map(|certificate| certificate.not_after_s);
+    text.one("nowd_link_certificate_not_after_seconds", Kind::Gauge, help, not_after);
+    let help = "Whether a certificate was renewed and is not used: the broker refuses it, or its files cannot be used.";
+    let failing = link
+        .certificate
+        .as_ref()
+        .map(|certificate| u8::from(certificate.refused.is_some() || certificate.unusable.is_some()));
+    text.one("nowd_link_certificate_renewal_failing", Kind::Gauge, help, failing);
     let help = "How often the gateway put its presence right, which said offline while it was online.";
     text.one("nowd_presence_corrections_total", Kind::Counter, help, Some(link.counts.corrections));
+}
+
+fn audit(text: &mut Text, snapshot: &Snapshot) {
+    let counts = snapshot.audit.as_ref().map(|audit| audit.counts());
+    let help = "Whether there is an audit record.";
+    text.one("nowd_audit_enabled", Kind::Gauge, help, Some(u8::from(counts.is_some())));
+    let help = "Whether the audit record cannot be written: calls go on without it. Absent where there is none, as are the two that follow.";
+    text.one("nowd_audit_failing", Kind::Gauge, help, counts.map(|counts| u8::from(counts.failing)));
+    let help = "Entries of the audit record that were written.";
+    text.one("nowd_audit_entries_total", Kind::Counter, help, counts.map(|counts| counts.entries));
+    let help = "Entries of the audit record that were lost.";
+    text.one("nowd_audit_lost_total", Kind::Counter, help, counts.map(|counts| counts.lost));
 }
 
 /// The words of `LinkError::kind` and those of the gateway's own.

@@ -37,3 +37,4 @@ mod repeats;
 mod schema;
 mod status;
 mod supervised;
+mod tools;

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use nowd_testkit::{wait_for, within};
 
 use crate::bed::{Bed, PATIENCE, comes_back, request};
 use crate::local::{gateway_with, shell};
+use crate::tools::promtool;
 
 /// Names, types and labels: what alarms and boards are made of. Added to, never changed.
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/golden/metrics.txt");
@@ -95,21 +96,21 @@ async fn the_file_is_there_while_the_gateway_is_and_says_what_the_bus_says() {
     golden(&names(&text));
     let (sum, count) = ("nowd_call_duration_seconds_sum", "nowd_call_duration_seconds_count");
     assert!(value(&text, sum).unwrap() >= 0.05 && value(&text, count).unwrap() >= 2.0, "{text}");
-    promtool(&format!("{text}\n"));
+    accepted_by_prometheus(&format!("{text}\n"));
     gateway.terminate();
     assert!(gateway.exit(PATIENCE).await.success());
     assert!(!file.exists(), "nobody writes it any more");
 }
 
-/// Where Prometheus is at hand, its own word.
-fn promtool(text: &str) {
-    let promtool = Command::new("promtool")
+/// Prometheus' own word.
+fn accepted_by_prometheus(text: &str) {
+    let mut promtool = promtool()
         .args(["check", "metrics"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
-        .spawn();
-    let Ok(mut promtool) = promtool else { return };
+        .spawn()
+        .unwrap();
     promtool.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
     let output = promtool.wait_with_output().unwrap();
     assert!(

@@ -85,6 +85,14 @@ fn notes(said: &Value) -> String {
     said["notes"].to_string()
 }
 
+/// The level of the problem that says this.
+async fn problem(bed: &Bed, what: &str) -> Option<String> {
+    let status = status(bed).await;
+    let problems = status["problems"].as_array().unwrap();
+    let found = problems.iter().find(|problem| problem["what"].as_str().unwrap().contains(what));
+    found.map(|problem| problem["level"].as_str().unwrap().to_owned())
+}
+
 async fn accepted(gateway: &Process) {
     gateway.wait_for_line(PATIENCE, "the broker has accepted the renewed certificate").await;
 }
@@ -171,6 +179,16 @@ async fn one_that_the_broker_does_not_take_takes_nobody_off_the_network() {
     let ups = || gateway.lines().iter().filter(|line| line.contains("the link is up")).count();
     assert_eq!(ups(), 1, "the link has never been down: {:#?}", gateway.lines());
     assert!(notes(&certificate(&bed).await).contains("the broker does not take the renewed one"));
+    assert_eq!(
+        problem(&bed, "the broker does not take the renewed certificate").await.as_deref(),
+        Some("error")
+    );
+    let metrics = shell(&bed, &["metrics"]).await.1;
+    assert!(metrics.contains("nowd_link_certificate_renewal_failing{target=\"gw-1\"} 1"), "{metrics}");
+    assert!(
+        metrics.contains("nowd_link_certificate_not_after_seconds{target=\"gw-1\"} 4000000000"),
+        "{metrics}"
+    );
     comes_back(&cloud).await;
 
     // The broker is lost: the renewed one is not accepted now either, and the one of before is.
@@ -183,6 +201,7 @@ async fn one_that_the_broker_does_not_take_takes_nobody_off_the_network() {
     gateway.hang_up();
     accepted(&gateway).await;
     comes_back(&cloud).await;
+    assert_eq!(problem(&bed, "certificate").await, None);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -202,6 +221,18 @@ async fn the_end_is_told_in_good_time_and_ends_nothing() {
     assert!(code == 0 && text.contains("note: the certificate ends in 20 days"), "{text}");
     assert!(text.contains("every user of this machine may read the private key"), "{text}");
 
+    assert_eq!(problem(&bed, "this gateway's certificate ends in 20 days").await.as_deref(), Some("warn"));
+    assert_eq!(
+        problem(&bed, "device.key: every user of this machine may read").await.as_deref(),
+        Some("warn")
+    );
+    let urgent = bed.ca.client_valid(TARGET, 0, now_s() + 3 * DAY + 3_600);
+    device.put(&urgent);
+    gateway.hang_up();
+    accepted(&gateway).await;
+    assert_eq!(problem(&bed, "this gateway's certificate ends in 3 days").await.as_deref(), Some("error"));
+    assert_eq!(problem(&bed, "private key").await, None);
+
     // One that has ended is offered to the broker all the same, who turns it down: it is not for us to judge.
     device.put(&bed.ca.client_valid(TARGET, 0, now_s() - DAY));
     gateway.hang_up();
@@ -213,6 +244,7 @@ async fn the_end_is_told_in_good_time_and_ends_nothing() {
     let gateway = crate::bed::nowd(&["run", "--config", config.to_str().unwrap(), trusted[0], trusted[1]]);
     gateway.wait_for_line(PATIENCE, "this gateway's certificate has ended; renew it").await;
     gateway.wait_for_line(PATIENCE, "the broker rejected this gateway's certificate").await;
+    assert_eq!(problem(&bed, "this gateway's certificate ended at").await.as_deref(), Some("error"));
     device.put(&bed.ca.client_valid(TARGET, 0, 4_000_000_000));
     gateway.wait_for_line(PATIENCE, "the link is up").await;
     comes_back(&cloud).await;

@@ -73,6 +73,27 @@ async fn what_is_wrong_stands_on_top_with_what_to_do() {
 }
 
 #[tokio::test]
+async fn an_audit_record_that_cannot_be_written_is_an_error_until_it_can() {
+    let bed = Bed::new().await;
+    let state = bed.folder.path().join("state");
+    fs::create_dir_all(&state).unwrap();
+    // No folder can be made where a file is.
+    fs::write(state.join("audit"), "").unwrap();
+    let _gateway = gateway_with(&bed, &[]).await;
+    let what = "the audit record cannot be written, and calls go on without it";
+    comes_or_goes(&bed, "error", what, true).await;
+    let (code, text) = shell(&bed, &["status", "--check"]).await;
+    assert!(code == 1 && text.contains(what) && text.contains("do: see whether the disk of "), "{text}");
+    let failing = "nowd_audit_failing{target=\"gw-1\"} ";
+    let metrics = shell(&bed, &["metrics"]).await.1;
+    assert!(metrics.contains(&format!("{failing}1")), "{metrics}");
+    fs::remove_file(state.join("audit")).unwrap();
+    comes_or_goes(&bed, "error", what, false).await;
+    let metrics = shell(&bed, &["metrics"]).await.1;
+    assert!(metrics.contains(&format!("{failing}0")), "{metrics}");
+}
+
+#[tokio::test]
 async fn what_cannot_come_up_by_itself_is_an_error_at_once() {
     let bed = Bed::new().await;
     let config = bed.config();

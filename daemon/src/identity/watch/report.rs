@@ -1,6 +1,6 @@
 //! How certificate and key are, for people.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +18,18 @@ pub(crate) struct CertificateReport {
     pub(crate) not_after_s: i64,
     /// Whole days until then, negative after it; nothing while the clock is not set.
     pub(crate) days_left: Option<i64>,
+    /// How it stands; nothing while the clock is not set.
+    #[serde(default)]
+    pub(crate) standing: Option<Standing>,
+    /// Why the broker does not take a renewed one.
+    #[serde(default)]
+    pub(crate) refused: Option<String>,
+    /// Why files that have changed cannot be used, once they had the time to become whole.
+    #[serde(default)]
+    pub(crate) unusable: Option<String>,
+    /// The file of the key, if every user of the machine may read it.
+    #[serde(default)]
+    pub(crate) readable_key: Option<PathBuf>,
     /// What asks for somebody's attention.
     pub(crate) notes: Vec<String>,
 }
@@ -26,8 +38,9 @@ impl Certificates {
     pub(crate) fn report(&self) -> Option<CertificateReport> {
         let facts = self.in_use.tls.certificate()?;
         let now_s = self.now_s();
+        let standing = now_s.map(|now_s| Standing::of(facts, now_s));
         let mut notes = Vec::new();
-        match now_s.map(|now_s| Standing::of(facts, now_s)) {
+        match standing {
             Some(Standing::Ended) => notes.push("it has ended: renew it".into()),
             Some(Standing::NotYet) => notes.push("it is not valid yet".into()),
             Some(Standing::Urgent | Standing::Warned) => notes.push("it ends soon: renew it".into()),
@@ -51,6 +64,14 @@ impl Certificates {
             not_after: date(facts.not_after),
             not_after_s: facts.not_after,
             days_left: now_s.map(|now_s| days_left(facts, now_s)),
+            standing,
+            refused: self.renewed.as_ref().and_then(|renewed| renewed.refusal.clone()),
+            unusable: self
+                .broken
+                .as_ref()
+                .filter(|broken| broken.is_told)
+                .map(|broken| broken.reason.clone()),
+            readable_key: self.in_use.others_may_read.then(|| self.in_use.key.clone()),
             notes,
         })
     }

@@ -1,0 +1,18 @@
+//! Programs of others that tests need, as `.ci/setup` installs them.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+/// Prometheus' own checker, which no package brings without a service: in a folder of its own.
+pub(crate) fn promtool() -> Command {
+    let target = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
+    let file = target.parent().unwrap().join("tools/prometheus/promtool");
+    assert!(file.exists(), "{} is not there; run .ci/setup first", file.display());
+    Command::new(file)
+}
+
+/// systemd's reader of the journal.
+pub(crate) fn journalctl(args: &[&str]) -> std::process::Output {
+    let output = Command::new("journalctl").args(args).output();
+    output.unwrap_or_else(|e| panic!("journalctl cannot be run: {e}; run .ci/setup first"))
+}
