@@ -19,6 +19,9 @@ mod metrics;
 mod offer;
 mod provision;
 mod record;
+#[cfg(test)]
+#[path = "../fuzz/checks/sentence.rs"]
+mod sentence;
 mod services;
 mod setup;
 mod stats;

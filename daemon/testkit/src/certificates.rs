@@ -1,6 +1,7 @@
 //! A certificate authority of one's own: certificates for brokers and gateways, good ones and bad ones.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -108,7 +109,7 @@ impl Ca {
                 KeyPair::from_pem(&pem).expect("openssl writes keys that can be read")
             }
         };
-        let files = self.issue(&format!("{name}-{form:?}"), &params, &key);
+        let files = self.issue_own(&format!("{name}-{form:?}"), &params, &key);
         let file = files.key.to_str().expect("a temporary directory has a plain name");
         match form {
             KeyForm::Ec | KeyForm::Rsa => {}
@@ -128,7 +129,7 @@ impl Ca {
         params.not_before = moment(u64::try_from(from).expect("a date after 1970"));
         params.not_after = moment(u64::try_from(to).expect("a date after 1970"));
         let key = KeyPair::generate().expect("a key can be made");
-        self.issue(&format!("{name}-{}", fastrand::u64(..)), &params, &key)
+        self.issue_own(&format!("{name}-{}", fastrand::u64(..)), &params, &key)
     }
 
     /// Signs a request for a certificate, in PEM, as a service would that keeps its subject; PEM, or what is wrong with the
@@ -147,6 +148,13 @@ impl Ca {
         params.not_before = date_time_ymd(from, 1, 1);
         params.not_after = date_time_ymd(to, 1, 1);
         self.issue(name, &params, &KeyPair::generate().expect("a key can be made"))
+    }
+
+    /// The key is for its owner alone, as a gateway wants its own; a broker may run as another user than who started it.
+    fn issue_own(&self, name: &str, params: &CertificateParams, key: &KeyPair) -> Identity {
+        let files = self.issue(name, params, key);
+        fs::set_permissions(&files.key, Permissions::from_mode(0o600)).expect("it has just been written");
+        files
     }
 
     fn issue(&self, name: &str, params: &CertificateParams, key: &KeyPair) -> Identity {

@@ -88,9 +88,9 @@ fn notes(said: &Value) -> String {
 /// The level of the problem that says this.
 async fn problem(bed: &Bed, what: &str) -> Option<String> {
     let status = status(bed).await;
-    let problems = status["problems"].as_array().unwrap();
-    let found = problems.iter().find(|problem| problem["what"].as_str().unwrap().contains(what));
-    found.map(|problem| problem["level"].as_str().unwrap().to_owned())
+    let problems = status.get("problems")?.as_array()?;
+    let found = problems.iter().find(|problem| problem["what"].as_str().unwrap().contains(what))?;
+    found["level"].as_str().map(str::to_owned)
 }
 
 async fn accepted(gateway: &Process) {

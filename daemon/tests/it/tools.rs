@@ -14,5 +14,6 @@ pub(crate) fn promtool() -> Command {
 /// systemd's reader of the journal.
 pub(crate) fn journalctl(args: &[&str]) -> std::process::Output {
     let output = Command::new("journalctl").args(args).output();
-    output.unwrap_or_else(|e| panic!("journalctl cannot be run: {e}; run .ci/setup first"))
+    assert!(output.is_ok(), "journalctl cannot be run; run .ci/setup first: {output:?}");
+    output.unwrap()
 }

@@ -2,10 +2,10 @@
 
 #[path = "../../../fuzz/checks/audit.rs"]
 mod audit;
-#[path = "../../../fuzz/checks/sentence.rs"]
-mod sentence;
 
 use std::fs;
+
+use crate::sentence;
 
 #[test]
 fn any_file_of_the_record() {

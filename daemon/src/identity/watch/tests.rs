@@ -93,3 +93,22 @@ fn files_that_change_back_are_no_renewal() {
     certificates.looked(look(&own, &DatePolicy::Judge, &Stamp::new()));
     assert!(certificates.renewed.is_none());
 }
+
+/// While files are being written nobody is called; `nowd status` has a problem of it when they had their time.
+#[test]
+fn files_that_cannot_be_used_are_a_problem_after_a_minute() {
+    let ca = Ca::new();
+    let mut certificates = certificates(&ca, 1_000_000_000);
+    let broken = |since| Broken { stamp: Stamp::new(), since, reason: "half a key".into(), is_told: false };
+    certificates.broken = Some(broken(BootInstant::now()));
+    certificates.looked(Look::Same);
+    let report = certificates.report().unwrap();
+    assert!(report.unusable.is_none() && report.notes.iter().any(|note| note.contains("half a key")));
+    // Since the machine's start.
+    certificates.broken = Some(broken(BootInstant::from_micros(0)));
+    certificates.looked(Look::Same);
+    assert_eq!(certificates.report().unwrap().unusable.as_deref(), Some("half a key"));
+    let good = source(ca.client_valid("gw", 0, 4_000_000_000));
+    certificates.looked(look(&good, &DatePolicy::Judge, &Stamp::new()));
+    assert_eq!(certificates.report().unwrap().unusable, None);
+}

@@ -1,9 +1,8 @@
 use super::*;
+use crate::sentence;
 
 #[path = "../../../fuzz/checks/provisioning.rs"]
 mod check;
-#[path = "../../../fuzz/checks/sentence.rs"]
-mod sentence;
 
 #[test]
 fn the_corpus() {
