@@ -1,4 +1,9 @@
+use nowd_link::Options;
+use nowd_protocol::{Level, Uuid};
+use nowd_testkit::{Mosquitto, Proxy, within};
+
 use super::*;
+use crate::uplink::{Facts, Uplink, UplinkEvent};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -95,4 +100,44 @@ async fn a_manager_that_reads_nothing_makes_nobody_wait_and_is_told_in_the_end()
     supervisor.look([part("a", 0, 5)]);
     let rest: Vec<String> = std::iter::from_fn(heard).collect();
     assert_eq!(rest, ["STATUS=locked out: maintenance; the link is down: worse", "WATCHDOG=1"]);
+}
+
+/// The parts when the link is up next.
+async fn up(uplink: &mut Uplink) -> Vec<Part> {
+    within(Duration::from_secs(60), "the link", async {
+        while uplink.since().is_none() {
+            tokio::select! {
+                _ = uplink.next() => {}
+                () = tokio::time::sleep(Duration::from_millis(5)) => {}
+            }
+        }
+    })
+    .await;
+    uplink.parts()
+}
+
+#[tokio::test]
+async fn connections_that_are_cut_after_as_much_each_do_not_stand_still() {
+    let broker = Mosquitto::start();
+    let proxy = Proxy::start(broker.port()).await;
+    let facts =
+        Facts { target: Level::new("gw-1").unwrap(), incarnation: Uuid::nil(), methods: String::new() };
+    let options = Options::new("gw-1", "127.0.0.1", proxy.port());
+    let mut uplink = Uplink::new(options, None, facts, Duration::from_secs(60));
+    let mut watch = Watch::new(BootInstant::from_micros(0));
+    // Their counts are as they would be of connections that end at the same one.
+    let same = |part: Part| if part.name == "the link" { part } else { Part { moves: 7, ..part } };
+    let same = |parts: Vec<Part>| parts.into_iter().map(same).collect::<Vec<_>>();
+    for round in 1..=5_u64 {
+        let parts = up(&mut uplink).await;
+        // What is bound longest may stand for 70 s.
+        assert!(parts.len() > 1, "{parts:?}");
+        let at = BootInstant::from_micros(round * 30_000_000);
+        assert!(watch.look(at, Duration::from_secs(30), same(parts)), "30 s each, round {round}");
+        proxy.cut();
+        within(Duration::from_secs(60), "the end of the connection", async {
+            while !matches!(uplink.next().await, UplinkEvent::Down) {}
+        })
+        .await;
+    }
 }

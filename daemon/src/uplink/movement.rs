@@ -31,10 +31,15 @@ impl Uplink {
         };
         let own =
             bound.map(|bound| Part { id, ..Part::new("the link", self.moves, bound.saturating_add(MARGIN)) });
-        let driven = movements
-            .into_iter()
-            .flatten()
-            .map(|Movement { name, moves, bound }| Part::new(name, moves, bound.saturating_add(MARGIN)));
+        // Each connection begins to count anew: what the last one came to is no sign that this one stands still.
+        let connection = match &self.state {
+            State::Up(up) => up.session.id.as_u64_pair().0,
+            State::Waiting(_) | State::Opening(_) => 0,
+        };
+        let driven = movements.into_iter().flatten().map(|Movement { name, moves, bound }| {
+            let bound = bound.saturating_add(MARGIN);
+            Part { id: connection, ..Part::new(name, moves, bound) }
+        });
         own.into_iter().chain(driven).collect()
     }
 }
