@@ -22,6 +22,7 @@ mod ended;
 mod link;
 mod places;
 mod problems;
+mod refused;
 mod serve;
 mod status;
 mod watch;

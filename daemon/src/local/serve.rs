@@ -19,9 +19,10 @@ use zbus::zvariant::DynamicType;
 use super::access::Access;
 use super::link::{LIMIT, MAX_MESSAGE_LEN};
 use super::places::Places;
+use super::refused::Refused;
 use super::status::StatusReport;
 use super::watch::{self, Watchers};
-use super::{Ask, Busy, CONFIG_ERROR, LOCKED_ERROR, LocalCall, NAME, PATH, ReloadError};
+use super::{Ask, LocalCall, NAME, PATH};
 use crate::cli::methods::listed;
 use crate::lockout::{self, LockError, check_reason};
 use crate::metrics;
@@ -63,63 +64,6 @@ enum Answer {
     Nothing,
     Text(String),
     Flag(bool),
-}
-
-/// Why nothing was done.
-#[derive(Debug, thiserror::Error)]
-enum Refused {
-    #[error("only root, the gateway's own user and members of the group named by `bus.group` are served")]
-    NotServed,
-    #[error("{0}")]
-    Arguments(String),
-    #[error("{0}")]
-    TooMuch(&'static str),
-    #[error("there is no method {0:?} here")]
-    NoMethod(String),
-    #[error("there is nothing at {0}; the gateway is at {PATH}")]
-    NoObject(String),
-    #[error("the gateway is stopping")]
-    Stopping,
-    #[error("no answer came; more repeats of one call wait than are answered")]
-    NoAnswer,
-    #[error("{0}")]
-    Config(String),
-    #[error("{0}")]
-    Locked(String),
-    #[error("{0}")]
-    Failed(String),
-}
-
-impl Refused {
-    const fn name(&self) -> &'static str {
-        match self {
-            Self::NotServed => "org.freedesktop.DBus.Error.AccessDenied",
-            Self::Arguments(_) => "org.freedesktop.DBus.Error.InvalidArgs",
-            Self::TooMuch(_) => "org.freedesktop.DBus.Error.LimitsExceeded",
-            Self::NoMethod(_) => "org.freedesktop.DBus.Error.UnknownMethod",
-            Self::NoObject(_) => "org.freedesktop.DBus.Error.UnknownObject",
-            Self::NoAnswer => "org.freedesktop.DBus.Error.NoReply",
-            Self::Config(_) => CONFIG_ERROR,
-            Self::Locked(_) => LOCKED_ERROR,
-            Self::Stopping | Self::Failed(_) => "org.freedesktop.DBus.Error.Failed",
-        }
-    }
-}
-
-impl From<Busy> for Refused {
-    fn from(_: Busy) -> Self {
-        Self::TooMuch("as many calls as may wait for their answers already do; nothing was done")
-    }
-}
-
-impl From<ReloadError> for Refused {
-    fn from(e: ReloadError) -> Self {
-        match e {
-            ReloadError::Config(message) => Self::Config(message),
-            ReloadError::TooMany => Self::TooMuch("too many wait for a reload already"),
-            ReloadError::NoSource => Self::Failed(e.to_string()),
-        }
-    }
 }
 
 impl Served {
