@@ -165,3 +165,30 @@ async fn what_has_acted_is_in_the_journal_whenever_the_power_goes() {
     }
     assert_eq!(tried, [0, 1, 2].into(), "before, between and after");
 }
+
+/// nowd never writes to its configuration. Of what an editor left behind it says what is missing or cannot be read; a file that ends
+/// after a whole line is one that somebody may have meant.
+#[tokio::test]
+async fn a_configuration_that_is_cut_off_anywhere_is_sound_or_told_by_name() {
+    let lonely = Lonely::new();
+    let whole = fs::read(lonely.config()).unwrap();
+    let maps = lonely.folder.path().join("methods.d");
+    fs::create_dir(&maps).unwrap();
+    let map = b"[simulator]\n[methods.\"lamp.set\"]\nparams.level = { type = \"integer\", maximum = 9 }\ntimeout = \"1s\"\n";
+    let mut told = 0;
+    for (file, content) in [(lonely.config(), whole.as_slice()), (maps.join("lamp.toml"), map.as_slice())] {
+        for length in 0..content.len() {
+            fs::write(&file, content.get(..length).unwrap()).unwrap();
+            let mut check = nowd(&["check", "--config", lonely.config().to_str().unwrap()]);
+            let code = check.exit(PATIENCE).await.code().unwrap();
+            let said = check.lines().join("\n");
+            let name = file.file_name().unwrap().to_str().unwrap();
+            let is_told = said.contains(name) || said.contains("is not set");
+            assert!(code == 0 || code == 78 && is_told, "{length} bytes of {name}: {code} {said}");
+            assert!(!said.contains("panicked"), "{said}");
+            told += usize::from(code == 78);
+        }
+        fs::write(&file, content).unwrap();
+    }
+    assert!(told > 100, "most cuts are no TOML, or leave something out that must be there: {told}");
+}
