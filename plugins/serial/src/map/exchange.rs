@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use nowd_plugin::{Call, CallError, Completion, Outcome};
 use serde_json::{Map, Value};
@@ -32,6 +33,8 @@ struct Progress {
     written: bool,
     /// How many frames have been written and, where they have a reply, confirmed.
     sent: usize,
+    /// A frame is under way, or its reply.
+    amid: bool,
     /// Whether every frame so far was confirmed.
     confirmed: bool,
     captures: Map<String, Value>,
@@ -67,6 +70,7 @@ impl Exchange {
         let mut progress = Progress {
             written: false,
             sent: 0,
+            amid: false,
             confirmed: true,
             captures: Map::new(),
             waiting: None,
@@ -107,6 +111,7 @@ impl Exchange {
             if self.map.echo == Some(true) {
                 line.expect_echo();
             }
+            progress.amid = true;
             line.write(bytes, give_up, &mut progress.written).await?;
             if let Some(reply) = reply {
                 let last = index + 1 == self.frames.len();
@@ -129,6 +134,7 @@ impl Exchange {
                 progress.confirmed = false;
             }
             progress.echo = progress.echo.or(line.forget_echo());
+            progress.amid = false;
             progress.sent += 1;
         }
         Ok(progress.finished())
@@ -185,7 +191,9 @@ impl Exchange {
         let Session { port, line, call, give_up } = session;
         let waiting = progress.waiting.take();
         let listener = &mut progress.listener;
-        let settled = line.settle(port.config.silence(), &give_up.stop, |chunk| {
+        // Between two frames nothing is half said, and no answer can come late: a safe action need not wait.
+        let silence = if progress.amid { port.config.silence() } else { Duration::ZERO };
+        let settled = line.settle(silence, &give_up.stop, |chunk| {
             let (reply, _) = waiting.as_ref()?;
             self.hear(port, call, reply, listener, Some(chunk))
         });

@@ -330,3 +330,34 @@ async fn modbus_drive_of_another_kind_refuses() {
     }
     assert_eq!(rig.call("drive.stop", Value::Null, LONG).await, Completion::Ok(Value::Null));
 }
+
+#[tokio::test]
+async fn a_pulse_that_is_cut_off_between_its_frames_does_not_keep_the_line_from_the_safe_action() {
+    const PULSE: &str = "[serial]\nport = \"relay\"\nframing = { fixed = 4 }\nchecksum = \"SUM-8\"\n[methods.pulse]\nsteps = [{ send = { hex = \"A0 01 01\" } }, { wait = \"60s\" }, { send = { hex = \"A0 01 00\" } }]\n\
+                         timeout = \"90s\"\nmax_timeout = \"90s\"\n[methods.off]\nsend = { hex = \"A0 01 00\" }\n";
+    let mut device = Device::new();
+    let path = device.path();
+    let config = format!("device = {:?}\nsilence = \"5s\"", path.to_str().unwrap());
+    let config: PortConfig = toml::from_str(&config).unwrap();
+    let mut rig = Rig::load(&[("relay", config)], &[PULSE]);
+    rig.run();
+    rig.wait_open("off").await;
+    // Cut off while the frame itself is still under way the line is left alone; that cannot be so every time.
+    let bound = Deadline::after(Duration::from_secs(60));
+    loop {
+        let pulse = call("pulse", Value::Null, Duration::from_secs(90));
+        let (completion, off) = tokio::join!(rig.plugin.invoke(&pulse), async {
+            assert_eq!(frame(&mut device).await, [0xA0, 1, 1, 0xA2]);
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            pulse.cancelled.cancel();
+            // Far less than the silence after a call without an answer: no answer was waited for.
+            rig.call("off", Value::Null, Duration::from_secs(2)).await
+        });
+        assert_eq!(completion.outcome(), nowd_plugin::Outcome::Unknown, "{completion:?}");
+        if off == Completion::Sent(Value::Null) {
+            break;
+        }
+        assert!(bound.check().is_ok(), "{off:?}");
+    }
+    assert_eq!(frame(&mut device).await, [0xA0, 1, 0, 0xA1]);
+}
