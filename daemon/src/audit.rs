@@ -6,7 +6,7 @@
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -22,6 +22,7 @@ mod files;
 mod folding;
 pub(crate) mod report;
 mod store;
+mod torn;
 pub(crate) mod verify;
 mod writer;
 
@@ -173,8 +174,13 @@ impl Drop for Audit {
 impl Entries {
     /// Takes an entry if there is room; never waits.
     pub(crate) fn push(&self, event: Event) {
-        if self.queue.try_send((Moment::now(&self.clock), event)).is_err() {
-            self.shared.lose(1);
+        match self.queue.try_send((Moment::now(&self.clock), event)) {
+            Ok(()) => {}
+            Err(TrySendError::Full(_)) => self.shared.lose(1),
+            Err(TrySendError::Disconnected(_)) => {
+                self.shared.lose(1);
+                self.shared.fails("its thread has ended by a mistake in nowd; the next start makes another");
+            }
         }
     }
 

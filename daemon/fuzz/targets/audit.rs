@@ -14,9 +14,11 @@ mod audit {
     #[path = "../../../daemon/src/audit/chain.rs"]
     pub(crate) mod chain;
     #[path = "../../../daemon/src/audit/files.rs"]
-    mod files;
+    pub(crate) mod files;
     #[path = "../../../daemon/src/audit/report.rs"]
     pub(crate) mod report;
+    #[path = "../../../daemon/src/audit/torn.rs"]
+    mod torn;
     #[path = "../../../daemon/src/audit/verify.rs"]
     pub(crate) mod verify;
 }

@@ -9,12 +9,13 @@ use nowd_protocol::{Outcome, Uuid};
 use serde::Serialize;
 
 use super::chain::{Hash, Head, LONGEST_LINE, seal};
+use super::folding::is_cheap;
 use crate::clock::WallClock;
 
-/// The longest text that somebody else chose, in bytes: what a message may say of its caller.
+/// The longest text that somebody else chose, in bytes as they stand in the line: what a message may say of its caller.
 const LONGEST_TEXT: usize = 2_048;
 
-/// The longest other text, in bytes.
+/// The longest other text, and caller of what anybody can cause any number of; in bytes as they stand in the line.
 const LONGEST_WORD: usize = 256;
 
 /// When something was heard of: with the records of calls, a moment after it happened.
@@ -171,11 +172,12 @@ impl<'a> What<'a> {
 
 impl<'a> Call<'a> {
     fn of(record: &'a Record) -> Self {
+        let longest = if is_cheap(record) { LONGEST_WORD } else { LONGEST_TEXT };
         Self {
             id: record.id,
             method: word(&record.method),
             client: record.client.as_ref().map(|client| word(client.as_str())),
-            caller: record.caller.as_deref().map(|caller| cut(caller, LONGEST_TEXT)),
+            caller: record.caller.as_deref().map(|caller| cut(caller, longest)),
             attempt: record.attempt,
             status: record.status.as_str(),
             outcome: record.outcome,
@@ -230,7 +232,16 @@ fn word(text: &str) -> &str {
     cut(text, LONGEST_WORD)
 }
 
-/// At most so many bytes, and whole characters.
+/// So many bytes at most as it stands in the line, and whole characters.
 fn cut(text: &str, most: usize) -> &str {
-    text.get(..text.floor_char_boundary(most)).unwrap_or(text)
+    let mut len = 0_usize;
+    let end = text.char_indices().find(|(_, char)| {
+        len = len.saturating_add(match char {
+            '"' | '\\' | '\n' | '\r' | '\t' | '\u{8}' | '\u{c}' => 2,
+            '\0'..='\u{1f}' => r"\u0000".len(),
+            _ => char.len_utf8(),
+        });
+        len > most
+    });
+    end.and_then(|(at, _)| text.get(..at)).unwrap_or(text)
 }

@@ -1,4 +1,5 @@
-//! What of the entries is written, and what is only counted: a flood of what was not executed must not push out what was.
+//! What of the entries is written, and what is only counted, so that a flood of what was not executed pushes out what was only
+//! slowly. How slowly is in SPECIFICATION.md, section 17.2; a flood of what is executed pushes out as fast as it comes.
 //!
 //! Calls that were executed, may have been, or were started and refused by the device are always written, and so are late
 //! results and safe actions. The rest (refusals, repeats, questions to the gateway itself, messages that were dropped) has an
@@ -112,11 +113,12 @@ fn may_fold(event: &Event) -> Option<(&str, &'static str)> {
 }
 
 /// Whether anybody can cause any number of these without moving anything.
-fn is_cheap(record: &Record) -> bool {
+pub(super) fn is_cheap(record: &Record) -> bool {
     match record.kind {
         RecordKind::Late | RecordKind::SafeAction => false,
         RecordKind::Repeated => true,
         RecordKind::Answered => {
+            // A plugin that has answered within a microsecond counts as not asked.
             let asked_a_device = record.timing.plugin > 0;
             (record.outcome == Outcome::NotExecuted && !asked_a_device) || record.method.starts_with("nowd.")
         }

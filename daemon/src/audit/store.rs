@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::chain::{Hash, Head};
 use super::entry::{Moment, Sealer, What};
-use super::files::{self, Names, Next};
+use super::files::{self, Names};
 use crate::journal::disk::{self, Disk};
 use crate::lockout::files::{make_folder, sync_folder_of};
 
@@ -89,6 +89,7 @@ impl<D: Disk> Store<D> {
         if !disk::lock(&lock).map_err(at(&path))? {
             return Err(StoreError::InUse(folder.into()));
         }
+        clean_up(folder).map_err(at(folder))?;
         let names = Names::read(folder).map_err(at(folder))?;
         let mut store = Self {
             folder: folder.into(),
@@ -165,7 +166,8 @@ impl<D: Disk> Store<D> {
     pub(super) fn sync(&mut self) -> Result<(), StoreError> {
         self.flush()?;
         let Some(current) = &mut self.current else { return Ok(()) };
-        current.disk.sync_data().map_err(at(&files::segment(&self.folder, current.number)))
+        let path = files::segment(&self.folder, current.number);
+        current.disk.sync_data().and_then(|()| files::is_there(&current.file, &path)).map_err(at(&path))
     }
 
     fn largest_segment(&self) -> u64 {
@@ -209,7 +211,7 @@ impl<D: Disk> Store<D> {
             let what = What::Pruned {
                 first,
                 last: next.saturating_sub(1),
-                last_hash: after(&self.folder, next).map(|hash| hash.to_string()),
+                last_hash: files::after(&self.folder, next).map(|hash| hash.to_string()),
             };
             let (line, head) = self.sealer.line(self.head, moment, &what);
             self.buffer.extend_from_slice(line.as_bytes());
@@ -316,8 +318,9 @@ impl<D: Disk> Store<D> {
         // Else an earlier start came so far, and not to taking it off.
         if !kept.ends_with(tail) {
             kept.extend_from_slice(tail);
-            let fresh = path.with_extension("new");
-            let mut file = File::create(&fresh)?;
+            let fresh = files::unfinished(&path);
+            remove(&fresh)?;
+            let mut file = OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(&fresh)?;
             file.set_permissions(Permissions::from_mode(FILE_MODE))?;
             file.write_all(&kept)?;
             file.sync_all()?;
@@ -355,18 +358,25 @@ fn make(folder: &Path) -> io::Result<()> {
         make_folder(above)?;
     }
     match DirBuilder::new().mode(FOLDER_MODE).create(folder) {
-        Ok(()) => sync_folder_of(folder),
+        Ok(()) => {
+            // Whatever umask the service has.
+            fs::set_permissions(folder, Permissions::from_mode(FOLDER_MODE))?;
+            sync_folder_of(folder)
+        }
         Err(e) if e.kind() == ErrorKind::AlreadyExists && folder.is_dir() => Ok(()),
         Err(e) => Err(e),
     }
 }
 
-/// What the file that begins with `number` says that it follows.
-fn after(folder: &Path, number: u64) -> Option<Hash> {
-    match files::Lines::open(&files::segment(folder, number)).ok()?.next() {
-        Ok(Next::Whole(line)) => super::chain::Line::read(line)?.after(),
-        Ok(Next::Unfinished(_) | Next::End) | Err(_) => None,
+/// Removes what starts that were cut short have left beside the record.
+fn clean_up(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if files::is_unfinished(&path) {
+            remove(&path)?;
+        }
     }
+    Ok(())
 }
 
 fn remove(path: &Path) -> io::Result<()> {

@@ -10,6 +10,7 @@ use nowd_protocol::Uuid;
 use super::chain::{Entry, Hash, Head, Line};
 use super::files::{self, Lines, Names, Next};
 use super::report::{Finding, Report, push};
+use super::torn::{self, By};
 
 /// How many heads and torn ends are looked at.
 const MOST_MENDED: usize = 1_024;
@@ -19,10 +20,6 @@ const MOST_TRIES: usize = 4;
 
 /// How long a line of a gateway that runs may take to be written whole.
 const UNFINISHED: Duration = Duration::from_millis(200);
-
-/// Whole entries of one process that span more than this were on the disk: a loss of power did not tear them off. `sync` is a minute
-/// at most.
-const LONGEST_UNSYNCED_US: u64 = 120_000_000;
 
 /// The longest time that is told as it stands there.
 const LONGEST_TIME: usize = 40;
@@ -71,7 +68,7 @@ pub(crate) fn verify(folder: &Path, heads: &[Head]) -> io::Result<Report> {
     }
 }
 
-fn try_verify(folder: &Path, names: &Names, heads: &[Head]) -> io::Result<Report> {
+pub(super) fn try_verify(folder: &Path, names: &Names, heads: &[Head]) -> io::Result<Report> {
     let mut verifier = Verifier::new(heads);
     let last = names.segments.last_key_value().map(|(number, _)| *number);
     for &number in names.segments.keys() {
@@ -83,7 +80,8 @@ fn try_verify(folder: &Path, names: &Names, heads: &[Head]) -> io::Result<Report
         loop {
             match lines.next()? {
                 Next::Whole(line) => verifier.line(line),
-                Next::Unfinished(len) if Some(number) == last && !waited => {
+                Next::TooLong => verifier.too_long(),
+                Next::Unfinished if Some(number) == last && !waited => {
                     // The gateway may be writing it just now: read once more up to here, and then further.
                     let whole = verifier.line;
                     std::thread::sleep(UNFINISHED);
@@ -91,13 +89,13 @@ fn try_verify(folder: &Path, names: &Names, heads: &[Head]) -> io::Result<Report
                     for _ in 0..whole {
                         lines.next()?;
                     }
-                    waited = len > 0;
+                    waited = true;
                 }
-                Next::Unfinished(_) if Some(number) == last => {
+                Next::Unfinished if Some(number) == last => {
                     verifier.unfinished();
                     break;
                 }
-                Next::Unfinished(_) => {
+                Next::Unfinished => {
                     verifier
                         .problem("the last line has no end: the file was cut, or something was added".into());
                     break;
@@ -106,7 +104,14 @@ fn try_verify(folder: &Path, names: &Names, heads: &[Head]) -> io::Result<Report
             }
         }
     }
-    verifier.torn(folder, names)?;
+    verifier.torn(folder)?;
+    if names.is_locked && names.segments.is_empty() {
+        verifier.at("", 0);
+        verifier.note(
+            "a gateway has written here, and there are no entries: it is just starting, or they were removed"
+                .into(),
+        );
+    }
     for other in &names.others {
         verifier.at(other, 0);
         verifier.note("is no part of the record".into());
@@ -152,6 +157,12 @@ impl Verifier {
         self.head = Some(Head { number, hash: line.hash });
         self.compare();
         self.tell(line.entry);
+    }
+
+    /// The next line is longer than any entry.
+    pub(crate) fn too_long(&mut self) {
+        self.line = self.line.saturating_add(1);
+        self.problem("is longer than any entry: it was changed, or something was put in".into());
     }
 
     fn first_of_file(&mut self, line: &Line<'_>) {
@@ -274,7 +285,9 @@ impl Verifier {
     }
 
     /// What was taken off lies beside the record as it was, and can have been torn off.
-    fn torn(&mut self, folder: &Path, names: &Names) -> io::Result<()> {
+    fn torn(&mut self, folder: &Path) -> io::Result<()> {
+        // A gateway that started meanwhile has put it there since the other names were read.
+        let names = Names::read(folder)?;
         for &number in names.torn.keys() {
             let path = files::torn(folder, number);
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -287,9 +300,6 @@ impl Verifier {
             // As much as is ever taken off.
             std::fs::File::open(&path)?.take(1 << 26).read_to_end(&mut bytes)?;
             let hash = Hash::of(&bytes).to_string();
-            let whole = bytes.split(|byte| *byte == b'\n').filter_map(Line::read);
-            let mut spans = Spans::default();
-            whole.for_each(|line| spans.add((line.entry.incarnation, line.entry.steady_us)));
             let Some(at) = self.mended.iter().position(|mended| mended.n >= number && mended.sha256 == hash)
             else {
                 if self.head.is_none_or(|head| head.number < number) {
@@ -303,15 +313,16 @@ impl Verifier {
                 continue;
             };
             let mended = self.mended.swap_remove(at);
-            if let Some(before) = mended.before {
-                spans.add(before);
-            }
-            if spans.longest() > LONGEST_UNSYNCED_US || spans.0.len() > 2 {
-                self.problem(
+            match torn::by(&bytes, mended.before) {
+                By::Power => {}
+                By::PowerOrChange => self.note(
+                    "was taken off long after the entry before it: a loss of power just after a quiet time, or a change".into(),
+                ),
+                By::Change => self.problem(
                     "holds whole entries that had been on the disk for long: not a loss of power took them off, but a change of the \
                      entry before them"
                         .into(),
-                );
+                ),
             }
         }
         for mended in std::mem::take(&mut self.mended) {
@@ -375,23 +386,5 @@ impl Verifier {
     fn note(&mut self, message: String) {
         let finding = Finding { file: self.file.clone(), line: self.line, message };
         push(&mut self.report.notes, finding, &mut self.report.further);
-    }
-}
-
-/// From when to when there are entries of a process, by its steady clock.
-#[derive(Debug, Default)]
-struct Spans(std::collections::BTreeMap<Uuid, (u64, u64)>);
-
-impl Spans {
-    fn add(&mut self, (incarnation, at): (Uuid, u64)) {
-        let known = self.0.contains_key(&incarnation) || self.0.len() < 3;
-        if known {
-            let span = self.0.entry(incarnation).or_insert((at, at));
-            *span = (span.0.min(at), span.1.max(at));
-        }
-    }
-
-    fn longest(&self) -> u64 {
-        self.0.values().map(|(from, to)| to.saturating_sub(*from)).max().unwrap_or(0)
     }
 }

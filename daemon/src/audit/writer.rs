@@ -94,6 +94,10 @@ impl<D: Disk> Writer<D> {
         loop {
             self.round(closed);
             if closed {
+                if self.store.is_none() {
+                    // What was found missing only now can still be recorded as lost.
+                    self.round(closed);
+                }
                 return;
             }
             let first = match self.due() {

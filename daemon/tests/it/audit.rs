@@ -294,6 +294,21 @@ async fn a_gateway_that_is_killed_again_and_again_leaves_a_record_that_is_sound(
     }
 }
 
+#[tokio::test]
+async fn the_group_may_read_it_whatever_the_umask_is() {
+    use std::os::unix::fs::PermissionsExt;
+    let bed = Bed::new().await;
+    let mut command = Command::new("sh");
+    command.args(["-c", r#"umask 077; exec "$0" "$@""#, env!("CARGO_BIN_EXE_nowd"), "run", "--config"]);
+    command.arg(bed.config());
+    let mut gateway = Process::start(command);
+    gateway.wait_for_line(PATIENCE, "the audit record goes on from here").await;
+    let mode = |path: PathBuf| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+    assert_eq!(mode(folder(&bed)), 0o750);
+    assert_eq!(mode(folder(&bed).join(format!("{:020}.jsonl", 1))), 0o640);
+    end(&mut gateway).await;
+}
+
 /// A file system of its own, as long as this lives.
 struct Mounted(PathBuf);
 
@@ -315,7 +330,12 @@ fn mount(folder: &Path) -> Option<Mounted> {
 async fn a_full_disk_stops_no_call_and_what_was_lost_is_told_when_there_is_room() {
     let mut bed = Bed::new().await;
     let state = bed.folder.path().join("state");
-    let Some(_mounted) = mount(&state) else { return };
+    let Some(_mounted) = mount(&state) else {
+        eprintln!(
+            "NOT RUN: this user may not mount a tmpfs, so no full disk was tried with the real program"
+        );
+        return;
+    };
     let mut gateway = local::gateway(&bed).await;
     let cloud = bed.cloud().await;
     comes_back(&cloud).await;

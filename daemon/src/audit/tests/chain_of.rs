@@ -51,7 +51,8 @@ fn judge(bytes: &[u8], heads: &[Head]) -> (Report, bool) {
     loop {
         match lines.next().unwrap() {
             Next::Whole(line) => verifier.line(line),
-            Next::Unfinished(_) => return (verifier.end(), true),
+            Next::TooLong => verifier.too_long(),
+            Next::Unfinished => return (verifier.end(), true),
             Next::End => return (verifier.end(), false),
         }
     }
@@ -211,4 +212,43 @@ fn an_entry_is_never_longer_than_it_may_be() {
     }
     let far = Moment { wall_ms: u64::MAX, ..moment(0) };
     assert_eq!(far.text(), "9999-12-31T23:59:59.999Z");
+}
+
+#[test]
+fn what_a_flood_can_write_is_short_as_it_stands_in_the_file() {
+    let len = |status, outcome, timing, text: &str| {
+        let mut event = record(RecordKind::Answered, "cloud-1", status, outcome);
+        event.timing = timing;
+        event.caller = Some(text.into());
+        let (line, _) = SEALER.line(None, moment(0), &What::of(&Event::Call(event), &mut String::new()));
+        let entry: serde_json::Value = serde_json::from_str(&line).unwrap();
+        (line.len(), entry["caller"].as_str().unwrap().to_owned())
+    };
+    let asked = Timing { queue: 1, plugin: 1, total: 2 };
+    for text in ["\u{1}", "\"", "\n", "\u{7f}", "a", "é", "\u{10ffff}"] {
+        let text = text.repeat(2_500);
+        let (longest, kept) = len(Status::Ok, Outcome::Executed, asked, &text);
+        assert!((2_300..2_600).contains(&longest) && text.starts_with(&kept), "{longest}: {kept:?}");
+        let (longest, kept) = len(Status::Forbidden, Outcome::NotExecuted, Timing::default(), &text);
+        assert!((500..800).contains(&longest) && text.starts_with(&kept), "{longest}: {kept:?}");
+    }
+    let (_, kept) = len(Status::Ok, Outcome::Executed, asked, "\u{1}\"é");
+    assert_eq!(kept, "\u{1}\"é", "what is short is as it was");
+}
+
+/// What SPECIFICATION.md, section 17.2, says of a flood.
+#[test]
+fn the_longest_entry_that_a_flood_can_write() {
+    let mut event = record(RecordKind::Repeated, "c", Status::Forbidden, Outcome::NotExecuted);
+    let worst = "\u{1}".repeat(2_500);
+    event.client = Some(Level::new("c".repeat(127)).unwrap());
+    event.method.clone_from(&worst);
+    event.caller = Some(worst.clone());
+    event.error = Some(ErrorBody { code: worst.clone(), message: worst });
+    (event.attempt, event.timing) = (u32::MAX, Timing { queue: u64::MAX, plugin: u64::MAX, total: u64::MAX });
+    let head = Some(Head { number: u64::MAX - 1, hash: Hash::NONE });
+    let late = Moment { steady: BootInstant::from_micros(u64::MAX), ..moment(0) };
+    let (line, _) = SEALER.line(head, late, &What::of(&Event::Call(event), &mut String::new()));
+    eprintln!("{} bytes", line.len());
+    assert!(line.len() <= 1_600, "{}", line.len());
 }

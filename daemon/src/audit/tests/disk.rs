@@ -164,6 +164,52 @@ fn a_disk_that_hangs_holds_up_nobody() {
     assert!(bench.verify().sound);
 }
 
+/// A disk that nobody has thought of.
+struct Panicking;
+
+impl Disk for Panicking {
+    fn write_all_at(&mut self, _: &[u8], _: u64) -> std::io::Result<()> {
+        panic!("on purpose");
+    }
+
+    fn sync_data(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_thread_that_has_ended_is_a_record_that_fails() {
+    let bench = Bench::new(1 << 20);
+    let (audit, entries) = start(bench.path(), |_| Panicking);
+    wait_until("the failure", || {
+        entries.push(executed());
+        audit.shared().counts().failing
+    });
+    let report = audit.shared().report_of();
+    assert!(report.lost > 0 && report.error.unwrap().contains("its thread has ended"));
+}
+
+#[test]
+fn what_was_in_a_file_that_was_removed_is_told_as_lost() {
+    for is_quiet in [false, true] {
+        let bench = Bench::new(1 << 20);
+        let (audit, entries) = start(bench.path(), std::convert::identity);
+        let shared = Arc::clone(audit.shared());
+        entries.push(executed());
+        wait_until("the entry", || shared.report_of().head.is_some_and(|head| head.starts_with("3:")));
+        fs::remove_file(&bench.segments()[0]).unwrap();
+        if !is_quiet {
+            entries.push(executed());
+            wait_until("the loss", || shared.counts().lost > 0 && !shared.counts().failing);
+        }
+        entries.push(Event::Stopped);
+        drop((entries, audit));
+        wait_until("the end", || !bench.segments().is_empty() && bench.verify().lost > 0);
+        let report = bench.verify();
+        assert!(report.sound && report.lost >= 4, "{is_quiet}: {report:?}");
+    }
+}
+
 #[test]
 fn two_processes_do_not_share_it() {
     let bench = Bench::new(1 << 20);

@@ -192,3 +192,108 @@ fn a_first_file_that_was_not_removed_before_the_power_went_is_no_mistake() {
     }
     assert!(bench.verify().sound && !path.exists());
 }
+
+#[test]
+fn a_line_that_is_longer_than_any_entry_is_found_in_every_file() {
+    let bench = Bench::new(1 << 16);
+    bench.write(40, true);
+    let segments = bench.segments();
+    assert!(segments.len() > 2);
+    let entries = bench.verify().entries;
+    for file in [&segments[0], segments.last().unwrap()] {
+        let text = fs::read_to_string(file).unwrap();
+        let line = text.lines().nth(2).unwrap();
+        for more in [33_000, 200_000] {
+            fs::write(file, text.replacen(line, &format!("{line}{}", " ".repeat(more)), 1)).unwrap();
+            let report = bench.verify();
+            assert_eq!((report.sound, report.problems[0].line), (false, 3), "{report:?}");
+            assert!(report.problems[0].message.contains("longer than any entry"), "{report:?}");
+            assert_eq!(report.entries, entries - 1, "the rest is read");
+        }
+        fs::write(file, text).unwrap();
+    }
+    assert!(bench.verify().sound);
+}
+
+#[test]
+fn a_loss_of_power_after_a_quiet_time_is_no_change() {
+    let bench = Bench::new(1 << 20);
+    let (mut store, _) = bench.open();
+    let mut wrap = std::convert::identity;
+    for ms in [0, 600_000, 600_010, 600_020] {
+        let event = executed();
+        store.add(moment(ms), &What::of(&event, &mut String::new()), &mut wrap).unwrap();
+    }
+    store.sync().unwrap();
+    drop(store);
+    // A block of the first after the pause never came to the disk; those behind it did.
+    let file = bench.segments()[0].clone();
+    let text = fs::read_to_string(&file).unwrap();
+    let line = text.lines().nth(2).unwrap();
+    fs::write(&file, text.replace(line, &"\0".repeat(line.len()))).unwrap();
+    bench.write(0, true);
+    let report = bench.verify();
+    assert!(report.sound && report.mended == 1, "{report:?}");
+    assert!(report.notes.iter().any(|note| note.message.contains("just after a quiet time")), "{report:?}");
+}
+
+#[test]
+fn a_file_that_is_removed_or_replaced_is_noticed() {
+    let bench = Bench::new(1 << 20);
+    let mut wrap = std::convert::identity;
+    for is_replaced in [false, true] {
+        let (mut store, _) = bench.open();
+        store.add(moment(0), &What::Stop, &mut wrap).unwrap();
+        store.sync().unwrap();
+        let file = bench.segments()[0].clone();
+        if is_replaced {
+            let copy = bench.folder.path().join("copy");
+            fs::copy(&file, &copy).unwrap();
+            fs::rename(&copy, &file).unwrap();
+        } else {
+            fs::remove_file(&file).unwrap();
+        }
+        store.add(moment(0), &What::Stop, &mut wrap).unwrap();
+        let error = store.sync().unwrap_err().to_string();
+        assert!(error.contains("was removed or replaced"), "{error}");
+    }
+    fs::remove_file(&bench.segments()[0]).unwrap();
+    let report = bench.verify();
+    assert!(report.sound && report.notes[0].message.contains("there are no entries"), "{report:?}");
+}
+
+#[test]
+fn a_gateway_that_mends_the_record_while_it_is_read_makes_no_problem() {
+    let bench = Bench::new(1 << 20);
+    bench.write(3, false);
+    let file = bench.segments()[0].clone();
+    let len = fs::metadata(&file).unwrap().len();
+    OpenOptions::new().write(true).open(&file).unwrap().set_len(len - 9).unwrap();
+    let names = super::super::files::Names::read(&bench.path()).unwrap();
+    bench.write(1, true);
+    let report = super::super::verify::try_verify(&bench.path(), &names, &[]).unwrap();
+    assert!(report.sound && report.mended == 1, "{report:?}");
+}
+
+#[test]
+fn what_a_start_that_was_cut_short_has_left_is_removed_and_no_link_is_followed() {
+    let bench = Bench::new(1 << 20);
+    bench.write(3, true);
+    let left = bench.path().join(format!("{:020}.new", 3));
+    fs::write(&left, "half").unwrap();
+    let foreign = bench.path().join("mine.new");
+    fs::write(&foreign, "").unwrap();
+    bench.write(0, true);
+    assert!(!left.exists() && foreign.exists());
+    let file = bench.segments()[0].clone();
+    let len = fs::metadata(&file).unwrap().len();
+    let other = bench.folder.path().join("other");
+    fs::write(&other, "mine").unwrap();
+    let number = bench.verify().entries;
+    std::os::unix::fs::symlink(&other, bench.path().join(format!("{number:020}.new"))).unwrap();
+    OpenOptions::new().write(true).open(&file).unwrap().set_len(len - 9).unwrap();
+    bench.write(0, true);
+    assert_eq!(fs::read_to_string(&other).unwrap(), "mine");
+    let report = bench.verify();
+    assert!(report.sound && report.mended == 1, "{report:?}");
+}

@@ -28,7 +28,7 @@ async fn wherever_the_power_goes_the_record_is_whole_or_says_what_is_not() {
     // Nearly as large as it may be, so that files are begun and removed later.
     let mut gateway = bed.gateway_with(&small).await;
     comes_back(&cloud).await;
-    fill(&cloud, 76).await;
+    fill(&cloud, 400).await;
     end(&mut gateway).await;
     let before = snapshot(&state);
     let log = bed.folder.path().join("log");
@@ -37,7 +37,7 @@ async fn wherever_the_power_goes_the_record_is_whole_or_says_what_is_not() {
     let mut gateway = Process::start(command);
     gateway.wait_for_line(PATIENCE, "the link is up").await;
     comes_back(&cloud).await;
-    fill(&cloud, 12).await;
+    fill(&cloud, 62).await;
     end(&mut gateway).await;
     // A line of the log that tells a head is a promise.
     let told = |line: &str| {
