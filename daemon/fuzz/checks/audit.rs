@@ -61,7 +61,7 @@ fn changed(entries: &[u8], place: u8, change: u8) {
         assert!(!read(&bytes, Verifier::new(&[kept])).sound, "byte {at}");
         // The same, and so long that no entry is.
         let end = bytes.iter().skip(at).position(|byte| *byte == b'\n').map_or(bytes.len(), |more| at + more);
-        bytes.splice(end..end, [b' '; 40_000]);
+        bytes.splice(end..end, std::iter::repeat_n(b' ', 40_000));
         assert!(!read(&bytes, Verifier::new(&[kept])).sound, "byte {at}");
     }
 }

@@ -76,3 +76,49 @@ fn questions_repeats_and_what_is_no_request_can_be_a_flood_too() {
         assert!(folding.due().is_some());
     }
 }
+
+/// The numbers of SPECIFICATION.md, section 17.2: an hour of 50 refusals a second, each as long as it may be.
+#[test]
+fn what_a_flood_writes_in_an_hour() {
+    let text = "\u{1}".repeat(2_048);
+    for (authors, most) in [(1, 700_000), (10_007, 7_000_000)] {
+        let (mut folding, mut head, mut written) = (Folding::default(), None, 0);
+        let statuses =
+            [Status::Forbidden, Status::UnknownMethod, Status::InvalidRequest, Status::Busy, Status::Expired];
+        let mut write = |ms: u64, what: &What<'_>| {
+            let (line, next) = SEALER.line(head, moment(ms), what);
+            head = Some(next);
+            written += line.len();
+        };
+        for (number, ms) in (0..3_600_000_u64).step_by(20).enumerate() {
+            let number = u64::try_from(number).unwrap();
+            let client = format!("{:0>127}", number * 7_919 % authors);
+            let mut event = record(
+                RecordKind::Answered,
+                &client,
+                statuses[usize::try_from(number % 5).unwrap()],
+                Outcome::NotExecuted,
+            );
+            (event.timing, event.attempt) = (Timing::default(), u32::MAX);
+            let event = Event::Call(event);
+            if folding.admit(&event, moment(ms)) {
+                let Event::Call(mut event) = event else { unreachable!() };
+                (event.caller, event.method) = (Some(text.clone()), text.clone());
+                event.error = Some(ErrorBody { code: text.clone(), message: text.clone() });
+                write(ms, &What::of(&Event::Call(event), &mut String::new()));
+            }
+            if folding.due().is_some_and(|due| due <= moment(ms).steady) {
+                while let Some((client, folded)) = folding.pop() {
+                    let count = folded.statuses.values().sum();
+                    let since = folded.since.text();
+                    write(
+                        ms,
+                        &What::Folded { client: Some(&client), since, count, statuses: &folded.statuses },
+                    );
+                }
+            }
+        }
+        eprintln!("{authors} return addresses: {written} bytes");
+        assert!(written < most, "{written}");
+    }
+}
