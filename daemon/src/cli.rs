@@ -1,12 +1,13 @@
 //! The command line: `nowd run`, and what a person at the bench asks.
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{CommandFactory, Parser, Subcommand};
+use nowd_link::TlsError;
 use nowd_plugin::Plugin;
 use nowd_plugin_serial::LoadError;
 
@@ -14,6 +15,7 @@ use self::client::{Client, Reach};
 use crate::config::ConfigError;
 use crate::exit::Exit;
 use crate::gateway::StartError;
+use crate::identity::IdentityError;
 use crate::journal::JournalError;
 use crate::lockout::check_reason;
 use crate::setup::SetupError;
@@ -46,7 +48,7 @@ use source::Source;
     after_help = "Each key of nowd.toml can also be given as an environment variable, such as NOWD__LINK__ENDPOINT.\n\n\
                   Exit codes: 0 done, 1 a plugin failed its test, the audit record is not sound, or the gateway has a problem, 3 the call was not executed,\n\
                   4 it may have been, 64 wrong command line,\n\
-                  69 no gateway, plugin or service can be asked, 70 a bug, 74 a file of the state cannot be read or written,\n\
+                  69 no gateway, plugin or service can be asked, 70 a bug, 74 a file of the state cannot be read or written, or certificate and key are half renewed,\n\
                   75 locked while calls may still run, or already for another reason, 77 it does not serve this user, or the service refuses, 78 wrong configuration."
 )]
 struct Cli {
@@ -245,7 +247,36 @@ impl From<StartError> for Failure {
 impl From<SetupError> for Failure {
     fn from(e: SetupError) -> Self {
         let excerpt = excerpt(&e).map(|excerpt| format!("\n{excerpt}")).unwrap_or_default();
-        Self { message: format!("{e}{excerpt}"), exit: Exit::Config }
+        Self { message: format!("{e}{excerpt}"), exit: exit_of(&e) }
+    }
+}
+
+/// What a renewal leaves for a moment, and a disk that has a bad one, are no mistakes: starting again helps, and must not be
+/// forbidden to a supervisor. What is not there, or may not be read, somebody must mend.
+fn exit_of(e: &SetupError) -> Exit {
+    match e {
+        SetupError::Tls(
+            TlsError::Mismatch { .. }
+            | TlsError::NotPem { .. }
+            | TlsError::NoCertificate { .. }
+            | TlsError::NoKey { .. }
+            | TlsError::Read { .. },
+        ) => Exit::Io,
+        SetupError::Identity(e) => match &**e {
+            IdentityError::Io { source, .. }
+                if !matches!(source.kind(), ErrorKind::PermissionDenied | ErrorKind::InvalidInput) =>
+            {
+                Exit::Io
+            }
+            IdentityError::Io { .. } | IdentityError::Damaged { .. } | IdentityError::Other { .. } => {
+                Exit::Config
+            }
+        },
+        SetupError::Tls(_)
+        | SetupError::Config(_)
+        | SetupError::Map(_)
+        | SetupError::Serial(_)
+        | SetupError::Registry(_) => Exit::Config,
     }
 }
 

@@ -20,7 +20,8 @@ pub enum Exit {
     Unreachable,
     /// 70 (`EX_SOFTWARE`): a bug.
     Internal,
-    /// 74 (`EX_IOERR`): a file of the gateway's state cannot be read or written, or another process holds it.
+    /// 74 (`EX_IOERR`): a file of the gateway's state cannot be read or written, or another process holds it; or certificate and
+    /// key are half renewed. Starting again may help.
     Io,
     /// 75 (`EX_TEMPFAIL`): the gateway is locked out, and it is not known that no call runs any more; or it was already, for
     /// another reason, which stays.

@@ -158,7 +158,10 @@ impl Source {
     /// A TLS error in the words of whoever has to mend it.
     pub(crate) fn blame(&self, e: TlsError) -> Blame {
         match (self, &e) {
-            (Self::Files(_), _) | (_, TlsError::Permission { .. } | TlsError::Setup { .. }) => Blame::Tls(e),
+            (Self::Files(_), _)
+            | (_, TlsError::Permission { .. } | TlsError::Read { .. } | TlsError::Setup { .. }) => {
+                Blame::Tls(e)
+            }
             (Self::Identity { store, ca, .. }, _) => {
                 let is_ca = |file: &Path| ca.as_deref().unwrap_or(Path::new(nowd_link::SYSTEM_CA)) == file;
                 if let TlsError::Missing { file }

@@ -149,7 +149,7 @@ impl Uplink {
                 None
             }
             (Turn::Opened(result), State::Opening(Opening { session, which, .. })) => {
-                let (session, which) = (session.clone(), *which);
+                let (session, which) = (session.clone(), which.clone());
                 self.opened(result, session, which);
                 None
             }
@@ -167,7 +167,7 @@ impl Uplink {
             }
             Err(e) => {
                 if let Some(certificates) = &mut self.certificates {
-                    certificates.failed(which, &e, &chain(&e));
+                    certificates.failed(&which, &e, &chain(&e));
                 }
                 self.down(&e, Duration::ZERO);
             }
@@ -180,7 +180,9 @@ impl Uplink {
             UpEvent::Link(Ok(event)) => self.heard(event),
             UpEvent::Link(Err(e)) => {
                 self.probes.ended(&up.loopback, &e);
+                let lasted = BootInstant::now().saturating_since(up.session.since);
                 if let Some(successor) = up.successor.take() {
+                    self.lasted(lasted);
                     // The broker ends the old connection when the new one is there.
                     self.changed = BootInstant::now();
                     self.enter(State::Opening(successor));
@@ -189,9 +191,8 @@ impl Uplink {
                 if up.ready.is_none()
                     && let Some(certificates) = &mut self.certificates
                 {
-                    certificates.failed(up.which, &e, &chain(&e));
+                    certificates.failed(&up.which, &e, &chain(&e));
                 }
-                let lasted = BootInstant::now().saturating_since(up.session.since);
                 self.down(&e, lasted);
                 Some(UplinkEvent::Down)
             }
@@ -274,10 +275,15 @@ impl Uplink {
         Opening { session, which, result: Box::pin(async move { Connection::open(&options).await }) }
     }
 
-    fn down(&mut self, e: &LinkError, lasted: Duration) {
+    /// A connection has ended after so long.
+    fn lasted(&mut self, lasted: Duration) {
         if lasted >= LASTED {
             self.backoff.reset();
         }
+    }
+
+    fn down(&mut self, e: &LinkError, lasted: Duration) {
+        self.lasted(lasted);
         let delay = self.backoff.next_delay();
         let reason = chain(e);
         self.note(e.kind(), &reason);
@@ -358,7 +364,7 @@ impl Uplink {
                 let delay = self.backoff.next_delay();
                 if let Some(certificates) = &mut self.certificates {
                     let why = format!("it may not subscribe to {filter}: {reason}");
-                    certificates.turned_down(up.which, true, &why);
+                    certificates.turned_down(&up.which, &why);
                 }
                 let why =
                     format!("the broker refused the subscription to {filter}: {reason}; check the policy");
@@ -372,7 +378,7 @@ impl Uplink {
         self.counts.ups = self.counts.ups.saturating_add(1);
         self.needs_mending = false;
         if let Some(certificates) = &mut self.certificates {
-            certificates.accepted(up.which);
+            certificates.accepted(&up.which);
         }
         up.loopback.granted(&self.probes);
         info!(session = %up.session.id, failures = self.told.over(), "the link is up: {} is online", self.facts.target);

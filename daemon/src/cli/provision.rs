@@ -13,7 +13,6 @@ use crate::clock::WallClock;
 use crate::exit::Exit;
 use crate::identity::{Identity, IdentityError, Store};
 use crate::provision::{Done, Plan, PlanError, ProvisionError, provision};
-use crate::setup::SetupError;
 
 #[derive(Debug, Args)]
 pub(super) struct Provision {
@@ -46,7 +45,8 @@ impl From<PlanError> for Failure {
     fn from(e: PlanError) -> Self {
         match e {
             PlanError::Config(e) => e.into(),
-            PlanError::Tls(e) => SetupError::from(e).into(),
+            // Nobody renews a claim: it is as it was given.
+            PlanError::Tls(e) => Self { message: e.to_string(), exit: Exit::Config },
         }
     }
 }

@@ -3,6 +3,7 @@
 //! What is new is used only when it is whole and fits together, and what was before goes on until the broker has accepted the
 //! new one: a certificate that is not active yet takes nobody off the network. Files are looked at on other threads.
 
+mod renewed;
 mod report;
 
 use std::fs;
@@ -19,6 +20,7 @@ use tracing::{error, info, warn};
 use super::expiry::{Warnings, date};
 use super::{Blame, Source};
 use crate::clock::WallClock;
+use renewed::{Renewed, has_reached_a_broker, is_refusal};
 pub(crate) use report::CertificateReport;
 use report::others_may_read;
 
@@ -34,10 +36,6 @@ const QUIET: Duration = Duration::from_secs(1);
 const LATEST: Duration = Duration::from_secs(60);
 /// A certificate that ends so soon is not waited with.
 const BEFORE_THE_END_S: i64 = 120;
-/// The pause after the first refusal of a renewed certificate, doubled by each one that follows.
-const FIRST_PAUSE: Duration = Duration::from_secs(60);
-const LONGEST_PAUSE: Duration = Duration::from_hours(1);
-
 /// What a file was when it was read: changed if any of it is.
 type FileStamp = (PathBuf, [i64; 5], [u64; 3]);
 type Stamp = Vec<Option<FileStamp>>;
@@ -47,7 +45,7 @@ pub(crate) struct Certificates {
     source: Source,
     dates: DatePolicy,
     clock: WallClock,
-    in_use: Loaded,
+    in_use: Arc<Loaded>,
     renewed: Option<Renewed>,
     /// What is not whole.
     broken: Option<Broken>,
@@ -56,25 +54,13 @@ pub(crate) struct Certificates {
     look_at: BootInstant,
 }
 
+/// What files held when they were read.
 #[derive(Debug)]
-struct Loaded {
+pub(crate) struct Loaded {
     tls: Arc<Tls>,
     stamp: Stamp,
     key: PathBuf,
     others_may_read: bool,
-}
-
-/// What has been read and not accepted by the broker yet.
-#[derive(Debug)]
-struct Renewed {
-    loaded: Loaded,
-    found: BootInstant,
-    refusals: u32,
-    try_at: BootInstant,
-    /// What the broker had against it.
-    refusal: Option<String>,
-    /// The next connection is made with the one of before.
-    passed_over: bool,
 }
 
 #[derive(Debug)]
@@ -92,11 +78,11 @@ enum Look {
     Broken { stamp: Stamp, reason: String },
 }
 
-/// With which of the two a connection is made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// With which of the two a connection is made. Files may be renewed again meanwhile, so it says which of the renewed.
+#[derive(Debug, Clone)]
 pub(crate) enum Which {
     InUse,
-    Renewed,
+    Renewed(Arc<Loaded>),
 }
 
 impl std::fmt::Debug for Certificates {
@@ -110,6 +96,7 @@ impl Certificates {
     pub(crate) fn load(source: Source, dates: DatePolicy, clock: WallClock) -> Result<Self, Blame> {
         let files = source.files()?;
         let in_use = read(&files, &dates, stamp(&source, &files)).map_err(|e| source.blame(e))?;
+        let in_use = Arc::new(in_use);
         Ok(Self {
             source,
             dates,
@@ -179,14 +166,7 @@ impl Certificates {
                     not_after = until.as_deref().unwrap_or("unknown"),
                     "certificate, key or authorities were renewed: the connection is renewed with them at a quiet moment"
                 );
-                self.renewed = Some(Renewed {
-                    loaded: *loaded,
-                    found: now,
-                    refusals: 0,
-                    try_at: now,
-                    refusal: None,
-                    passed_over: false,
-                });
+                self.renewed = Some(Renewed::new(Arc::from(loaded), now));
             }
             Look::Broken { stamp, reason } => {
                 let since = self.broken.as_ref().map_or(now, |broken| broken.since);
@@ -209,8 +189,8 @@ impl Certificates {
     /// With what to connect next.
     pub(crate) fn choose(&self) -> (Arc<Tls>, Which) {
         match &self.renewed {
-            Some(renewed) if !renewed.passed_over || self.has_ended() => {
-                (Arc::clone(&renewed.loaded.tls), Which::Renewed)
+            Some(renewed) if !renewed.passed_over => {
+                (Arc::clone(&renewed.loaded.tls), Which::Renewed(Arc::clone(&renewed.loaded)))
             }
             Some(_) | None => (self.tls(), Which::InUse),
         }
@@ -224,12 +204,16 @@ impl Certificates {
     }
 
     /// The broker has let us in with it, and lets us hear requests.
-    pub(crate) fn accepted(&mut self, which: Which) {
-        if which == Which::InUse {
-            return;
-        }
-        let Some(Renewed { loaded, .. }) = self.renewed.take() else { return };
-        self.in_use = loaded;
+    pub(crate) fn accepted(&mut self, which: &Which) {
+        let Which::Renewed(loaded) = which else { return };
+        let before = std::mem::replace(&mut self.in_use, Arc::clone(loaded));
+        self.renewed = match self.renewed.take() {
+            Some(renewed) if Arc::ptr_eq(&renewed.loaded, loaded) => None,
+            // The files have changed since this connection was begun: what they hold now has not been tried.
+            Some(newer) => Some(newer),
+            // ... and have changed back.
+            None => Some(Renewed::new(before, BootInstant::now())),
+        };
         self.warnings = Warnings::default();
         let until = self.in_use.tls.certificate().map(|facts| date(facts.not_after));
         info!(
@@ -241,23 +225,21 @@ impl Certificates {
     }
 
     /// No connection came about with it, or none that is of use.
-    pub(crate) fn failed(&mut self, which: Which, e: &LinkError, reason: &str) {
-        self.turned_down(which, is_about_us(e), reason);
+    pub(crate) fn failed(&mut self, which: &Which, e: &LinkError, reason: &str) {
+        if is_refusal(e) {
+            self.turned_down(which, reason);
+        } else if let Some(renewed) = self.other_turn(which) {
+            // Whatever it was, nobody has said anything against the certificate. The other has its turn where there was a broker.
+            renewed.passed_over = renewed.passed_over || has_reached_a_broker(e);
+            renewed.pause();
+        }
     }
 
-    /// The same; `is_refusal` if it is the certificate that was turned down, or what goes with it.
-    pub(crate) fn turned_down(&mut self, which: Which, is_refusal: bool, reason: &str) {
+    /// It is the certificate that was turned down, or what goes with it.
+    pub(crate) fn turned_down(&mut self, which: &Which, reason: &str) {
         let has_ended = self.has_ended();
-        let Some(renewed) = &mut self.renewed else { return };
-        if which == Which::InUse {
-            renewed.passed_over = false;
-            return;
-        }
-        let pause = FIRST_PAUSE.saturating_mul(1 << renewed.refusals.min(8)).min(LONGEST_PAUSE);
-        renewed.try_at = BootInstant::now().saturating_add(pause);
-        if !is_refusal {
-            return;
-        }
+        let Some(renewed) = self.other_turn(which) else { return };
+        let pause = renewed.pause();
         renewed.refusals = renewed.refusals.saturating_add(1);
         renewed.refusal = Some(reason.to_owned());
         renewed.passed_over = true;
@@ -265,7 +247,8 @@ impl Certificates {
         if has_ended {
             error!(
                 see = "certificate-refused",
-                "the broker does not take the renewed certificate: {reason}; the one of before has ended"
+                again_s,
+                "the broker does not take the renewed certificate: {reason}; the one of before has ended by this machine's clock, and is tried in turn with it"
             );
         } else {
             error!(
@@ -276,11 +259,25 @@ impl Certificates {
         }
     }
 
+    /// The renewed one, if the connection was made with it; after one in use has failed it has its turn.
+    fn other_turn(&mut self, which: &Which) -> Option<&mut Renewed> {
+        let renewed = self.renewed.as_mut()?;
+        match which {
+            Which::InUse => {
+                renewed.passed_over = false;
+                None
+            }
+            // What becomes of one that is not to be used any more says nothing of its successor.
+            Which::Renewed(loaded) => Arc::ptr_eq(&renewed.loaded, loaded).then_some(renewed),
+        }
+    }
+
     /// In how long a connection that is up is to be renewed, if at all: `quiet_since` is since when no call runs or waits.
     pub(crate) fn due(&self, quiet_since: Option<BootInstant>) -> Option<Duration> {
         let renewed = self.renewed.as_ref()?;
         let now = BootInstant::now();
-        let latest = renewed.found.saturating_add(LATEST);
+        // Each attempt may wait for a quiet moment, not only the first one.
+        let latest = renewed.found.max(renewed.try_at).saturating_add(LATEST);
         let at = quiet_since.map_or(latest, |since| since.saturating_add(QUIET).min(latest));
         let at = if self.ends_soon() { now } else { at };
         Some(at.max(renewed.try_at).saturating_since(now))
@@ -312,19 +309,6 @@ impl Certificates {
     fn ends_soon(&self) -> bool {
         self.left_s().is_some_and(|left| left < BEFORE_THE_END_S)
     }
-}
-
-/// Whether the broker, or what we now believe of it, is why there is no connection; and not the way there.
-const fn is_about_us(e: &LinkError) -> bool {
-    !matches!(
-        e,
-        LinkError::Dial { .. }
-            | LinkError::Resolve { .. }
-            | LinkError::ConnectTimeout { .. }
-            | LinkError::Options { .. }
-            | LinkError::PlainNotLoopback { .. }
-            | LinkError::Internal { .. }
-    )
 }
 
 /// Looks at the files, and reads them if they are not as they were `known` to be.

@@ -42,7 +42,7 @@ impl Uplink {
 
     pub(super) fn begin_renewal(&mut self) {
         let mut successor = self.open();
-        if successor.which == Which::InUse {
+        if matches!(successor.which, Which::InUse) {
             // It was passed over once, and its time to be tried again has come.
             let Some(certificates) = &mut self.certificates else { return };
             certificates.try_again();
@@ -60,6 +60,8 @@ impl Uplink {
         let Opening { session, which, .. } = up.successor.take()?;
         match result {
             Ok(connection) => {
+                let lasted = BootInstant::now().saturating_since(up.session.since);
+                self.lasted(lasted);
                 self.changed = BootInstant::now();
                 self.enter(State::Up(Box::new(Up::new(connection, session, which))));
                 self.subscribe();
@@ -67,7 +69,7 @@ impl Uplink {
             }
             Err(e) => {
                 if let Some(certificates) = &mut self.certificates {
-                    certificates.failed(which, &e, &chain(&e));
+                    certificates.failed(&which, &e, &chain(&e));
                 }
                 None
             }

@@ -163,6 +163,38 @@ async fn half_a_pair_is_waited_for() {
     comes_back(&cloud).await;
 }
 
+/// A power cut between the two files of a renewal: whatever starts the daemon again must not give up before the second is there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn started_with_half_a_pair_it_asks_to_be_started_again() {
+    let bed = Bed::new().await;
+    let (first, second) =
+        (bed.ca.client_valid(TARGET, 0, 4_000_000_000), bed.ca.client_valid(TARGET, 0, 4_100_000_000));
+    let device = Device::of(&bed, &first);
+    let config = bed.config();
+    let start = || crate::bed::nowd(&["run", "--config", config.to_str().unwrap()]);
+    let key = fs::read(&second.key).unwrap();
+    device.put_certificate(&second);
+    for (left, expected) in [
+        (fs::read(&first.key).unwrap(), "does not fit the certificate"),
+        (key[..key.len() / 2].to_vec(), "no valid PEM file"),
+        (Vec::new(), "there is no private key"),
+    ] {
+        fs::write(&device.key, left).unwrap();
+        let mut gateway = start();
+        let code = gateway.exit(PATIENCE).await.code();
+        let said = gateway.lines().join("\n");
+        assert!(code == Some(74) && said.contains(expected), "{code:?}: {said}");
+        assert_eq!(shell(&bed, &["check"]).await.0, 74);
+    }
+    // A file that is not there is a mistake, whatever waits for it.
+    fs::remove_file(&device.key).unwrap();
+    assert_eq!(start().exit(PATIENCE).await.code(), Some(78));
+    device.put_key(&second);
+    let gateway = start();
+    gateway.wait_for_line(PATIENCE, "the link is up").await;
+    assert_eq!(certificate(&bed).await["not_after_s"], 4_100_000_000_i64);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_that_the_broker_does_not_take_takes_nobody_off_the_network() {
     let mut bed = Bed::new().await;

@@ -1,3 +1,4 @@
+use nowd_link::{Disconnect, Refusal};
 use nowd_testkit::{Ca, Identity};
 
 use super::*;
@@ -23,6 +24,10 @@ fn certificates(ca: &Ca, left_s: i64) -> Certificates {
 fn renew(certificates: &mut Certificates, ca: &Ca) {
     let source = source(ca.client_valid("gw", 0, 4_000_000_000));
     certificates.looked(look(&source, &DatePolicy::Judge, &Stamp::new()));
+}
+
+fn is_renewed(certificates: &Certificates) -> bool {
+    matches!(certificates.choose().1, Which::Renewed(_))
 }
 
 fn about(due: Option<Duration>, expected_s: u64) {
@@ -55,32 +60,91 @@ fn who_is_turned_down_waits_longer_each_time_and_leaves_the_link_to_the_other() 
     let ca = Ca::new();
     let mut certificates = certificates(&ca, 1_000_000_000);
     renew(&mut certificates, &ca);
-    assert_eq!(certificates.choose().1, Which::Renewed);
+    let which = certificates.choose().1;
+    assert!(matches!(which, Which::Renewed(_)));
     let refusal = LinkError::ClosedAtConnect;
     for pause in [60, 120, 240, 480, 960, 1_920, 3_600, 3_600] {
-        certificates.failed(Which::Renewed, &refusal, "no");
-        assert_eq!(certificates.choose().1, Which::InUse);
+        certificates.failed(&which, &refusal, "no");
+        assert!(!is_renewed(&certificates));
         about(certificates.due(Some(BootInstant::from_micros(0))), pause);
+        // Each attempt waits for a quiet moment.
+        about(certificates.due(None), pause + 60);
     }
     // Neither is let in: each has its turn.
-    certificates.failed(Which::InUse, &refusal, "no");
-    assert_eq!(certificates.choose().1, Which::Renewed);
+    certificates.failed(&Which::InUse, &refusal, "no");
+    assert!(is_renewed(&certificates));
     // The way to the broker is no fault of a certificate.
     let lost = LinkError::ConnectTimeout { host: "b".into(), port: 1, after: Duration::ZERO };
-    certificates.failed(Which::Renewed, &lost, "no");
-    assert_eq!(certificates.choose().1, Which::Renewed);
-    certificates.accepted(Which::Renewed);
-    assert_eq!((certificates.choose().1, certificates.due(None)), (Which::InUse, None));
+    certificates.failed(&which, &lost, "no");
+    assert!(is_renewed(&certificates));
+    certificates.accepted(&which);
+    assert!(!is_renewed(&certificates) && certificates.due(None).is_none());
     assert_eq!(certificates.report().unwrap().not_after_s, 4_000_000_000);
 }
 
+/// Clocks jump: who judges an end is the broker.
 #[test]
-fn an_ended_one_is_not_fallen_back_to() {
+fn one_that_has_ended_has_its_turn_too() {
     let ca = Ca::new();
     let mut certificates = certificates(&ca, -1);
     renew(&mut certificates, &ca);
-    certificates.failed(Which::Renewed, &LinkError::ClosedAtConnect, "no");
-    assert_eq!(certificates.choose().1, Which::Renewed);
+    let which = certificates.choose().1;
+    certificates.failed(&which, &LinkError::ClosedAtConnect, "no");
+    assert!(!is_renewed(&certificates));
+    certificates.failed(&Which::InUse, &LinkError::ClosedAtConnect, "no");
+    assert!(is_renewed(&certificates));
+}
+
+#[test]
+fn what_counts_is_what_the_connection_was_made_with() {
+    let ca = Ca::new();
+    let mut certificates = certificates(&ca, 1_000_000_000);
+    renew(&mut certificates, &ca);
+    let first = certificates.choose().1;
+    // Renewed again before the broker has said anything of the first.
+    let second = source(ca.client_valid("gw", 0, 4_100_000_000));
+    certificates.looked(look(&second, &DatePolicy::Judge, &Stamp::new()));
+    certificates.failed(&first, &LinkError::ClosedAtConnect, "no");
+    assert_eq!(certificates.report().unwrap().refused, None, "of the second nobody has said anything");
+    certificates.accepted(&first);
+    assert_eq!(certificates.report().unwrap().not_after_s, 4_000_000_000);
+    let (tls, second) = certificates.choose();
+    assert_eq!(tls.certificate().unwrap().not_after, 4_100_000_000);
+    certificates.accepted(&second);
+    assert_eq!(certificates.report().unwrap().not_after_s, 4_100_000_000);
+    assert!(!is_renewed(&certificates));
+
+    // Files that have changed back while a connection was made are what is to be used next.
+    renew(&mut certificates, &ca);
+    let third = certificates.choose().1;
+    certificates.renewed = None;
+    certificates.accepted(&third);
+    assert_eq!(certificates.report().unwrap().not_after_s, 4_000_000_000);
+    assert_eq!(certificates.choose().0.certificate().unwrap().not_after, 4_100_000_000);
+}
+
+/// A broker that is busy, or a line that breaks, is no word against a certificate; the other one has its turn all the same.
+#[test]
+fn only_a_refusal_is_told_as_one() {
+    let ca = Ca::new();
+    for (e, is_told) in [
+        (LinkError::Lost { source: None }, false),
+        (LinkError::Silent { what: "a ping", after: Duration::ZERO }, false),
+        (LinkError::Refused { refusal: Refusal::Busy }, false),
+        (LinkError::Disconnected { reason: Disconnect::Busy }, false),
+        (LinkError::Closed, false),
+        (LinkError::TooLarge { size: 2, max: 1 }, false),
+        (LinkError::Refused { refusal: Refusal::NotAuthorised }, true),
+        (LinkError::CertificateRejected { alert: "CertificateUnknown".into() }, true),
+        (LinkError::ClosedAtConnect, true),
+    ] {
+        let mut certificates = certificates(&ca, 1_000_000_000);
+        renew(&mut certificates, &ca);
+        let which = certificates.choose().1;
+        certificates.failed(&which, &e, "no");
+        assert_eq!(certificates.report().unwrap().refused.is_some(), is_told, "{e}");
+        assert!(!is_renewed(&certificates), "{e}");
+    }
 }
 
 #[test]
