@@ -268,9 +268,10 @@ fn exit_of(e: &SetupError) -> Exit {
             {
                 Exit::Io
             }
-            IdentityError::Io { .. } | IdentityError::Damaged { .. } | IdentityError::Other { .. } => {
-                Exit::Config
-            }
+            IdentityError::Io { .. }
+            | IdentityError::Damaged { .. }
+            | IdentityError::Misnamed { .. }
+            | IdentityError::Other { .. } => Exit::Config,
         },
         SetupError::Tls(_)
         | SetupError::Config(_)

@@ -55,6 +55,19 @@ pub enum IdentityError {
         /// What is wrong.
         why: String,
     },
+    /// The configuration gives this gateway another name.
+    #[error(
+        "{}: the identity is that of {found}, and `target` in the configuration says {target}; leave `target` out, or have an identity of that name \
+         made with `nowd provision --renew`", .file.display()
+    )]
+    Misnamed {
+        /// The file.
+        file: PathBuf,
+        /// The name in the file.
+        found: Level,
+        /// The name in the configuration.
+        target: Level,
+    },
     /// It is another gateway's.
     #[error("{}: the identity is now that of {found}, and this gateway runs as {target}; restart it", .file.display())]
     Other {

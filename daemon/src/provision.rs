@@ -22,7 +22,7 @@ use crate::identity::{Identity, IdentityError, Pending, Stage, Store, date};
 use answers::{Created, Registered, Request, Verdict};
 use talk::{Answer, Talk, try_identity};
 
-pub(crate) use plan::{Plan, PlanError};
+pub(crate) use plan::{Plan, PlanError, configured_name};
 
 /// How often everything is tried from the start, unless for ever.
 const ATTEMPTS: u32 = 5;
@@ -144,18 +144,36 @@ async fn try_once(plan: &Plan, waiting: &mut Option<Created>, say: &dyn Fn(&str)
         say(&format!("{damage}: what was begun is begun anew"));
     }
     let mut pending = plan.fitting(pending);
-    let registered = registered(plan, &pending);
-    let (certificate_id, target, tls) = match registered {
+    let registered = match registered(plan, &pending) {
         Some((certificate_id, target, tls)) => {
             say(&format!("the certificate {certificate_id} was registered for {target} by an earlier run"));
-            (certificate_id, target, tls)
+            if check_target(plan, &target).is_ok() {
+                Some((certificate_id, target, tls))
+            } else {
+                // That was told when it was made. Nothing changes its name any more.
+                say("that is not this gateway's name: another one is asked for");
+                pending.give_up(|_| true);
+                plan.store.write_pending(&pending)?;
+                None
+            }
         }
+        None => None,
+    };
+    let (certificate_id, target, tls) = match registered {
+        Some(registered) => registered,
         None => register(plan, &mut pending, waiting, say).await?,
     };
     check_target(plan, &target)?;
     say(&format!("connecting as {target}"));
-    try_as(plan, &certificate_id, &target, tls).await?;
+    if let Err(e) = try_as(plan, &certificate_id, &target, tls).await {
+        if matches!(e.0, ProvisionError::Refused(_)) {
+            pending.refused = true;
+            plan.store.write_pending(&pending)?;
+        }
+        return Err(e);
+    }
     let previous = plan.store.read().ok().flatten().map(|identity| identity.certificate_id);
+    pending.unused.retain(|id| Some(id) != previous.as_ref());
     let identity = Identity {
         previous: previous.filter(|previous| *previous != certificate_id),
         target,
@@ -217,6 +235,7 @@ async fn register(
     let registered = match answer {
         Answer::Accepted(payload) => Registered::parse(&payload).map_err(unreadable)?,
         Answer::Rejected(rejection) => {
+            let rejection = rejection.without(&created.token);
             if !rejection.is_about_the_token() {
                 *waiting = Some(created);
             }
@@ -285,7 +304,7 @@ fn check_target(plan: &Plan, target: &Level) -> Result<(), Failure> {
     })?;
     match &plan.target {
         Some(expected) if expected != target => Err(Failure(ProvisionError::Misfit(format!(
-            "the template names this gateway {:?}, and `target` in the configuration says {:?}; leave `target` out, or mend the template, and run this again",
+            "the template names this gateway {:?}, and `target` in the configuration says {:?}; leave `target` out, or mend the template or `provisioning.parameters`, and run this again",
             target.as_str(),
             expected.as_str()
         )))),

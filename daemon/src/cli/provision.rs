@@ -12,7 +12,7 @@ use super::{Failure, Source, internal, say};
 use crate::clock::WallClock;
 use crate::exit::Exit;
 use crate::identity::{Identity, IdentityError, Store};
-use crate::provision::{Done, Plan, PlanError, ProvisionError, provision};
+use crate::provision::{Done, Plan, PlanError, ProvisionError, configured_name, provision};
 
 #[derive(Debug, Args)]
 pub(super) struct Provision {
@@ -32,9 +32,9 @@ impl From<ProvisionError> for Failure {
             ProvisionError::Again(_) => Exit::Unreachable,
             ProvisionError::Refused(_) => Exit::Denied,
             ProvisionError::Misfit(_)
-            | ProvisionError::Store(IdentityError::Damaged { .. } | IdentityError::Other { .. }) => {
-                Exit::Config
-            }
+            | ProvisionError::Store(
+                IdentityError::Damaged { .. } | IdentityError::Misnamed { .. } | IdentityError::Other { .. },
+            ) => Exit::Config,
             ProvisionError::Store(IdentityError::Io { .. }) | ProvisionError::InUse(_) => Exit::Io,
         };
         Self { message: e.to_string(), exit }
@@ -65,9 +65,21 @@ pub(super) fn run(Provision { source, renew, wait }: &Provision) -> Result<(), F
     let held = store.hold().map_err(ProvisionError::from)?;
     let held = held.ok_or_else(|| ProvisionError::InUse(state_dir.display().to_string()))?;
     let is = sound(&store, |identity| Plan::is_sound(identity, &files, &clock), &tell)?;
+    let mut goes_on = false;
+    if let Some((identity, _)) = &is {
+        let unused = store.finish(identity).map_err(ProvisionError::from)?;
+        if let Some(line) = made_in_vain(&unused) {
+            tell(&line);
+        }
+        goes_on = store.pending().map_err(ProvisionError::from)?.0.renew;
+    }
     if let Some((identity, until)) = &is
         && !renew
+        && !goes_on
     {
+        if let Some(target) = configured_name(&files) {
+            identity.check_name(&store, target).map_err(ProvisionError::from)?;
+        }
         tell(&format!(
             "this gateway has an identity: {} at {}, certificate {} until {until}; nothing to do (--renew gets another certificate)",
             identity.target, identity.endpoint, identity.certificate_id
@@ -76,7 +88,10 @@ pub(super) fn run(Provision { source, renew, wait }: &Provision) -> Result<(), F
     }
     let plan = Plan::new(&files, is.as_ref().map(|(identity, _)| identity), &clock)?;
     if *renew {
-        plan.abandon_pending().map_err(ProvisionError::from)?;
+        goes_on = plan.begin_renewal().map_err(ProvisionError::from)?;
+    }
+    if goes_on {
+        tell("a renewal was begun and not ended: it is taken up");
     }
     let runtime = Builder::new_current_thread().enable_all().build().map_err(|e| internal(&e))?;
     let done = runtime.block_on(provision(&plan, *wait, &tell));
@@ -122,13 +137,17 @@ fn words(Done { identity, unused }: &Done) -> Vec<String> {
     lines.extend(previous.as_ref().map(|previous| {
         format!("the certificate of before, {previous}, is still active: deactivate it when the gateway is connected with the new one")
     }));
-    if !unused.is_empty() {
-        lines.push(format!(
+    lines.extend(made_in_vain(unused));
+    lines
+}
+
+fn made_in_vain(unused: &[String]) -> Option<String> {
+    (!unused.is_empty()).then(|| {
+        format!(
             "made on the way and not used, so deactivate and delete them where they are active: {}",
             unused.join(", ")
-        ));
-    }
-    lines
+        )
+    })
 }
 
 /// What is made here belongs to whoever makes it, and the daemon must be able to read it.

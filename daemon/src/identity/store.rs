@@ -50,6 +50,22 @@ pub(crate) struct Identity {
     pub(crate) previous: Option<String>,
 }
 
+impl Identity {
+    /// Whether it is of this name, which the configuration gives the gateway.
+    pub(crate) fn check_name(&self, store: &Store, target: &Level) -> Result<(), IdentityError> {
+        if self.target == *target {
+            return Ok(());
+        }
+        let (found, target) = (self.target.clone(), target.clone());
+        Err(IdentityError::Misnamed { file: store.file(), found, target })
+    }
+
+    /// Whether it is, or was, its certificate.
+    fn knows(&self, certificate_id: &str) -> bool {
+        self.certificate_id == certificate_id || self.previous.as_deref() == Some(certificate_id)
+    }
+}
+
 /// `pending.toml`: how far a run has come that has not ended.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Pending {
@@ -67,6 +83,15 @@ pub(crate) struct Pending {
     pub(crate) template: String,
     #[serde(default)]
     pub(crate) endpoint: String,
+    /// A digest of the parameters: others may make another thing.
+    #[serde(default)]
+    pub(crate) parameters: String,
+    /// It is to take over from an identity that is sound.
+    #[serde(default)]
+    pub(crate) renew: bool,
+    /// The broker did not let it in, though it was registered.
+    #[serde(default)]
+    pub(crate) refused: bool,
     /// Certificates of earlier runs that will not be used, and may be active.
     #[serde(default)]
     pub(crate) unused: Vec<String>,
@@ -86,6 +111,7 @@ pub(crate) enum Stage {
 impl Pending {
     /// The certificate will not be used, if it `is_given_up`; of such there are as many as can be of use to know.
     pub(crate) fn give_up(&mut self, is_given_up: impl Fn(&String) -> bool) {
+        (self.stage, self.target, self.refused) = (Stage::Created, None, false);
         self.unused.extend(self.certificate_id.take().filter(is_given_up));
         let too_many = self.unused.len().saturating_sub(MOST_UNUSED);
         self.unused.drain(..too_many);
@@ -206,6 +232,22 @@ impl Store {
     /// From here on this identity counts. What no identity needs is taken away afterwards, as far as that can be done.
     pub(crate) fn commit(&self, identity: &Identity) -> Result<(), IdentityError> {
         self.write(&self.file(), &text(identity))?;
+        self.tidy(identity);
+        Ok(())
+    }
+
+    /// What a run left that was cut off when its identity counted already is taken away; says which certificates it had made in vain.
+    pub(crate) fn finish(&self, identity: &Identity) -> Result<Vec<String>, IdentityError> {
+        let (mut pending, _) = self.pending()?;
+        if pending.certificate_id.as_ref() != Some(&identity.certificate_id) {
+            return Ok(Vec::new());
+        }
+        self.tidy(identity);
+        pending.unused.retain(|id| !identity.knows(id));
+        Ok(pending.unused)
+    }
+
+    fn tidy(&self, identity: &Identity) {
         drop(fs::remove_file(self.pending_file()));
         drop(fs::remove_file(self.pending_key()));
         let needed = [Some(&identity.certificate_id), identity.previous.as_ref()];
@@ -217,7 +259,6 @@ impl Store {
                 drop(fs::remove_file(path));
             }
         }
-        Ok(())
     }
 
     fn write(&self, path: &Path, text: &str) -> Result<(), IdentityError> {
@@ -248,8 +289,12 @@ fn text(value: &impl Serialize) -> String {
     toml::to_string(value).unwrap_or_default()
 }
 
-/// The text of a small file; nothing if it is not there.
+/// The text of a small file; nothing if it is not there. No link is followed, and nothing opened that could block.
 fn read_text(path: &Path) -> io::Result<Option<String>> {
+    let about = fs::symlink_metadata(path);
+    if about.is_ok_and(|about| !about.is_file()) {
+        return Err(io::Error::new(ErrorKind::InvalidInput, "it is not a regular file"));
+    }
     let file = match File::open(path) {
         Ok(file) => file,
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),

@@ -11,6 +11,8 @@ use serde::Deserialize;
 /// The longest token and certificate that are taken, in bytes.
 const LONGEST_TOKEN: usize = 16 * 1024;
 const LONGEST_PEM: usize = 64 * 1024;
+/// So much of a token's beginning gives it away, in bytes.
+const TELLING: usize = 16;
 /// How much of a refusal's words is shown, in characters.
 const MOST_WORDS: usize = 300;
 
@@ -107,6 +109,31 @@ impl Rejection {
     /// Whatever was said, something was refused.
     pub(crate) fn parse(payload: &[u8]) -> Self {
         serde_json::from_slice(payload).unwrap_or_default()
+    }
+
+    /// Without the token, or any beginning of it that tells something: some services repeat what they were sent.
+    #[must_use]
+    pub(crate) fn without(self, token: &Token) -> Self {
+        let blank = |text: &str| {
+            // What would not be shown must not hide it.
+            let mut rest: &str = &text.chars().filter(|c| !c.is_control()).collect::<String>();
+            let telling = token.0.char_indices().map(|(at, _)| at).find(|at| *at >= TELLING);
+            let head = telling.and_then(|at| token.0.get(..at)).unwrap_or(&token.0);
+            let mut shown = String::new();
+            while !head.is_empty()
+                && let Some((before, from)) = rest.split_once(head)
+            {
+                let after = token.0.get(head.len()..).unwrap_or_default();
+                let same = from.chars().zip(after.chars()).take_while(|(a, b)| a == b);
+                let same: usize = same.map(|(a, _)| a.len_utf8()).sum();
+                shown.push_str(before);
+                shown.push_str("(the token)");
+                rest = from.get(same..).unwrap_or_default();
+            }
+            shown.push_str(rest);
+            shown
+        };
+        Self { error_code: blank(&self.error_code), error_message: blank(&self.error_message), ..self }
     }
 
     /// Whether the certificate's ownership token is no good, so that there is no use in the certificate.

@@ -1,8 +1,8 @@
 //! From the configuration to all that provisioning needs. Reads files, and connects to nothing.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::Read;
+use std::fs::{self, File};
+use std::io::{Error, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use nowd_protocol::{Level, Uuid};
 
 use crate::clock::WallClock;
 use crate::config::{ConfigError, ConfigFiles, Parameter, ProvisioningConfig};
-use crate::identity::{Found, Identity, Pending, Store};
+use crate::identity::{Found, Identity, IdentityError, Pending, Store};
 use crate::setup::{dates, split_endpoint};
 
 /// The largest file of a parameter, in bytes.
@@ -71,16 +71,19 @@ impl Plan {
         let (host, port) = split_endpoint("provisioning.endpoint", &endpoint)?;
         let store = Store::of(&config.state_dir);
         let dates = dates(clock);
+        // Where the daemon will connect: an endpoint that comes from the identity goes with it.
+        let of_link = match &files.identity {
+            Found::Used(used) if used.endpoint => None,
+            Found::Nothing | Found::Used(_) | Found::Unusable(_) => config.link.endpoint.as_deref(),
+        };
+        let (link_host, link_port) = of_link
+            .map_or_else(|| Ok((host.clone(), port)), |of_link| split_endpoint("link.endpoint", of_link))?;
         let (files_of_claim, client_id) = claim(own, config.link.ca.as_ref(), is, &store)?;
         let client_id = own.client_id.clone().unwrap_or(client_id);
-        let mut claim = Options::new(client_id, host.clone(), port);
+        let mut claim = Options::new(client_id, host, port);
         claim.tls = Some(Arc::new(Tls::load(&files_of_claim, dates.clone())?));
-        let mut link = Options::new("", host, port);
+        let mut link = Options::new("", link_host, link_port);
         link.user_timeout = config.link.silence;
-        let target = match &files.identity {
-            Found::Used(used) if used.target => None,
-            Found::Nothing | Found::Used(_) | Found::Unusable(_) => config.target.clone(),
-        };
         Ok(Self {
             store,
             endpoint,
@@ -89,30 +92,40 @@ impl Plan {
             claim,
             link,
             client_id: config.link.client_id.clone(),
-            target,
+            target: configured_name(files).cloned(),
             ca: config.link.ca.clone().or_else(|| own.ca.clone()),
             dates,
         })
     }
 
-    /// What is pending, if it is for this template and endpoint; else its certificate will not be used.
+    /// What is pending, if it is for this template, these parameters and this endpoint; else its certificate will not be used.
     pub(super) fn fitting(&self, mut pending: Pending) -> Pending {
-        if pending.template != self.template || pending.endpoint != self.endpoint {
+        let parameters = digest(&self.parameters);
+        if pending.template != self.template
+            || pending.endpoint != self.endpoint
+            || pending.parameters != parameters
+        {
             pending.give_up(|_| true);
+            pending.parameters = parameters;
             pending.template.clone_from(&self.template);
             pending.endpoint.clone_from(&self.endpoint);
         }
         pending
     }
 
-    /// What an earlier run has begun is not taken up: its certificate will not be used.
-    pub(crate) fn abandon_pending(&self) -> Result<(), crate::identity::IdentityError> {
+    /// Begins a renewal, or takes up one that was cut off, unless the broker did not let it in. What else an earlier run has
+    /// begun is not taken up: its certificate will not be used. Says whether one is taken up.
+    pub(crate) fn begin_renewal(&self) -> Result<bool, IdentityError> {
         let (mut pending, _) = self.store.pending()?;
-        if pending.certificate_id.is_some() {
-            pending.give_up(|_| true);
-            self.store.write_pending(&pending)?;
+        if pending.renew && !pending.refused {
+            return Ok(true);
         }
-        self.store.forget_pending_key()
+        // The key first: one that is left over when this is cut off in between would be taken for the renewal's.
+        self.store.forget_pending_key()?;
+        pending.give_up(|_| true);
+        pending.renew = true;
+        self.store.write_pending(&pending)?;
+        Ok(false)
     }
 
     /// The certificate with its key, ready for a connection.
@@ -140,6 +153,20 @@ impl Plan {
         }
         Ok(until)
     }
+}
+
+/// The name that the configuration gives this gateway, if not the identity does.
+pub(crate) fn configured_name(files: &ConfigFiles) -> Option<&Level> {
+    match &files.identity {
+        Found::Used(used) if used.target => None,
+        Found::Nothing | Found::Used(_) | Found::Unusable(_) => files.config.target.as_ref(),
+    }
+}
+
+/// Only to see whether they have changed: what identifies a device is nobody's business who reads the file.
+fn digest(parameters: &BTreeMap<String, String>) -> String {
+    let text = serde_json::json!(parameters).to_string();
+    Uuid::new_v5(&Uuid::NAMESPACE_OID, text.as_bytes()).simple().to_string()
 }
 
 /// Certificate and key to ask with, and the client id that goes with them.
@@ -181,6 +208,10 @@ fn parameters(own: &ProvisioningConfig) -> Result<BTreeMap<String, String>, Conf
 /// Device trees end a text with a NUL, and files end it with a line's end.
 fn text_of(path: &Path) -> Result<String, ConfigError> {
     let failed = |source| ConfigError::Read { file: path.to_owned(), source };
+    // Links are followed, as for each file that the configuration names; what could block is not opened.
+    if !fs::metadata(path).map_err(failed)?.is_file() {
+        return Err(failed(Error::new(ErrorKind::InvalidInput, "it is not a regular file")));
+    }
     let mut bytes = Vec::new();
     File::open(path).map_err(failed)?.take(LARGEST_PARAMETER + 1).read_to_end(&mut bytes).map_err(failed)?;
     let text = String::from_utf8(bytes).ok().filter(|text| text.len() <= 4_096);

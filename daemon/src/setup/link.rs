@@ -102,6 +102,10 @@ fn certificates(
         (None, Some(_)) => Err(missing("link.certificate", "set the file of the key's certificate").into()),
         (None, None) if matches!(&files.identity, Found::Used(used) if used.certificate) => {
             let store = Store::of(&files.config.state_dir);
+            // One that cannot be read is told below.
+            if let Ok(Some(identity)) = store.read() {
+                identity.check_name(&store, target).map_err(|e| SetupError::from(Arc::new(e)))?;
+            }
             let ca = ca.or_else(|| files.config.provisioning.ca.clone());
             load(Source::Identity { store, ca, target: target.clone() })
         }

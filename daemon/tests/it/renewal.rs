@@ -135,8 +135,11 @@ async fn a_renewed_certificate_takes_over_under_load() {
         }
     }
     println!("{calls} calls meanwhile, the longest {longest:?}, not executed or unknown: {others:?}");
-    // What was not answered is said to be unknown or not executed, and nothing else.
-    assert!(others.iter().all(|answer| !answer.contains(" executed ")), "{others:?}");
+    // They come one after the other, so one at most falls into the change, and nobody knows what became of it.
+    assert!(calls >= 2 && others.len() <= 1, "{calls} calls, of them {others:?}");
+    // One whose request waited too long on a machine that is busy was not executed.
+    let is_known = |answer: &String| answer.contains("no_reply") || answer.contains(" not_executed ");
+    assert!(others.iter().all(is_known), "{others:?}");
     assert_eq!(certificate(&bed).await["not_after_s"], 4_100_000_000_i64);
     assert_eq!(notes(&certificate(&bed).await), "[]");
     assert!(shell(&bed, &["status"]).await.1.contains("certificate until 2099-12-03T"));

@@ -38,6 +38,23 @@ fn refusals() {
 }
 
 #[test]
+fn a_token_that_is_repeated_is_not_shown() {
+    let token = "eyJ0b2tlbiI6IjEyMzQ1Njc4OTAi.secret.c2lnbmF0dXJl";
+    let half = &token[..30];
+    for said in
+        [token.to_owned(), format!("{token}{token}"), half.to_owned(), format!("{}\n{}", half, &token[30..])]
+    {
+        let error_message = format!("bad token \"{said}\" for it");
+        let rejection = Rejection { error_code: said, error_message, ..Rejection::default() };
+        let shown = rejection.without(&Token(token.into())).verdict(Request::Registration, "fleet").sentence;
+        assert!(shown.contains("(the token)\" for it") && !shown.contains(&token[..16]), "{shown}");
+        assert!(!shown.contains("secret"), "{shown}");
+    }
+    let rejection = Rejection { error_message: "nothing of it, t".into(), ..Rejection::default() };
+    assert_eq!(rejection.clone().without(&Token("eyJ0".into())), rejection);
+}
+
+#[test]
 fn answers_of_the_documentation_and_more_than_it_says() {
     let created = br#"{"certificateOwnershipToken":"t","certificateId":"0a","certificatePem":"-----BEGIN CERTIFICATE-----\n","more":1}"#;
     let created = Created::parse(created).unwrap();
