@@ -154,26 +154,16 @@ impl LinkError {
     /// tries again all the same; it only says so more loudly.
     #[must_use]
     pub const fn needs_mending(&self) -> bool {
-        match self {
+        let is_ours = matches!(
+            self,
             Self::Options { .. }
-            | Self::PlainNotLoopback { .. }
-            | Self::Resolve { .. }
-            | Self::Tls { .. }
-            | Self::CertificateRejected { .. }
-            | Self::ClosedAtConnect
-            | Self::Internal { .. } => true,
-            Self::Refused { refusal } => !matches!(refusal, Refusal::Busy | Refusal::Other(_)),
-            Self::Disconnected { reason } => {
-                matches!(reason, Disconnect::TakenOver | Disconnect::NotAuthorised)
-            }
-            Self::Dial { .. }
-            | Self::ConnectTimeout { .. }
-            | Self::Lost { .. }
-            | Self::Silent { .. }
-            | Self::TooLarge { .. }
-            | Self::Protocol { .. }
-            | Self::Closed => false,
-        }
+                | Self::PlainNotLoopback { .. }
+                | Self::Resolve { .. }
+                | Self::Tls { .. }
+                | Self::Internal { .. }
+                | Self::Disconnected { reason: Disconnect::TakenOver }
+        );
+        is_ours || self.is_refusal()
     }
 }
 
