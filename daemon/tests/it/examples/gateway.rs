@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::fs;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::time::Duration;
 
 use nowd_cloud::{Answer, Invoker};
@@ -58,14 +59,26 @@ impl<'a> Scene<'a> {
         records(&self.record).iter().filter(|record| record.what.starts_with(what)).count()
     }
 
-    /// A call in whose middle something happens.
+    /// A call in whose middle something happens. Before it the gate may still be busy with a call that was halted, however short
+    /// a time: its lane refuses others until the plugin has answered.
     async fn opens_while(&self, happens: impl FnOnce()) -> Answer {
         let before = self.did("open");
-        let meanwhile = async {
-            wait_for(PATIENCE, "the gate to move", || self.did("open") > before).await;
-            happens();
-        };
-        tokio::join!(self.cloud.invoke(request("gate.open", r#"{"percent":100}"#)), meanwhile).0
+        within(PATIENCE, "a call that moves the gate", async {
+            loop {
+                let mut call = pin!(self.cloud.invoke(request("gate.open", r#"{"percent":100}"#)));
+                tokio::select! {
+                    answer = &mut call => {
+                        assert_eq!(told(&answer), "busy not_executed busy", "{answer:?}");
+                    }
+                    () = wait_for(PATIENCE, "the gate to move", || self.did("open") > before) => {
+                        happens();
+                        return call.await;
+                    }
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        })
+        .await
     }
 
     async fn opens_within(&self, budget_ms: u64) -> Answer {
