@@ -2,6 +2,7 @@
 
 mod again;
 mod device;
+mod power;
 mod service;
 
 use std::fs;
