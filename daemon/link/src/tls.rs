@@ -6,7 +6,7 @@ mod dates;
 mod facts;
 
 use std::fmt;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -224,6 +224,10 @@ fn read(file: &Path) -> Result<Vec<u8>, TlsError> {
             TlsError::Read { file, source }
         }
     };
+    // Opening a pipe waits until somebody writes, which may be never.
+    if !fs::metadata(file).map_err(failed)?.is_file() {
+        return Err(failed(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file")));
+    }
     let mut content = Vec::new();
     File::open(file).map_err(failed)?.take(LARGEST_FILE + 1).read_to_end(&mut content).map_err(failed)?;
     if u64::try_from(content.len()).is_ok_and(|size| size <= LARGEST_FILE) {

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 
 use nowd_link::{Connection, DatePolicy, LinkError, Options, Tls, TlsError, TlsFiles};
@@ -133,6 +134,8 @@ fn what_is_wrong_with_a_file_is_said_with_its_name() {
     let broken = write("broken.pem", "-----BEGIN CERTIFICATE-----\n!!!\n-----END CERTIFICATE-----\n");
     let broken_key = write("broken.key", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n");
     let missing = folder.join("missing.pem");
+    let pipe = folder.join("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
     let other_key = files(ca.client("gate-2")).key;
     let certificate = |file: &Path| TlsFiles { certificate: file.to_owned(), ..good.clone() };
     let key = |file: &Path| TlsFiles { key: file.to_owned(), ..good.clone() };
@@ -143,6 +146,7 @@ fn what_is_wrong_with_a_file_is_said_with_its_name() {
         (certificate(&good.key), &good.key, "no certificate"),
         (certificate(&broken), &broken, "no valid PEM file"),
         (certificate(&folder), &folder, "cannot be read"),
+        (certificate(&pipe), &pipe, "cannot be read"),
         (key(&missing), &missing, "no such file"),
         (key(&empty), &empty, "no private key"),
         (key(&good.certificate), &good.certificate, "no private key"),
