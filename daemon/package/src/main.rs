@@ -1,28 +1,43 @@
-//! `nowd-manual FOLDER`: writes the man pages and the completions of the package. Each of them has one source: the command line that
-//! clap knows, and the table of keys in docs/SPECIFICATION.md. It is no part of what is shipped.
+//! `nowd-manual FOLDER`: writes the man pages, the completions and the documents of the package to `man`, `completions` and `documents` in
+//! that folder. Each of them has one source: the command line that clap knows, the table of keys in docs/SPECIFICATION.md, the documents of
+//! the repository. It is no part of what is shipped.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::Command;
 use clap_complete::Shell;
 
+mod documents;
 mod keys;
 #[cfg(test)]
 mod tests;
 
+/// Where it was built, and is run.
+const REPOSITORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 /// Where the table of keys is.
 const SPECIFICATION: &str = include_str!("../../../docs/SPECIFICATION.md");
 
 fn main() -> Result<()> {
     let folder: PathBuf = std::env::args_os().nth(1).context("usage: nowd-manual FOLDER")?.into();
-    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    for (name, content) in man_pages()?.into_iter().chain(completions()) {
-        let file = folder.join(name);
-        fs::write(&file, content).with_context(|| format!("cannot write {}", file.display()))?;
+    for (name, content) in man_pages()? {
+        write(&folder.join("man").join(name), &content)?;
+    }
+    for (name, content) in completions() {
+        write(&folder.join("completions").join(name), &content)?;
+    }
+    for (path, content) in documents::all(Path::new(REPOSITORY))? {
+        write(&folder.join("documents").join(path), content.as_bytes())?;
     }
     Ok(())
+}
+
+fn write(file: &Path, content: &[u8]) -> Result<()> {
+    if let Some(folder) = file.parent() {
+        fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    }
+    fs::write(file, content).with_context(|| format!("cannot write {}", file.display()))
 }
 
 /// A page for the program and one for each of its commands, and one for `nowd.toml`.
