@@ -1,5 +1,6 @@
 //! The documents of the package: those of the repository, with links that hold where the package puts them. Changes no other word.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
@@ -33,8 +34,10 @@ pub(crate) fn all(repository: &Path) -> Result<Vec<(String, String)>> {
     let mut documents = Vec::new();
     for (source, installed_as) in INSTALLED {
         for (name, file) in markdown(&repository.join(source))? {
-            let below = |folder: &str| if name.is_empty() { folder.to_owned() } else { format!("{folder}/{name}") };
-            let text = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+            let below =
+                |folder: &str| if name.is_empty() { folder.to_owned() } else { format!("{folder}/{name}") };
+            let text =
+                fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
             let text = rewritten(&text, &below(source), &|path| repository.join(path).exists())?;
             documents.push((below(installed_as), text));
         }
@@ -51,20 +54,22 @@ fn markdown(path: &Path) -> Result<Vec<(String, PathBuf)>> {
     let entries: io::Result<Vec<_>> = fs::read_dir(path).and_then(Iterator::collect);
     let entries = entries.with_context(|| format!("cannot list {}", path.display()))?;
     let files = entries.iter().map(fs::DirEntry::path).filter(|file| is_document(file));
-    let mut files: Vec<_> = files
-        .filter_map(|file| Some((file.file_name()?.to_str()?.to_owned(), file.clone())))
-        .collect();
+    let mut files: Vec<_> =
+        files.filter_map(|file| Some((file.file_name()?.to_str()?.to_owned(), file.clone()))).collect();
     files.sort();
     Ok(files)
 }
 
-/// The document `from`, with links as they must be where it is installed. What is not in the package is named instead.
+/// The document `from`, with links as they must be where it is installed. What is not in the package is no link there; a list at the end
+/// says what it is in the sources.
 fn rewritten(markdown: &str, from: &str, exists: &dyn Fn(&str) -> bool) -> Result<String> {
     let here = installed(from).with_context(|| format!("{from} is not in the package"))?;
     let mut written = String::new();
+    let mut absent = BTreeSet::new();
     let mut rest = markdown;
     while let Some((before, after)) = rest.split_once("](") {
-        let (address, behind) = after.split_once(')').with_context(|| format!("{from}: a link without an end"))?;
+        let (address, behind) =
+            after.split_once(')').with_context(|| format!("{from}: a link without an end"))?;
         rest = behind;
         if !is_relative(address) {
             written.extend([before, "](", address, ")"]);
@@ -79,15 +84,20 @@ fn rewritten(markdown: &str, from: &str, exists: &dyn Fn(&str) -> bool) -> Resul
             written.extend([before, "](", &relative(&here, &there), anchor, ")"]);
             continue;
         }
-        let (outside, text) = before.rsplit_once('[').with_context(|| format!("{from}: a link without a text"))?;
+        let (outside, text) =
+            before.rsplit_once('[').with_context(|| format!("{from}: a link without a text"))?;
         written.extend([outside, text]);
-        if text.trim_matches('`') == target {
-            written.push_str(" (in nowd's sources)");
-        } else {
-            written.extend([" (`", &target, "` in nowd's sources)"]);
-        }
+        let text = text.replace('\n', " ");
+        absent.insert((target, text));
     }
     written.push_str(rest);
+    if !absent.is_empty() {
+        written.push_str("\n## Only in nowd's sources\n\n");
+    }
+    for (target, text) in absent {
+        let named = if text.trim_matches('`') == target { String::new() } else { format!(": {text}") };
+        written.extend(["- `", &target, "`", &named, "\n"]);
+    }
     Ok(written)
 }
 

@@ -81,7 +81,7 @@ fn no_link_in_the_repository_leads_nowhere() {
     files("", &mut paths);
     let documents: BTreeMap<String, String> = paths
         .iter()
-        .filter(|path| path.ends_with(".md"))
+        .filter(|path| Path::new(path).extension().is_some_and(|extension| extension == "md"))
         .map(|path| (path.clone(), fs::read_to_string(repository().join(path)).unwrap()))
         .collect();
     assert!(documents.contains_key("README.md") && documents.contains_key("docs/SPECIFICATION.md"));
@@ -94,7 +94,9 @@ fn no_link_in_the_package_leads_nowhere() {
     files("", &mut paths);
     let there: BTreeSet<String> = paths.iter().filter_map(|path| installed(path)).collect();
     let documents: BTreeMap<String, String> = all(repository()).unwrap().into_iter().collect();
-    for name in ["README.md", "SPECIFICATION.md", "systemd.md", "guides/operation.md", "examples/plugins/c/README.md"] {
+    for name in
+        ["README.md", "SPECIFICATION.md", "systemd.md", "guides/operation.md", "examples/plugins/c/README.md"]
+    {
         assert!(documents.contains_key(&format!("usr/share/doc/nowd/{name}")), "{name}");
     }
     assert_eq!(dead(&documents, &there), Vec::<String>::new());
@@ -113,9 +115,13 @@ fn a_link_is_as_it_must_be_where_the_document_is_installed() {
     check(guide, "[units](../../systemd/README.md)", "[units](../systemd.md)");
     check("systemd/README.md", "[that](../docs/guides/operation.md)", "[that](guides/operation.md)");
     check("plugins/maps/README.md", "[a](usb-relay.toml)", "[a](usb-relay.toml)");
-    let absent = "the cloud (`cloud/README.md` in nowd's sources) side";
-    check(guide, "[the cloud](../../cloud/README.md#limits) side", absent);
-    check("README.md", "[cloud/README.md](cloud/README.md)", "cloud/README.md (in nowd's sources)");
+    let list = "\n## Only in nowd's sources\n\n- `cloud/README.md`";
+    check(
+        guide,
+        "[the\ncloud](../../cloud/README.md#limits) side\n",
+        &format!("the\ncloud side\n{list}: the cloud\n"),
+    );
+    check("README.md", "[cloud/README.md](cloud/README.md)\n", &format!("cloud/README.md\n{list}\n"));
     let error = rewritten("[a](nothing.md)", guide, &|path| !path.contains("nothing")).unwrap_err();
     assert_eq!(error.to_string(), "docs/guides/operation.md: the link to nothing.md leads nowhere");
 }
