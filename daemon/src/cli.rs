@@ -127,7 +127,7 @@ enum Command {
         #[arg(value_enum)]
         of: schema::Of,
     },
-    /// List the methods on offer
+    /// List the methods of maps and drop-ins, without asking the gateway
     Methods {
         #[command(flatten)]
         source: Source,

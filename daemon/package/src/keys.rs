@@ -43,6 +43,10 @@ fn row(line: &str) -> Option<Row<'_>> {
     Some(Row { keys: first.split('`').skip(1).step_by(2).collect(), default, about })
 }
 
+/// How paragraphs of the section begin that are no part of the page: its own table of keys, what it says of other tables, and the
+/// exit codes, which `nowd(1)` has.
+const ELSEWHERE: [&str; 3] = ["|", "The keys of ", "Exit codes "];
+
 /// The page, as roff.
 pub(crate) fn page(specification: &str) -> Result<String> {
     let mut page = String::from(
@@ -50,10 +54,11 @@ pub(crate) fn page(specification: &str) -> Result<String> {
          /etc/nowd/nowd.toml\n.br\n/etc/nowd/nowd.toml.d/*.toml\n.SH DESCRIPTION\n",
     );
     let paragraphs = section(specification)?.split("\n\n").map(str::trim);
-    for paragraph in paragraphs.filter(|text| !text.is_empty() && !text.starts_with('|')) {
+    let is_elsewhere = |text: &str| ELSEWHERE.iter().any(|start| text.starts_with(start));
+    for paragraph in paragraphs.filter(|text| !text.is_empty() && !is_elsewhere(text)) {
         page.extend([".PP\n", &text(&paragraph.replace('\n', " ")), "\n"]);
     }
-    page.push_str(".SH KEYS\n");
+    page.push_str(".PP\n\\(lqSection\\(rq is one of /usr/share/doc/nowd/SPECIFICATION.md.\n.SH KEYS\n");
     for row in rows(specification) {
         let names: Vec<String> = row.keys.iter().map(|key| format!("\\fB{}\\fR", escape(key))).collect();
         page.extend([".TP\n", &names.join(", "), "\n"]);
@@ -65,13 +70,12 @@ pub(crate) fn page(specification: &str) -> Result<String> {
     page.push_str(
         ".SH FILES\n.TP\n/etc/nowd/methods.d/*.toml\nMethod maps; ready\\-made ones lie in /usr/share/nowd/maps.\n.TP\n\
          /etc/nowd/plugins.d/*.toml\nDrop\\-ins: plugins that are services of their own.\n\
-         .SH \"SEE ALSO\"\n\\fBnowd\\fR(1), \\fBnowd\\-check\\fR(1)\n.PP\n\
-         The numbers above are sections of /usr/share/doc/nowd/SPECIFICATION.md.gz.\n",
+         .SH \"SEE ALSO\"\n\\fBnowd\\fR(1), \\fBnowd\\-check\\fR(1), /usr/share/doc/nowd/SPECIFICATION.md, /usr/share/doc/nowd/guides\n",
     );
     Ok(page)
 }
 
-/// Markdown within a paragraph, as roff: code is bold, a link is its text.
+/// Markdown within a paragraph, as roff: code is bold, a link is its text, or the section whose number that is.
 fn text(markdown: &str) -> String {
     let mut roff = String::new();
     for (at, part) in markdown.trim().split('`').enumerate() {
@@ -85,14 +89,17 @@ fn text(markdown: &str) -> String {
     if roff.starts_with(['.', '\'']) { format!("\\&{roff}") } else { roff }
 }
 
-/// `[text](address)` is `text`.
+/// `[text](address)` is `text`, `[5.3](address)` is `section 5.3`.
 fn without_links(markdown: &str) -> String {
     let mut plain = String::new();
     let mut rest = markdown;
     while let Some((before, after)) = rest.split_once("](") {
         let Some((_, behind)) = after.split_once(')') else { break };
         match before.rsplit_once('[') {
-            Some((outside, inside)) => plain.extend([outside, inside]),
+            Some((outside, inside)) => {
+                let is_number = inside.starts_with(|c: char| c.is_ascii_digit());
+                plain.extend([outside, if is_number { "section " } else { "" }, inside]);
+            }
             None => plain.push_str(before),
         }
         rest = behind;

@@ -100,6 +100,28 @@ fn the_sample_is_sound_as_it_is_and_with_everything_that_it_shows() {
 }
 
 #[test]
+fn a_reader_of_the_manual_alone_knows_what_each_key_is_and_where_a_number_leads() {
+    for row in keys::rows(SPECIFICATION) {
+        assert!(!row.about.is_empty(), "{:?} is not explained", row.keys);
+    }
+    let page = keys::page(SPECIFICATION).unwrap();
+    let numbered = |line: &&str| {
+        let mut words = line.split_whitespace().peekable();
+        std::iter::from_fn(|| Some((words.next()?, *words.peek()?))).any(|(before, word)| {
+            let word = word.trim_matches(|c: char| !c.is_ascii_alphanumeric());
+            let is_section = word.split_once('.').is_some_and(|(one, two)| {
+                !one.is_empty()
+                    && [one, two].iter().all(|part| part.bytes().all(|byte| byte.is_ascii_digit()))
+            });
+            is_section && !before.ends_with("section")
+                || before == "see" && word.starts_with(|c: char| c.is_ascii_digit())
+        })
+    };
+    let bare: Vec<&str> = page.lines().filter(numbered).collect();
+    assert!(bare.is_empty() && page.contains("section 5.3") && !page.contains("decision"), "{bare:?}");
+}
+
+#[test]
 fn each_command_has_a_page_and_each_shell_its_completions() {
     let pages = man_pages().unwrap();
     let names: Vec<&str> = pages.iter().map(|(name, _)| name.as_str()).collect();
@@ -109,6 +131,7 @@ fn each_command_has_a_page_and_each_shell_its_completions() {
     for (name, page) in &pages {
         let page = std::str::from_utf8(page).unwrap();
         assert!(page.contains(".SH NAME") && page.contains(".SH \"SEE ALSO\""), "{name}: {page}");
+        assert!(!page.contains(".SH EXTRA") && !page.contains("```"), "{name}: {page}");
     }
     for (name, content) in completions() {
         let content = String::from_utf8(content).unwrap();
