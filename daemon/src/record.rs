@@ -12,11 +12,11 @@ use std::time::Duration;
 use nowd_core::{Drop as Dropped, Record, RecordKind};
 use nowd_plugin::BootInstant;
 use nowd_protocol::ErrorBody;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::audit::{Audit, Event, Shared};
 use crate::local::Feed;
-use crate::stats::Stats;
+use crate::stats::{FailedSafeAction, Stats};
 
 /// How many records may wait to be written.
 const QUEUE: usize = 1_024;
@@ -222,6 +222,15 @@ fn write_call(record: &Record) {
         total_us = record.timing.total,
         "{what}"
     );
+    if let Some(FailedSafeAction { status, why, .. }) = FailedSafeAction::of(record) {
+        error!(
+            see = "safe-action-failed",
+            id = %record.id,
+            "the safe action {} failed: {}: {why}; the device may not be as its map wants it",
+            record.method,
+            status.as_str()
+        );
+    }
 }
 
 /// A topic that anybody may have chosen, safe to be logged.

@@ -121,6 +121,20 @@ impl Mosquitto {
         panic!("mosquitto does not start again on the ports {:?}", self.ports);
     }
 
+    /// Takes the rules that hold this text out of the access rules of a listener, or gives all back where `text` is empty: from
+    /// now on, also for those who are connected.
+    pub fn forbid(&self, listener: usize, text: &str) {
+        let file = self.folder.path().join(format!("{}.acl", self.port_of(listener)));
+        let rules = fs::read_to_string(&file).expect("the listener has access rules");
+        let rules = rules.lines().map(|rule| {
+            let rule = rule.trim_start_matches('#');
+            let mark = if !text.is_empty() && rule.contains(text) { "#" } else { "" };
+            format!("{mark}{rule}\n")
+        });
+        fs::write(&file, rules.collect::<String>()).expect("a temporary file can be written");
+        self.running().hang_up();
+    }
+
     /// Freezes it: connections stay, nothing is answered.
     pub fn pause(&self) {
         self.running().pause();
