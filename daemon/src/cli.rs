@@ -36,7 +36,7 @@ mod schema;
 mod source;
 mod status;
 mod watch;
-mod words;
+pub(crate) mod words;
 
 use source::Source;
 
