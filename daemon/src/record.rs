@@ -251,7 +251,7 @@ fn words(record: &Record) -> String {
     }
     // What was refused at once has taken no time.
     if timing.total > 0 {
-        text.push_str(&format!(" in {} ms", ms(timing.total)));
+        text.extend([" in ", &ms(timing.total), " ms"]);
     }
     if let Some(error) = &record.error {
         text.push_str(": ");

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::Snapshot;
+use super::{PluginReport, Snapshot};
 use crate::audit::Shared;
 use crate::identity::Standing;
 use crate::metrics::file;
@@ -152,7 +152,11 @@ fn safe_actions(snapshot: &Snapshot, problems: &mut Vec<Problem>) {
 
 fn certificate(snapshot: &Snapshot, problems: &mut Vec<Problem>) {
     let Some(certificate) = &snapshot.link.certificate else { return };
-    let renew = "renew it: `nowd provision --renew`, or put new files where it lies; they are picked up by themselves";
+    let renew = if certificate.provisioned {
+        "renew it: `sudo -u nowd nowd provision --renew`; what is new is picked up by itself"
+    } else {
+        "renew it: put new files where `link.certificate` and `link.key` are; they are picked up by themselves"
+    };
     let left = certificate.days_left.unwrap_or_default();
     let ends = format!("this gateway's certificate ends in {left} days, at {}", certificate.not_after);
     match certificate.standing {
@@ -188,10 +192,10 @@ fn certificate(snapshot: &Snapshot, problems: &mut Vec<Problem>) {
             "put both there anew; they are picked up by themselves",
         ));
     }
-    if let Some(key) = &certificate.readable_key {
+    if let (Some(key), Some(close)) = (&certificate.readable_key, &certificate.close_key) {
         problems.push(warn(
             format!("{}: every user of this machine may read the private key", key.display()),
-            format!("`chmod o= {}`", key.display()),
+            format!("`{close}`"),
         ));
     }
 }
@@ -245,14 +249,32 @@ fn plugins(snapshot: &Snapshot, problems: &mut Vec<Problem>) {
         match plugin.health.state.as_str() {
             "failed" => problems.push(error(
                 format!("the plugin {name} has failed, so its methods are `unavailable`: {message}"),
-                "mend what it says; it is used again as soon as it is there",
+                format!("mend what it says; it is used again as soon as it is there{}", devices(plugin)),
             )),
             "degraded" => problems.push(warn(
                 format!("the plugin {name} works in part: {message}"),
-                "mend what it says; the others of its methods work",
+                format!("mend what it says; the others of its methods work{}", devices(plugin)),
             )),
             _ => {}
         }
+    }
+}
+
+/// Under systemd a device may be there and hidden, or of a group that the daemon is not in; neither shows in the error.
+fn devices(plugin: &PluginReport) -> &'static str {
+    match (plugin.name.as_str(), plugin.kind.as_str()) {
+        ("serial", "maps") => {
+            ". If the device is there (`ls -l` shows it, and its group): the unit hides devices from the daemon. Let \
+             nowd-plugin@serial have them (`isolate = [\"serial\"]`, `systemctl enable --now nowd-plugin@serial`), or install the \
+             drop-in /usr/share/doc/nowd/examples/nowd.service.d/serial.conf, which also gives the daemon the group `dialout`; \
+             another group or kind of device has to be named there (`SupplementaryGroups=`, `DeviceAllow=`)"
+        }
+        ("serial", "isolated") => {
+            "; `systemctl status nowd-plugin@serial`. If the device is there (`ls -l` shows it, and its group): that unit may use the \
+             usual serial devices of the group `dialout`; another group or kind has to be named in a drop-in \
+             (`systemctl edit nowd-plugin@serial`: `SupplementaryGroups=`, `DeviceAllow=`)"
+        }
+        _ => "",
     }
 }
 

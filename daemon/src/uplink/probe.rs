@@ -251,20 +251,16 @@ impl Loopback {
         let Some(sent) = self.sent.as_mut().filter(|sent| sent.ticket == ticket) else {
             return Acked::NotOurs;
         };
-        match result {
-            Ok(()) => {
-                sent.acked = true;
-                probes.taken();
-                Acked::Taken
-            }
-            Err(_) => {
-                let awaited = sent.awaited;
-                probes.give_up(probes.every.saturating_mul(AGAIN));
-                *self = Self::default();
-                self.rest(probes);
-                Acked::Refused { awaited }
-            }
+        if result.is_ok() {
+            sent.acked = true;
+            probes.taken();
+            return Acked::Taken;
         }
+        let awaited = sent.awaited;
+        probes.give_up(probes.every.saturating_mul(AGAIN));
+        *self = Self::default();
+        self.rest(probes);
+        Acked::Refused { awaited }
     }
 
     fn rest(&mut self, probes: &Probes) {
