@@ -210,7 +210,7 @@ impl Uplink {
             }
             UpEvent::Succeeded(result) => self.succeeded(result),
             UpEvent::Correct => {
-                self.announce(true);
+                self.correct();
                 None
             }
             UpEvent::Probe => {

@@ -11,6 +11,7 @@ use tempfile::TempDir;
 
 use crate::certificates::Identity;
 use crate::process::{Lines, Process, require};
+use crate::wait::wait_blocking;
 
 const STARTS_WITHIN: Duration = Duration::from_secs(10);
 /// A free port may be taken by somebody else before mosquitto binds it.
@@ -107,6 +108,13 @@ impl Mosquitto {
     /// Kills it. Nothing of it is kept.
     pub fn stop(&mut self) {
         self.process = None;
+    }
+
+    /// Asks it to end, as a service manager does, and waits until it has. It publishes the wills of those who are connected.
+    pub fn end(&mut self) {
+        let Some(mut process) = self.process.take() else { return };
+        process.terminate();
+        assert!(wait_blocking(STARTS_WITHIN, || process.try_exit().is_some()), "mosquitto does not end");
     }
 
     /// Kills it if it runs, and starts it on the same ports.
