@@ -291,7 +291,7 @@ fn configuration(snapshot: &Snapshot, problems: &mut Vec<Problem>) {
     } else if reloads.is_stale() {
         problems.push(warn(
             "files of the configuration were changed since they were read",
-            "`nowd check`, then `nowd reload`",
+            "`nowd check`, then `nowd reload`, which says what of it takes a restart",
         ));
     }
     if !reloads.need_start.is_empty() {

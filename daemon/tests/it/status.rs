@@ -186,3 +186,21 @@ async fn a_safe_action_that_failed_is_a_problem_until_a_reload() {
     assert_eq!(shell(&bed, &["reload"]).await.0, 0);
     comes_or_goes(&bed, "error", what, false).await;
 }
+
+/// A reload reads `[link]` and does not use it: what is asked for then is a restart, and no reload.
+#[tokio::test]
+async fn what_takes_a_restart_is_not_said_to_take_a_reload() {
+    let bed = Bed::new().await;
+    let _gateway = gateway_with(&bed, &[]).await;
+    let config = fs::read_to_string(bed.config()).unwrap();
+    fs::write(bed.config(), config.replace("silence = \"2s\"", "silence = \"3s\"")).unwrap();
+    comes_or_goes(&bed, "warn", "were changed since they were read", true).await;
+    let (code, text) = shell(&bed, &["reload"]).await;
+    assert!(code == 0 && text.contains("`link` was changed as well"), "{code} {text}");
+    let (_, text) = shell(&bed, &["status", "--check"]).await;
+    assert!(
+        text.contains("systemctl restart nowd") && text.contains("at the next start only: link"),
+        "{text}"
+    );
+    assert!(!text.contains("nowd reload"), "{text}");
+}
