@@ -140,7 +140,14 @@ impl Mosquitto {
             format!("{mark}{rule}\n")
         });
         fs::write(&file, rules.collect::<String>()).expect("a temporary file can be written");
+        let reloads = || self.log().iter().filter(|line| line.contains("Reloading config")).count();
+        let before = reloads();
         self.running().hang_up();
+        // It does nothing else between saying so and having done so.
+        assert!(
+            wait_blocking(STARTS_WITHIN, || reloads() > before),
+            "mosquitto does not read its rules again"
+        );
     }
 
     /// Freezes it: connections stay, nothing is answered.
