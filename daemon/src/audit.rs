@@ -10,6 +10,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use nowd_plugin::BootInstant;
 use nowd_protocol::Uuid;
 use serde::{Deserialize, Serialize};
 
@@ -68,6 +69,8 @@ pub(crate) struct Shared {
     lost: AtomicU64,
     /// Of those, how many are not recorded as lost yet.
     untold: AtomicU64,
+    /// When the last one was lost, by the steady clock; 0: none was.
+    lost_at: AtomicU64,
     failing: AtomicBool,
     /// The last entry, and why nothing can be written.
     words: Mutex<(Option<Head>, Option<String>)>,
@@ -210,7 +213,16 @@ impl Shared {
         AuditReport { state: state.into(), entries, head: head.map(|head| head.to_string()), lost, error }
     }
 
+    /// When an entry was last lost.
+    pub(crate) fn lost_at(&self) -> Option<BootInstant> {
+        let at = self.lost_at.load(Ordering::Relaxed);
+        (at > 0).then(|| BootInstant::from_micros(at))
+    }
+
     fn lose(&self, count: u64) {
+        if count > 0 {
+            self.lost_at.store(BootInstant::now().as_micros(), Ordering::Relaxed);
+        }
         self.lost.fetch_add(count, Ordering::Relaxed);
         self.untold.fetch_add(count, Ordering::Relaxed);
     }

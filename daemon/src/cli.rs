@@ -18,6 +18,7 @@ use crate::gateway::StartError;
 use crate::identity::IdentityError;
 use crate::journal::JournalError;
 use crate::lockout::check_reason;
+use crate::log;
 use crate::setup::SetupError;
 
 mod ask;
@@ -36,7 +37,7 @@ mod schema;
 mod source;
 mod status;
 mod watch;
-mod words;
+pub(crate) mod words;
 
 use source::Source;
 
@@ -220,7 +221,10 @@ fn end(result: Result<Exit, Failure>) -> ExitCode {
     match result {
         Ok(exit) => exit.into(),
         Err(Failure { message, exit }) => {
-            say(&mut std::io::stderr(), &format!("nowd: {message}"));
+            say(
+                &mut std::io::stderr(),
+                &for_journal(&format!("nowd: {message}"), log::is_journal(&std::io::stderr())),
+            );
             exit.into()
         }
     }
@@ -315,6 +319,15 @@ fn reload(reach: &Reach) -> Result<(), Failure> {
     })?;
     say(&mut std::io::stdout(), &told);
     Ok(())
+}
+
+/// What systemd takes from standard error into the journal is at level info unless it says otherwise, line by line: as an error,
+/// `journalctl -p err` shows it.
+fn for_journal(text: &str, is_journal: bool) -> String {
+    if !is_journal {
+        return text.to_owned();
+    }
+    text.lines().map(|line| format!("<3>{line}")).collect::<Vec<_>>().join("\n")
 }
 
 /// A reader that has gone away is no reason to fail.

@@ -42,3 +42,6 @@ pub use identity::{Found, IdentityError, Used};
 pub use journal::JournalError;
 pub use setup::{Setup, SetupError};
 pub use supervisor::ServiceManager;
+
+/// The user that the daemon runs as under the shipped unit.
+pub(crate) const DAEMON: &str = "nowd";

@@ -27,7 +27,7 @@ mod serve;
 mod status;
 mod watch;
 
-pub(crate) use ended::CallEnded;
+pub(crate) use ended::{CallEnded, kind};
 pub(crate) use link::open;
 pub(crate) use problems::{Level as ProblemLevel, Problem};
 pub(crate) use status::{HealthReport, PluginReport, PluginSnapshot, Snapshot, StatusReport};

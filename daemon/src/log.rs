@@ -4,7 +4,10 @@
 //! and a thread of its own. What does not fit is dropped, counted, and told when there is room again. Nobody who logs
 //! ever waits.
 
+use std::fs::File;
 use std::io::{self, IsTerminal, Write, stderr};
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, OnceLock};
@@ -76,6 +79,13 @@ fn layer(format: LogFormat) -> (Box<dyn Layer<Registry> + Send + Sync>, Lines) {
         LogFormat::Text | LogFormat::Auto => layer.with_ansi(stderr().is_terminal()).boxed(),
     };
     (layer, lines)
+}
+
+/// Whether systemd brings what is written there into the journal: it says device and inode of what it has connected.
+pub(crate) fn is_journal(output: &impl AsFd) -> bool {
+    let Some(said) = std::env::var_os("JOURNAL_STREAM") else { return false };
+    let about = output.as_fd().try_clone_to_owned().and_then(|copy| File::from(copy).metadata());
+    about.is_ok_and(|about| said.to_str() == Some(&format!("{}:{}", about.dev(), about.ino())))
 }
 
 /// How many lines this process has lost.

@@ -5,7 +5,7 @@
 //! `stats`.
 
 use nowd_plugin::{BootInstant, CancellationToken};
-use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -15,7 +15,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use crate::config::MetricsConfig;
 use crate::local::{Ask, Snapshot};
 
-mod file;
+pub(crate) mod file;
 mod process;
 mod text;
 mod told;
@@ -27,18 +27,39 @@ pub(crate) use told::told;
 pub(crate) struct Metrics {
     task: JoinSet<()>,
     stop: CancellationToken,
+    failing: Failing,
+}
+
+/// Why the file cannot be written, while it cannot.
+#[derive(Debug, Clone, Default)]
+struct Failing(Arc<Mutex<Option<String>>>);
+
+impl Failing {
+    fn set(&self, why: Option<String>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = why;
+    }
+
+    fn get(&self) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 impl Metrics {
     pub(crate) fn none() -> Self {
-        Self { task: JoinSet::new(), stop: CancellationToken::new() }
+        Self { task: JoinSet::new(), stop: CancellationToken::new(), failing: Failing::default() }
     }
 
     /// Begins to write, as far as `config` wants it; `asks` reaches the gateway's loop.
     pub(crate) fn start(&mut self, config: &MetricsConfig, asks: &mpsc::Sender<Ask>) {
         if let Some(path) = config.wanted() {
-            self.task.spawn(run(path, config.interval, asks.clone(), self.stop.clone()));
+            let file = file::File::new(path, self.failing.clone());
+            self.task.spawn(run(file, config.interval, asks.clone(), self.stop.clone()));
         }
+    }
+
+    /// Why the file cannot be written, while it cannot.
+    pub(crate) fn failing(&self) -> Option<String> {
+        self.failing.get()
     }
 
     /// Takes the file away: nobody writes it any more. Ends when that is done, which a disk that hangs may hold up.
@@ -49,10 +70,9 @@ impl Metrics {
 }
 
 /// Until `stop`, or until the gateway's loop has ended.
-async fn run(path: PathBuf, every: Duration, asks: mpsc::Sender<Ask>, stop: CancellationToken) {
+async fn run(mut file: file::File, every: Duration, asks: mpsc::Sender<Ask>, stop: CancellationToken) {
     let mut beat = interval(every);
     beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut file = file::File::new(path);
     loop {
         let snapshot = tokio::select! {
             () = stop.cancelled() => break,

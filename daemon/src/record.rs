@@ -11,12 +11,13 @@ use std::time::Duration;
 
 use nowd_core::{Drop as Dropped, Record, RecordKind};
 use nowd_plugin::BootInstant;
-use nowd_protocol::ErrorBody;
-use tracing::{info, warn};
+use nowd_protocol::{ErrorBody, Status};
+use tracing::{error, info, warn};
 
 use crate::audit::{Audit, Event, Shared};
-use crate::local::Feed;
-use crate::stats::Stats;
+use crate::cli::words::ms;
+use crate::local::{Feed, kind};
+use crate::stats::{FailedSafeAction, Stats};
 
 /// How many records may wait to be written.
 const QUEUE: usize = 1_024;
@@ -182,7 +183,11 @@ fn write(line: &Line) {
         Line::Call(record) => write_call(record),
         Line::Dropped(reason) => warn!(see = "message-dropped", "a request was dropped: {reason}"),
         Line::Refused { topic, reason } => {
-            warn!(see = "message-dropped", topic = printable(topic), "a message was dropped: {reason}");
+            warn!(
+                see = "message-dropped",
+                topic = printable(topic, LONGEST_TOPIC),
+                "a message was dropped: {reason}"
+            );
         }
         Line::Polled { method, error: Some(ErrorBody { code, message }) } => {
             warn!(
@@ -198,15 +203,11 @@ fn write(line: &Line) {
 }
 
 fn write_call(record: &Record) {
-    let what = match record.kind {
-        RecordKind::Answered => "call",
-        RecordKind::Late => "late result",
-        RecordKind::Repeated => "repeat answered",
-        RecordKind::SafeAction => "safe action",
-    };
+    let what = words(record);
     let error = record.error.as_ref();
     info!(
         target: "nowd::call",
+        kind = kind(record),
         id = %record.id,
         method = record.method,
         client = record.client.as_ref().map(nowd_protocol::Level::as_str),
@@ -222,14 +223,59 @@ fn write_call(record: &Record) {
         total_us = record.timing.total,
         "{what}"
     );
+    if let Some(FailedSafeAction { status, why, .. }) = FailedSafeAction::of(record) {
+        error!(
+            see = "safe-action-failed",
+            id = %record.id,
+            "the safe action {} failed: {}: {}; the device may not be as its map wants it",
+            record.method,
+            status.as_str(),
+            printable(&why, LONGEST_ERROR)
+        );
+    }
 }
 
-/// A topic that anybody may have chosen, safe to be logged.
-fn printable(topic: &str) -> String {
-    const LONGEST: usize = 120;
-    let mut text: String = topic.chars().take(LONGEST).flat_map(char::escape_debug).collect();
-    if topic.chars().nth(LONGEST).is_some() {
-        text.push_str("...");
+/// A call in one line: of which method, how it ended, how long it took, and why where that is not all well.
+fn words(record: &Record) -> String {
+    let Record { method, status, outcome, timing, .. } = record;
+    let what = match record.kind {
+        RecordKind::Answered => format!("call {method}"),
+        RecordKind::Late => format!("late result of {method}"),
+        RecordKind::Repeated => format!("repeat of {method} answered"),
+        RecordKind::SafeAction => format!("safe action {method}"),
+    };
+    let mut text = format!("{what}: {}", status.as_str());
+    if *status != Status::Ok {
+        text.push_str(", ");
+        text.push_str(&outcome.as_str().replace('_', " "));
+    }
+    // What was refused at once has taken no time.
+    if timing.total > 0 {
+        text.extend([" in ", &ms(timing.total), " ms"]);
+    }
+    if let Some(error) = &record.error {
+        text.push_str(": ");
+        text.push_str(&printable(&error.message, LONGEST_ERROR));
     }
     text
 }
+
+/// How much of a topic is logged, and of an error in a call's line, in characters; the error's field has all of it.
+const LONGEST_TOPIC: usize = 120;
+const LONGEST_ERROR: usize = 200;
+
+/// A text that anybody may have chosen, safe to be logged.
+fn printable(text: &str, longest: usize) -> String {
+    let mut printable = String::new();
+    for c in text.chars().take(longest) {
+        // Quotes are harmless, and `escape_debug` would put a backslash before each.
+        if c.is_control() { printable.extend(c.escape_debug()) } else { printable.push(c) }
+    }
+    if text.chars().nth(longest).is_some() {
+        printable.push_str("...");
+    }
+    printable
+}
+
+#[cfg(test)]
+mod tests;

@@ -8,7 +8,7 @@ use hdrhistogram::Histogram;
 use nowd_core::{Record, RecordKind};
 use serde::{Deserialize, Serialize};
 
-pub(crate) use totals::{BOUNDS, OUTCOMES, Times, Totals};
+pub(crate) use totals::{BOUNDS, FailedSafeAction, OUTCOMES, Times, Totals};
 
 mod totals;
 
@@ -93,7 +93,7 @@ impl Stats {
             RecordKind::Answered => {}
             RecordKind::Late => return add(&mut counted.totals.late),
             RecordKind::Repeated => return add(&mut counted.totals.repeats),
-            RecordKind::SafeAction => return add(&mut counted.totals.safe_actions),
+            RecordKind::SafeAction => return counted.totals.safe_action(record),
         }
         add(counted.totals.ended.entry((record.status, record.outcome.as_str())).or_default());
         // What was refused at once has taken no time, and would hide what the others take.
@@ -155,6 +155,16 @@ impl Stats {
         } else if unreadable.len() < MOST_METHODS {
             unreadable.insert(method.to_owned());
         }
+    }
+
+    /// Safe actions that failed when they last ran, by method.
+    pub(crate) fn failed_safe_actions(&self) -> BTreeMap<String, FailedSafeAction> {
+        self.lock().totals.failed_safe_actions.clone()
+    }
+
+    /// Maps were read again: of safe actions that failed before nothing is known any more.
+    pub(crate) fn forget_safe_actions(&self) {
+        self.lock().totals.failed_safe_actions.clear();
     }
 
     /// What only grows. Takes some microseconds.
@@ -255,6 +265,23 @@ mod tests {
         assert_eq!((a.calls, a.total.max, a.queue.p99), (1_000, 1_000, 1));
         assert!((495..=505).contains(&a.total.p50) && (980..=1_000).contains(&a.total.p99), "{a:?}");
         assert_eq!(report.methods["b"].total.max, u64::MAX);
+    }
+
+    #[test]
+    fn a_safe_action_that_failed_is_known_until_it_works() {
+        let stats = Stats::default();
+        let end = |method: &str, status, kind| {
+            stats.count(&Record { status, ..record(method, kind, 7) });
+            stats.failed_safe_actions().into_keys().collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(end("a", Status::Timeout, RecordKind::Answered), "", "no safe action");
+        assert_eq!(end("a", Status::Timeout, RecordKind::SafeAction), "a");
+        assert_eq!(end("b", Status::Unavailable, RecordKind::SafeAction), "a b");
+        assert_eq!(end("a", Status::Busy, RecordKind::SafeAction), "a b", "another is at work");
+        assert_eq!(end("a", Status::Sent, RecordKind::SafeAction), "b");
+        stats.forget_safe_actions();
+        assert_eq!(end("c", Status::Ok, RecordKind::SafeAction), "");
+        assert_eq!(stats.totals().safe_actions, 5);
     }
 
     #[test]

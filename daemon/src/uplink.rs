@@ -8,20 +8,22 @@ use std::time::Duration;
 use nowd_link::{Backoff, Connection, Event, LinkError, Message, Options, Qos, Sender, Ticket, Will};
 use nowd_plugin::BootInstant;
 use nowd_protocol::{Level, RequestTopic};
-use tracing::{debug, error, info, warn};
+use tracing::{debug, info, warn};
 use uuid::Uuid;
 
 use crate::identity::{Certificates, Which};
-use probe::{Acked, Due, Probes};
+use probe::{Due, Probes};
 
 mod movement;
 mod presence;
 mod probe;
+mod refusals;
 mod renewal;
 mod report;
 mod state;
 mod told;
 
+pub(crate) use refusals::{Published, Refusal, Refusals};
 use renewal::look;
 pub(crate) use report::{LinkCounts, LinkReport};
 use report::{acknowledge, chain};
@@ -52,6 +54,7 @@ pub(crate) struct Uplink {
     needs_mending: bool,
     told: Told,
     counts: LinkCounts,
+    refusals: Refusals,
 }
 
 /// What a presence says of the gateway whatever the session.
@@ -96,6 +99,7 @@ impl Uplink {
             needs_mending: false,
             told: Told::default(),
             counts: LinkCounts::default(),
+            refusals: Refusals::default(),
         };
         if let Some(certificates) = &mut uplink.certificates {
             certificates.begin();
@@ -179,7 +183,15 @@ impl Uplink {
         match event {
             UpEvent::Link(Ok(event)) => self.heard(event),
             UpEvent::Link(Err(e)) => {
-                self.probes.ended(&up.loopback, &e);
+                if self.probes.ended(&up.loopback, &e) {
+                    let topic = self.probes.pattern();
+                    self.refused(
+                        Published::Probe,
+                        &topic,
+                        "it ends the connection instead of taking a message",
+                    );
+                }
+                let State::Up(up) = &mut self.state else { return None };
                 let lasted = BootInstant::now().saturating_since(up.session.since);
                 if let Some(successor) = up.successor.take() {
                     self.lasted(lasted);
@@ -198,7 +210,7 @@ impl Uplink {
             }
             UpEvent::Succeeded(result) => self.succeeded(result),
             UpEvent::Correct => {
-                self.announce(true);
+                self.correct();
                 None
             }
             UpEvent::Probe => {
@@ -315,7 +327,7 @@ impl Uplink {
                 self.subscribed(ticket, results);
                 None
             }
-            Event::Acked { ticket, result } => self.acked(ticket, &result),
+            Event::Acked { ticket, topic, result } => self.acked(ticket, &topic, &result),
             Event::Unsubscribed { .. } | _ => None,
         }
     }
@@ -326,29 +338,8 @@ impl Uplink {
             return Some(UplinkEvent::Message(message));
         };
         acknowledge(message, "a probe");
+        self.taken(Published::Probe);
         awaited.then_some(UplinkEvent::ProbeReturned)
-    }
-
-    fn acked(&mut self, ticket: Ticket, result: &Result<(), String>) -> Option<UplinkEvent> {
-        let State::Up(up) = &mut self.state else { return None };
-        match up.loopback.acked(ticket, result, &mut self.probes) {
-            Acked::Refused { awaited: true } => {
-                // Nothing will say that what came before it is in; a new connection starts clean.
-                self.note("probe_refused", "the broker refused a message of the gateway to itself");
-                self.enter(wait(Duration::ZERO));
-                return Some(UplinkEvent::Down);
-            }
-            Acked::Refused { awaited: false } | Acked::Taken => {}
-            Acked::NotOurs => {
-                if let Err(reason) = result {
-                    error!(
-                        see = "publish-refused",
-                        "the broker refused a message of this gateway: {reason}; let its policy allow what this gateway publishes"
-                    );
-                }
-            }
-        }
-        None
     }
 
     fn subscribed(&mut self, ticket: Ticket, results: Vec<(String, Result<Qos, String>)>) {

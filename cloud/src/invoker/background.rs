@@ -237,7 +237,7 @@ impl Background {
                 }
                 self.core.message(now, &message.topic, &message.payload, message.retain, &mut self.desk);
             }
-            Event::Acked { ticket, result } => {
+            Event::Acked { ticket, result, .. } => {
                 if self.doubt == Some(ticket) {
                     self.trust();
                 }

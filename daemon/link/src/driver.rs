@@ -150,6 +150,7 @@ impl Driver {
                 None => Step::Nothing,
                 Some(waiting) => Step::Tell(Event::Acked {
                     ticket: waiting.ticket,
+                    topic: waiting.names.into_iter().next().unwrap_or_default(),
                     result: if matches!(
                         ack.reason,
                         PubAckReason::Success | PubAckReason::NoMatchingSubscribers
@@ -161,9 +162,9 @@ impl Driver {
                 }),
             },
             Incoming::SubAck(ack) => match self.tracker.answered(Kind::Subscribe, ack.pkid) {
-                Some(waiting) if waiting.filters.len() == ack.return_codes.len() => {
+                Some(waiting) if waiting.names.len() == ack.return_codes.len() => {
                     let granted = ack.return_codes.into_iter().map(granted);
-                    let results = waiting.filters.into_iter().zip(granted).collect();
+                    let results = waiting.names.into_iter().zip(granted).collect();
                     Step::Tell(Event::Subscribed { ticket: waiting.ticket, results })
                 }
                 _ => Step::End(LinkError::Protocol { what: "a SUBACK that fits no SUBSCRIBE".to_owned() }),

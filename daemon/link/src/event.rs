@@ -21,6 +21,8 @@ pub enum Event {
     Acked {
         /// Which one.
         ticket: Ticket,
+        /// Where it was published.
+        topic: String,
         /// The broker's reason, such as `NotAuthorized`.
         result: Result<(), String>,
     },

@@ -50,7 +50,7 @@ impl Sender {
         // rumqttc adds a packet id of two bytes to QoS 1.
         self.check_size(wire.size() + 2)?;
         let WirePublish { payload, properties, .. } = wire;
-        self.tracker.send(Kind::Publish, Vec::new(), || {
+        self.tracker.send(Kind::Publish, vec![topic.clone()], || {
             let qos = qos.into();
             match properties {
                 None => self.client.try_publish(topic, qos, retain, payload),

@@ -132,7 +132,15 @@ impl Tls {
     /// Reads the files and checks that they fit. Blocks while it reads.
     pub fn load(files: &TlsFiles, dates: DatePolicy) -> Result<Self, TlsError> {
         let certificates = certificates(&files.certificate)?;
-        let facts = certificates.first().and_then(|own| CertificateFacts::parse(own));
+        let own = certificates.first();
+        if let Some(version) = own.and_then(|own| facts::outdated(own)) {
+            let reason = format!(
+                "it is an X.509 certificate of version {version}, and TLS here takes version 3 only; have it made anew as version 3 \
+                 (`openssl x509 -req` makes one when it is given an `-extfile`)"
+            );
+            return Err(TlsError::BadCertificate { file: files.certificate.clone(), reason });
+        }
+        let facts = own.and_then(|own| CertificateFacts::parse(own));
         let key = PrivateKeyDer::from_pem_slice(&read(&files.key)?).map_err(|error| {
             let file = files.key.clone();
             if matches!(error, PemError::NoItemsFound) {

@@ -29,7 +29,8 @@ pub(crate) enum Kind {
 #[derive(Debug)]
 pub(crate) struct Waiting {
     pub(crate) ticket: Ticket,
-    pub(crate) filters: Vec<String>,
+    /// The topic of a message, or the filters of a subscription.
+    pub(crate) names: Vec<String>,
     since: u32,
 }
 
@@ -101,7 +102,7 @@ impl Tracker {
     pub(crate) fn send(
         &self,
         kind: Kind,
-        filters: Vec<String>,
+        names: Vec<String>,
         send: impl FnOnce() -> bool,
     ) -> Result<Ticket, SendError> {
         let mut state = self.state();
@@ -113,7 +114,7 @@ impl Tracker {
             return Err(SendError::Full);
         }
         state.last_ticket += 1;
-        let waiting = Waiting { ticket: Ticket(state.last_ticket), filters, since: state.now };
+        let waiting = Waiting { ticket: Ticket(state.last_ticket), names, since: state.now };
         let ticket = waiting.ticket;
         state.queued.push_back((kind, waiting));
         Ok(ticket)

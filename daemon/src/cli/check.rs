@@ -1,8 +1,10 @@
 //! `nowd check`: whether all is right, and what the methods of a map will do. Connects to nothing.
 
+use std::ffi::CString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use nix::unistd::{User, geteuid, initgroups, setgid, setuid};
 use nowd_plugin::host::Registry;
 use nowd_plugin::map::MapSource;
 use nowd_plugin::{Method, Plugin};
@@ -10,7 +12,9 @@ use nowd_plugin_dbus::service::DropIn;
 use serde_json::Value;
 use toml::Table;
 
+use super::source::DEFAULT_CONFIG;
 use super::{Failure, Source, say};
+use crate::DAEMON;
 use crate::clock::WallClock;
 use crate::config::{ConfigFiles, read_map};
 use crate::log;
@@ -18,9 +22,15 @@ use crate::setup::{Setup, SetupError, plugins};
 
 /// The whole configuration.
 pub(super) fn check(source: &Source, extra: Vec<Arc<dyn Plugin>>, quiet: bool) -> Result<(), Failure> {
-    let files = source.load()?;
-    log::check(&files.config.log)?;
-    let setup = Setup::new(&files, extra, WallClock::of_this_machine(files.config.clock))?;
+    let judge = Judge::become_one(source);
+    let (files, setup) = read(source, extra).map_err(|Failure { message, exit }| {
+        let as_daemon = if matches!(judge, Judge::Daemon) {
+            "\njudged as the user nowd, as the daemon runs, without groups that only its unit gives it"
+        } else {
+            ""
+        };
+        Failure { message: format!("{message}{as_daemon}"), exit }
+    })?;
     if quiet {
         return Ok(());
     }
@@ -36,6 +46,17 @@ pub(super) fn check(source: &Source, extra: Vec<Arc<dyn Plugin>>, quiet: bool) -
     for note in setup.of_identity(&files) {
         say(&mut out, &format!("note: {note}"));
     }
+    match judge {
+        Judge::Daemon => say(&mut out, "note: judged as the user nowd, as the daemon runs"),
+        Judge::Root => say(
+            &mut out,
+            "note: judged as root, who may read everything; `sudo -u nowd nowd check` judges as the daemon",
+        ),
+        Judge::Whoever => {}
+    }
+    for (name, port) in files.config.ports.iter().filter(|(_, port)| !port.device.exists()) {
+        say(&mut out, &format!("note: the port {name} is not there now: {}", port.device.display()));
+    }
     if files.maps.is_empty() {
         let directory = source.file().parent().unwrap_or(Path::new(".")).join("methods.d");
         say(&mut out, &format!("note: there is no map: {}/*.toml", directory.display()));
@@ -47,6 +68,39 @@ pub(super) fn check(source: &Source, extra: Vec<Arc<dyn Plugin>>, quiet: bool) -
         }
     }
     Ok(())
+}
+
+fn read(source: &Source, extra: Vec<Arc<dyn Plugin>>) -> Result<(ConfigFiles, Setup), Failure> {
+    let files = source.load()?;
+    log::check(&files.config.log)?;
+    let setup = Setup::new(&files, extra, WallClock::of_this_machine(files.config.clock))?;
+    Ok((files, setup))
+}
+
+/// As whom files are read. Root may read what the daemon may not.
+enum Judge {
+    /// Root, who has become the user that the daemon runs as: this process does nothing else.
+    Daemon,
+    /// Root, on a machine that has such a user; the configuration is not the daemon's own.
+    Root,
+    Whoever,
+}
+
+impl Judge {
+    fn become_one(source: &Source) -> Self {
+        let Some(daemon) = geteuid().is_root().then(|| User::from_name(DAEMON).ok().flatten()).flatten()
+        else {
+            return Self::Whoever;
+        };
+        let real = |file: &Path| file.canonicalize().ok();
+        let is_own = real(&source.file()).is_some_and(|file| Some(file) == real(Path::new(DEFAULT_CONFIG)));
+        let become_daemon = || {
+            initgroups(&CString::new(DAEMON).unwrap_or_default(), daemon.gid)?;
+            setgid(daemon.gid)?;
+            setuid(daemon.uid)
+        };
+        if is_own && become_daemon().is_ok() { Self::Daemon } else { Self::Root }
+    }
 }
 
 /// What the methods of these maps will do, and what these drop-ins say, by the configuration that they belong to.

@@ -9,7 +9,7 @@ use super::{Failure, say};
 use crate::config::{ConfigError, ConfigFiles, ConfigSource};
 
 /// Where the configuration is unless said otherwise.
-const DEFAULT_CONFIG: &str = "/etc/nowd/nowd.toml";
+pub(super) const DEFAULT_CONFIG: &str = "/etc/nowd/nowd.toml";
 
 #[derive(Debug, Clone, Args)]
 pub(super) struct Source {

@@ -8,7 +8,7 @@ pub(super) fn outcome(word: &str) -> String {
 }
 
 /// Milliseconds with as many decimals as mean something.
-pub(super) fn ms(micros: u64) -> String {
+pub(crate) fn ms(micros: u64) -> String {
     let (whole, part) = (micros / 1_000, micros % 1_000);
     match whole {
         0..=9 => format!("{whole}.{:02}", part / 10),

@@ -14,6 +14,7 @@ use super::{Gateway, now};
 use crate::journal::Journal;
 use crate::local::{Ask, Busy, HealthReport, LocalCall, PluginReport, PluginSnapshot, Snapshot};
 use crate::services::is_of;
+use crate::stats::FailedSafeAction;
 
 /// How many may wait for answers.
 const MOST: usize = 256;
@@ -123,6 +124,8 @@ impl Gateway {
             lockout: self.lockout.reason().map(str::to_owned),
             journal: self.journal.is_some(),
             audit: self.records.audit().cloned(),
+            metrics_failing: self.metrics.failing().zip(self.config.metrics.wanted()),
+            failed_safe_actions: self.failed_safe_actions(),
             journal_failing: self.journal.as_ref().is_some_and(Journal::is_failing),
             stalls: self.stall.gaps(),
             reloads: self.reloads.counts(),
@@ -131,6 +134,15 @@ impl Gateway {
             running: self.core.running(),
             stats: Arc::clone(self.records.stats()),
         }
+    }
+
+    /// Safe actions that failed when they last ran, and whose they are.
+    fn failed_safe_actions(&self) -> Vec<(String, String, FailedSafeAction)> {
+        let plugin = |method: &str| {
+            self.generations.registry().get(method).map(|(_, plugin)| plugin.name().to_owned())
+        };
+        let failed = self.records.stats().failed_safe_actions().into_iter();
+        failed.map(|(method, failed)| (plugin(&method).unwrap_or_default(), method, failed)).collect()
     }
 
     /// Every plugin that has methods on offer, or would have if it described itself.

@@ -315,6 +315,7 @@ impl Gateway {
         self.supervisor.reloaded();
         self.reloads.tell(&Ok(report));
         self.records.push(Line::Audit(Audited::Reloaded { error: None }));
+        self.records.stats().forget_safe_actions();
         let counts = &mut self.reloads.counts;
         counts.taken = counts.taken.saturating_add(1);
         counts.last_rejected = None;

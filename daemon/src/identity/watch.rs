@@ -22,7 +22,7 @@ use super::{Blame, Source};
 use crate::clock::WallClock;
 use renewed::{Renewed, has_reached_a_broker, is_refusal};
 pub(crate) use report::CertificateReport;
-use report::others_may_read;
+use report::close_key;
 
 /// How often the files are looked at; besides at each reload, and each time the link goes down.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
@@ -60,7 +60,8 @@ pub(crate) struct Loaded {
     tls: Arc<Tls>,
     stamp: Stamp,
     key: PathBuf,
-    others_may_read: bool,
+    /// What closes the key, where every user may read it.
+    close_key: Option<String>,
 }
 
 #[derive(Debug)]
@@ -293,8 +294,8 @@ impl Certificates {
     }
 
     fn say_who_may_read(&self) {
-        if self.in_use.others_may_read {
-            warn!(see = "key-readable", "{}", others_may_read(&self.in_use.key));
+        if let Some(sentence) = self.in_use.others_may_read() {
+            warn!(see = "key-readable", "{sentence}");
         }
     }
 
@@ -337,8 +338,7 @@ fn look(source: &Source, dates: &DatePolicy, known: &Stamp) -> Look {
 
 fn read(files: &TlsFiles, dates: &DatePolicy, stamp: Stamp) -> Result<Loaded, nowd_link::TlsError> {
     let tls = Arc::new(Tls::load(files, dates.clone())?);
-    let others_may_read = fs::metadata(&files.key).is_ok_and(|about| about.mode() & 0o007 != 0);
-    Ok(Loaded { tls, stamp, key: files.key.clone(), others_may_read })
+    Ok(Loaded { tls, stamp, key: files.key.clone(), close_key: close_key(&files.key) })
 }
 
 fn stamp(source: &Source, files: &TlsFiles) -> Stamp {

@@ -26,17 +26,21 @@ pub(crate) struct CallEnded {
     pub(crate) timing: Timing,
 }
 
+/// Which moment of a call it is.
+pub(crate) const fn kind(record: &Record) -> &'static str {
+    match record.kind {
+        RecordKind::Answered => "call",
+        RecordKind::Late => "late",
+        RecordKind::Repeated => "repeat",
+        RecordKind::SafeAction => "safe_action",
+    }
+}
+
 impl CallEnded {
     pub(super) fn of(record: &Record) -> Self {
-        let kind = match record.kind {
-            RecordKind::Answered => "call",
-            RecordKind::Late => "late",
-            RecordKind::Repeated => "repeat",
-            RecordKind::SafeAction => "safe_action",
-        };
         Self {
             timestamp: wall_ms(),
-            kind: kind.into(),
+            kind: kind(record).into(),
             id: record.id,
             method: record.method.clone(),
             client: record.client.as_ref().map(|client| client.as_str().to_owned()),

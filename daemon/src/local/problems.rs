@@ -4,12 +4,18 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::Snapshot;
+use super::{PluginReport, Snapshot};
 use crate::audit::Shared;
 use crate::identity::Standing;
+use crate::metrics::file;
+use crate::stats::FailedSafeAction;
+use crate::uplink::{Published, Refusal};
 
 /// A link that is down for longer does not just come back.
 const LONG: Duration = Duration::from_secs(60);
+
+/// How long lost entries of the audit record are told.
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How many of a kind are told one by one.
 const MOST: usize = 20;
@@ -34,10 +40,18 @@ pub(crate) enum Level {
     Warn,
 }
 
-/// Worst first.
-pub(super) fn problems(snapshot: &Snapshot) -> Vec<Problem> {
+impl Snapshot {
+    /// Worst first.
+    pub(crate) fn problems(&self) -> Vec<Problem> {
+        problems(self)
+    }
+}
+
+fn problems(snapshot: &Snapshot) -> Vec<Problem> {
     let mut problems = Vec::new();
+    safe_actions(snapshot, &mut problems);
     problems.extend(link(snapshot));
+    refusals(snapshot, &mut problems);
     lockout(snapshot, &mut problems);
     if snapshot.journal_failing {
         problems.push(error(
@@ -47,11 +61,15 @@ pub(super) fn problems(snapshot: &Snapshot) -> Vec<Problem> {
     }
     certificate(snapshot, &mut problems);
     audit(snapshot, &mut problems);
+    problems.extend(lost_entries(snapshot));
     lanes(snapshot, &mut problems);
     plugins(snapshot, &mut problems);
     configuration(snapshot, &mut problems);
     clock(snapshot, &mut problems);
     polls(snapshot, &mut problems);
+    if let Some((why, file)) = &snapshot.metrics_failing {
+        problems.push(error(format!("the metrics cannot be written to {why}"), file::remedy(file)));
+    }
     // Those of a level stay in their order.
     problems.sort_by_key(|problem| problem.level);
     problems
@@ -88,9 +106,57 @@ fn link(snapshot: &Snapshot) -> Option<Problem> {
     Some(if down_for > LONG { error(what, remedy) } else { warn(what, remedy) })
 }
 
+fn refusals(snapshot: &Snapshot, problems: &mut Vec<Problem>) {
+    for (what, refusal) in snapshot.link.refusals.now() {
+        let Refusal { topic, reason, at } = refusal;
+        let ago = about(snapshot.now.saturating_since(*at));
+        let (means, allow, over) = match what {
+            Published::Answer => (
+                "answers of this gateway, so that callers hear nothing and take their calls for unknown",
+                format!("+/+/{}/+/ack", snapshot.target),
+                "it is over with the next answer that is taken",
+            ),
+            Published::Presence => (
+                "this gateway's presence, so that callers may take it for offline",
+                format!("{topic} (retained)"),
+                "it is tried again every 5 min and with each connection",
+            ),
+            Published::Probe => (
+                "messages of this gateway to itself, so that a lost subscription is not found",
+                topic.clone(),
+                "it is tried again after five times `link.probe`, or after an hour where the broker ends the connection instead of refusing",
+            ),
+        };
+        problems.push(error(
+            format!("the broker refuses {means}: {topic}, {ago} ago: {reason}"),
+            format!("let its policy allow this gateway to publish to {allow}; {over}"),
+        ));
+    }
+}
+
+fn safe_actions(snapshot: &Snapshot, problems: &mut Vec<Problem>) {
+    for (plugin, method, failed) in snapshot.failed_safe_actions.iter().take(MOST) {
+        let FailedSafeAction { status, why, at } = failed;
+        let ago = about(snapshot.now.saturating_since(*at));
+        let of = if plugin.is_empty() { String::new() } else { format!(" of the plugin {plugin}") };
+        problems.push(error(
+            format!(
+                "the safe action {method}{of} failed {ago} ago, so the device may not be as its map wants it: {}: {why}",
+                status.as_str()
+            ),
+            "look at the device, and mend what it says; it is told until the next time that this safe action works, or the next \
+             reload or start",
+        ));
+    }
+}
+
 fn certificate(snapshot: &Snapshot, problems: &mut Vec<Problem>) {
     let Some(certificate) = &snapshot.link.certificate else { return };
-    let renew = "renew it: `nowd provision --renew`, or put new files where it lies; they are picked up by themselves";
+    let renew = if certificate.provisioned {
+        "renew it: `sudo -u nowd nowd provision --renew`; what is new is picked up by itself"
+    } else {
+        "renew it: put new files where `link.certificate` and `link.key` are; they are picked up by themselves"
+    };
     let left = certificate.days_left.unwrap_or_default();
     let ends = format!("this gateway's certificate ends in {left} days, at {}", certificate.not_after);
     match certificate.standing {
@@ -126,16 +192,17 @@ fn certificate(snapshot: &Snapshot, problems: &mut Vec<Problem>) {
             "put both there anew; they are picked up by themselves",
         ));
     }
-    if let Some(key) = &certificate.readable_key {
+    if let (Some(key), Some(close)) = (&certificate.readable_key, &certificate.close_key) {
         problems.push(warn(
             format!("{}: every user of this machine may read the private key", key.display()),
-            format!("`chmod o= {}`", key.display()),
+            format!("`{close}`"),
         ));
     }
 }
 
 fn audit(snapshot: &Snapshot, problems: &mut Vec<Problem>) {
-    if let Some(why) = Shared::report(snapshot.audit.as_deref()).error {
+    let report = Shared::report(snapshot.audit.as_deref());
+    if let Some(why) = report.error {
         problems.push(error(
             format!("the audit record cannot be written, and calls go on without it: {why}"),
             format!(
@@ -144,6 +211,18 @@ fn audit(snapshot: &Snapshot, problems: &mut Vec<Problem>) {
             ),
         ));
     }
+}
+
+/// The record itself says for good that entries are missing.
+fn lost_entries(snapshot: &Snapshot) -> Option<Problem> {
+    let lost = Shared::report(snapshot.audit.as_deref()).lost;
+    let ago = snapshot.now.saturating_since(snapshot.audit.as_ref()?.lost_at()?);
+    (ago < DAY).then(|| {
+        warn(
+            format!("entries of the audit record were lost: {lost} since the start, the last {} ago", about(ago)),
+            "the log says why: `journalctl -u nowd NOWD_SEE=audit-lost`; this note is gone a day after the last one",
+        )
+    })
 }
 
 fn lockout(snapshot: &Snapshot, problems: &mut Vec<Problem>) {
@@ -170,14 +249,32 @@ fn plugins(snapshot: &Snapshot, problems: &mut Vec<Problem>) {
         match plugin.health.state.as_str() {
             "failed" => problems.push(error(
                 format!("the plugin {name} has failed, so its methods are `unavailable`: {message}"),
-                "mend what it says; it is used again as soon as it is there",
+                format!("mend what it says; it is used again as soon as it is there{}", devices(plugin)),
             )),
             "degraded" => problems.push(warn(
                 format!("the plugin {name} works in part: {message}"),
-                "mend what it says; the others of its methods work",
+                format!("mend what it says; the others of its methods work{}", devices(plugin)),
             )),
             _ => {}
         }
+    }
+}
+
+/// Under systemd a device may be there and hidden, or of a group that the daemon is not in; neither shows in the error.
+fn devices(plugin: &PluginReport) -> &'static str {
+    match (plugin.name.as_str(), plugin.kind.as_str()) {
+        ("serial", "maps") => {
+            ". If the device is there (`ls -l` shows it, and its group): the unit hides devices from the daemon. Let \
+             nowd-plugin@serial have them (`isolate = [\"serial\"]`, `systemctl enable --now nowd-plugin@serial`), or install the \
+             drop-in /usr/share/doc/nowd/examples/nowd.service.d/serial.conf, which also gives the daemon the group `dialout`; \
+             another group or kind of device has to be named there (`SupplementaryGroups=`, `DeviceAllow=`)"
+        }
+        ("serial", "isolated") => {
+            "; `systemctl status nowd-plugin@serial`. If the device is there (`ls -l` shows it, and its group): that unit may use the \
+             usual serial devices of the group `dialout`; another group or kind has to be named in a drop-in \
+             (`systemctl edit nowd-plugin@serial`: `SupplementaryGroups=`, `DeviceAllow=`)"
+        }
+        _ => "",
     }
 }
 
@@ -194,7 +291,7 @@ fn configuration(snapshot: &Snapshot, problems: &mut Vec<Problem>) {
     } else if reloads.is_stale() {
         problems.push(warn(
             "files of the configuration were changed since they were read",
-            "`nowd check`, then `nowd reload`",
+            "`nowd check`, then `nowd reload`, which says what of it takes a restart",
         ));
     }
     if !reloads.need_start.is_empty() {

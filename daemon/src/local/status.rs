@@ -11,12 +11,12 @@ use nowd_protocol::Uuid;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 
-use super::problems::{Problem, problems};
+use super::problems::Problem;
 use crate::audit::{AuditReport, Shared};
 use crate::clock::Trust;
 use crate::gateway::ReloadCounts;
 use crate::identity::CertificateReport;
-use crate::stats::{CallsReport, Stats};
+use crate::stats::{CallsReport, FailedSafeAction, Stats};
 use crate::uplink::LinkReport as Uplink;
 
 /// How long plugins in processes of their own may take to say how they are.
@@ -38,6 +38,10 @@ pub(crate) struct Snapshot {
     pub(crate) journal: bool,
     pub(crate) audit: Option<Arc<Shared>>,
     pub(crate) journal_failing: bool,
+    /// Why the file of the metrics cannot be written, and which it is.
+    pub(crate) metrics_failing: Option<(String, PathBuf)>,
+    /// Plugin and method of safe actions that failed when they last ran.
+    pub(crate) failed_safe_actions: Vec<(String, String, FailedSafeAction)>,
     /// How often the process stood still, and for how long in all.
     pub(crate) stalls: (u64, Duration),
     pub(crate) reloads: ReloadCounts,
@@ -171,7 +175,7 @@ pub(crate) struct Calls {
 
 impl From<Snapshot> for StatusReport {
     fn from(snapshot: Snapshot) -> Self {
-        let problems = problems(&snapshot);
+        let problems = snapshot.problems();
         let Snapshot { now, link, clock: Trust { trusted, why, .. }, lanes, running, .. } = snapshot;
         let since = |instant: BootInstant| {
             u64::try_from(now.saturating_since(instant).as_millis()).unwrap_or(u64::MAX)

@@ -43,7 +43,7 @@ where
 {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let metadata = event.metadata();
-        let mut datagram = Datagram(Vec::with_capacity(512));
+        let mut datagram = Datagram::default();
         datagram.put("PRIORITY", priority(*metadata.level()));
         datagram.put("SYSLOG_IDENTIFIER", &self.identifier);
         datagram.put("NOWD_PART", metadata.target());
@@ -52,8 +52,9 @@ where
             datagram.put("CODE_LINE", &line.to_string());
         }
         event.record(&mut datagram);
+        datagram.message();
         // There is nowhere to say that the log does not work.
-        self.datagrams.make_writer().write_all(&datagram.0).ok();
+        self.datagrams.make_writer().write_all(&datagram.bytes).ok();
     }
 }
 
@@ -75,23 +76,38 @@ fn message_id(name: &str) -> String {
     Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("io.nowd.message.{name}").as_bytes()).simple().to_string()
 }
 
+/// The fields that a message does not need to be understood, and those of a call, whose message is made of them.
+const ASIDE: [&str; 3] = [SEE, "session", "id"];
+const OF_CALLS: &str = "kind";
+
+/// How much of one field goes into the message, in bytes.
+const LONGEST: usize = 300;
+
 /// Fields as they go over the socket: name, newline, length (64 bits, little endian), value, newline.
-struct Datagram(Vec<u8>);
+#[derive(Default)]
+struct Datagram {
+    bytes: Vec<u8>,
+    /// The sentence, and what it is about: `journalctl` shows nothing else.
+    message: String,
+    about: Vec<(&'static str, String)>,
+}
 
 impl Datagram {
     fn put(&mut self, name: &str, value: &str) {
         let length = u64::try_from(value.len()).unwrap_or(u64::MAX);
-        self.0.extend_from_slice(name.as_bytes());
-        self.0.push(b'\n');
-        self.0.extend_from_slice(&length.to_le_bytes());
-        self.0.extend_from_slice(value.as_bytes());
-        self.0.push(b'\n');
+        for part in [name.as_bytes(), b"\n", &length.to_le_bytes(), value.as_bytes(), b"\n"] {
+            self.bytes.extend_from_slice(part);
+        }
     }
 
     /// journald takes capital letters, digits and underscores; the prefix keeps our names away from its own.
     fn field(&mut self, field: &Field, value: &str) {
         if field.name() == "message" {
-            return self.put("MESSAGE", value);
+            value.clone_into(&mut self.message);
+            return;
+        }
+        if !ASIDE.contains(&field.name()) {
+            self.about.push((field.name(), value.to_owned()));
         }
         let letter = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' };
         if field.name() == SEE {
@@ -101,6 +117,38 @@ impl Datagram {
         let name: String = "NOWD_".chars().chain(field.name().chars().map(letter)).collect();
         self.put(&name, value);
     }
+}
+
+impl Datagram {
+    /// The sentence, with what it does not say itself behind it: `the port is open (port relay, device /dev/ttyUSB0)`.
+    fn message(&mut self) {
+        let mut text = std::mem::take(&mut self.message);
+        if self.about.iter().all(|(name, _)| *name != OF_CALLS) {
+            let missing = self.about.iter().filter(|(_, value)| value.len() > LONGEST || !says(&text, value));
+            let missing = missing.map(|(name, value)| {
+                let end = value.floor_char_boundary(LONGEST);
+                let (value, more) = value.split_at_checked(end).unwrap_or_default();
+                // journalctl shows a message with such a character as a blob.
+                let value = value.replace(char::is_control, " ");
+                format!("{} {value}{}", name.replace('_', " "), if more.is_empty() { "" } else { "..." })
+            });
+            let missing: Vec<String> = missing.collect();
+            if !missing.is_empty() {
+                text = format!("{text} ({})", missing.join(", "));
+            }
+        }
+        self.put("MESSAGE", &text);
+    }
+}
+
+/// Whether the sentence has this value, as a word of its own.
+fn says(text: &str, value: &str) -> bool {
+    let is_part = |c: Option<char>| c.is_some_and(char::is_alphanumeric);
+    text.match_indices(value).any(|(at, _)| {
+        let (before, rest) = text.split_at_checked(at).unwrap_or_default();
+        !is_part(before.chars().next_back())
+            && !is_part(rest.get(value.len()..).and_then(|after| after.chars().next()))
+    })
 }
 
 impl Visit for Datagram {

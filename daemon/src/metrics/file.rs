@@ -4,12 +4,24 @@
 use std::fs::{self, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use tracing::{error, info};
 
+use super::Failing;
+
 /// For whoever collects.
 const MODE: u32 = 0o644;
+
+/// What to do about a file that cannot be written. The unit lets the daemon write to few places, and nothing else says so.
+pub(crate) fn remedy(path: &Path) -> String {
+    let folder = path.parent().unwrap_or(path).display();
+    format!(
+        "see that the folder {folder} is there, has room, and may be written by this user; under the shipped unit \
+         (`ProtectSystem=strict`) the file has to be under /run/nowd, or its folder in `ReadWritePaths=` of a drop-in \
+         (`systemctl edit nowd`)"
+    )
+}
 
 /// Where the metrics go.
 #[derive(Debug)]
@@ -19,14 +31,16 @@ pub(super) struct File {
     new: PathBuf,
     /// So that one failure is told once.
     failing: bool,
+    /// ... and is known to whoever asks.
+    told: Failing,
 }
 
 impl File {
-    pub(super) fn new(path: PathBuf) -> Self {
+    pub(super) fn new(path: PathBuf, told: Failing) -> Self {
         let mut name = std::ffi::OsString::from(".");
         name.push(path.file_name().unwrap_or_default());
         name.push(".new");
-        Self { new: path.with_file_name(name), path, failing: false }
+        Self { new: path.with_file_name(name), path, failing: false, told }
     }
 
     /// Takes the place of what was there. A reader sees the old text or this one. It need not survive a loss of power.
@@ -35,14 +49,15 @@ impl File {
         match &result {
             Err(e) if !self.failing => error!(
                 see = "metrics-file",
-                "the metrics cannot be written to {}: {e}; see to it that its folder is there, has room, and may be \
-                 written by this user; trying on",
-                self.path.display()
+                "the metrics cannot be written to {}: {e}; trying on; {}",
+                self.path.display(),
+                remedy(&self.path)
             ),
             Ok(()) if self.failing => info!("the metrics are written to {} again", self.path.display()),
             Ok(()) | Err(_) => {}
         }
         self.failing = result.is_err();
+        self.told.set(result.err().map(|e| format!("{}: {e}", self.path.display())));
     }
 
     fn try_write(&self, text: &str) -> io::Result<()> {
@@ -89,7 +104,7 @@ mod tests {
     fn whole_readable_by_all_and_gone_in_the_end() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.prom");
-        let mut file = File::new(path.clone());
+        let mut file = File::new(path.clone(), Failing::default());
         file.write("one");
         file.write("two");
         assert_eq!(fs::read_to_string(&path).unwrap(), "two");
@@ -104,7 +119,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (other, path) = (folder.path().join("other"), folder.path().join("a.prom"));
         fs::write(&other, "theirs").unwrap();
-        let mut file = File::new(path.clone());
+        let mut file = File::new(path.clone(), Failing::default());
         for link in [&path, &file.new] {
             std::os::unix::fs::symlink(&other, link).unwrap();
         }
@@ -118,20 +133,21 @@ mod tests {
     fn a_folder_that_comes_back_is_written_again() {
         let folder = tempfile::tempdir().unwrap();
         let gone = folder.path().join("gone");
-        let mut file = File::new(gone.join("a.prom"));
+        let mut file = File::new(gone.join("a.prom"), Failing::default());
         file.write("one");
         file.write("one");
         assert!(file.failing && !gone.exists());
+        assert!(file.told.get().is_some_and(|why| why.contains("No such file")));
         fs::create_dir(&gone).unwrap();
         file.write("two");
-        assert!(!file.failing && gone.join("a.prom").exists());
+        assert!(!file.failing && file.told.get().is_none() && gone.join("a.prom").exists());
     }
 
     #[test]
     fn what_cannot_be_replaced_stays() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.prom");
-        let mut file = File::new(path.clone());
+        let mut file = File::new(path.clone(), Failing::default());
         file.write("one");
         fs::create_dir(&file.new).unwrap();
         file.write("two");

@@ -7,9 +7,10 @@ use super::micros;
 use super::process::Process;
 use super::text::{Kind, Text, seconds};
 use crate::clock::wall_ms;
-use crate::local::{PluginSnapshot, Snapshot};
+use crate::local::{PluginSnapshot, ProblemLevel, Snapshot};
 use crate::log;
 use crate::stats::{BOUNDS, OUTCOMES, Times, Totals};
+use crate::uplink::Published;
 
 /// How many values a label may have that the configuration chooses; there may be more lanes or plugins.
 const MOST: usize = 256;
@@ -19,6 +20,7 @@ pub(crate) fn told(snapshot: &Snapshot) -> String {
     let mut text = Text::new(&snapshot.target);
     let totals = snapshot.stats.totals();
     gateway(&mut text, snapshot);
+    problems(&mut text, snapshot);
     link(&mut text, snapshot);
     audit(&mut text, snapshot);
     clock(&mut text, snapshot);
@@ -73,6 +75,16 @@ fn gateway(text: &mut Text, snapshot: &Snapshot) {
     text.one("nowd_log_lines_lost_total", Kind::Counter, help, Some(log::lost()));
 }
 
+/// What `nowd status` says first, as numbers: whatever is added there has an alarm at once.
+fn problems(text: &mut Text, snapshot: &Snapshot) {
+    let problems = snapshot.problems();
+    let help = "What `nowd status` says is wrong: error is what somebody must mend.";
+    let mut family = text.family("nowd_problems", Kind::Gauge, help);
+    for (name, level) in [("error", ProblemLevel::Error), ("warn", ProblemLevel::Warn)] {
+        family.sample(&[("level", name)], problems.iter().filter(|problem| problem.level == level).count());
+    }
+}
+
 fn link(text: &mut Text, snapshot: &Snapshot) {
     let link = &snapshot.link;
     let is_up = link.state == "up";
@@ -106,6 +118,12 @@ fn link(text: &mut Text, snapshot: &Snapshot) {
     text.one("nowd_link_certificate_renewal_failing", Kind::Gauge, help, failing);
     let help = "How often the gateway put its presence right, which said offline while it was online.";
     text.one("nowd_presence_corrections_total", Kind::Counter, help, Some(link.counts.corrections));
+    let help =
+        "Messages of the gateway that the broker refused: answers, its presence, and messages to itself.";
+    let mut family = text.family("nowd_link_publishes_refused_total", Kind::Counter, help);
+    for what in Published::ALL {
+        family.sample(&[("what", what.as_str())], link.refusals.count(what));
+    }
 }
 
 fn audit(text: &mut Text, snapshot: &Snapshot) {

@@ -92,7 +92,7 @@ impl Talk {
                         Some(_) | None => {}
                     }
                 }
-                Event::Acked { ticket: answered, result: Err(reason) } if answered == ticket => {
+                Event::Acked { ticket: answered, result: Err(reason), .. } if answered == ticket => {
                     // Everybody's business but the policy's: that nobody listens there.
                     if reason == "NoMatchingSubscribers" {
                         continue;

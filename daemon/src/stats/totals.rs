@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use nowd_core::Record;
+use nowd_core::{Record, RecordKind};
+use nowd_plugin::BootInstant;
 use nowd_protocol::{Outcome, Status};
 
 /// The outcomes, in the order of what is counted by them.
@@ -22,6 +23,8 @@ pub(crate) struct Totals {
     pub(crate) repeats: u64,
     pub(crate) late: u64,
     pub(crate) safe_actions: u64,
+    /// Safe actions that failed when they last ran, by method.
+    pub(crate) failed_safe_actions: BTreeMap<String, FailedSafeAction>,
     /// Messages that nobody was answered.
     pub(crate) dropped: BTreeMap<&'static str, u64>,
     /// Answers that could not be sent.
@@ -40,6 +43,14 @@ pub(crate) struct Totals {
     pub(crate) further: u64,
 }
 
+/// A device may not be as safe as its map wants it.
+#[derive(Debug, Clone)]
+pub(crate) struct FailedSafeAction {
+    pub(crate) status: Status,
+    pub(crate) why: String,
+    pub(crate) at: BootInstant,
+}
+
 /// How long calls took.
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct Times {
@@ -50,7 +61,28 @@ pub(crate) struct Times {
     pub(crate) sum: u64,
 }
 
+impl FailedSafeAction {
+    /// What there is to tell of this record. One that is at work still, for an earlier call, has not failed.
+    pub(crate) fn of(record: &Record) -> Option<Self> {
+        let is_none = record.kind != RecordKind::SafeAction
+            || matches!(record.status, Status::Ok | Status::Sent | Status::Busy);
+        let why = record.error.as_ref().map(|error| error.message.clone()).unwrap_or_default();
+        (!is_none).then(|| Self { status: record.status, why, at: BootInstant::now() })
+    }
+}
+
 impl Totals {
+    pub(super) fn safe_action(&mut self, record: &Record) {
+        self.safe_actions = self.safe_actions.saturating_add(1);
+        match FailedSafeAction::of(record) {
+            Some(failed) if self.failed_safe_actions.len() < super::MOST_METHODS => {
+                self.failed_safe_actions.insert(record.method.clone(), failed);
+            }
+            None if record.status != Status::Busy => drop(self.failed_safe_actions.remove(&record.method)),
+            Some(_) | None => {}
+        }
+    }
+
     pub(super) fn times(&mut self, record: &Record) {
         self.queue.add(record.timing.queue);
         self.plugin.add(record.timing.plugin);

@@ -16,15 +16,26 @@ impl Uplink {
         let right = message.retain
             || up.ready.is_none()
             || Presence::parse(&message.payload).is_ok_and(|p| p.online && p.session == up.session.id);
-        if !right {
+        // A broker that ends in order publishes the wills of those who are connected, and ends their connections after it: that
+        // one is right, and with the connection the correction is forgotten.
+        if !right && !std::mem::replace(&mut up.presence_is_wrong, true) {
+            up.correction = Some(Box::pin(tokio::time::sleep(PRESENCE_PAUSE)));
+        }
+        acknowledge(message, "a presence");
+    }
+
+    /// The presence is to be published again, because it is wrong or was refused.
+    pub(super) fn correct(&mut self) {
+        if let State::Up(up) = &mut self.state
+            && std::mem::take(&mut up.presence_is_wrong)
+        {
             self.counts.corrections = self.counts.corrections.saturating_add(1);
             warn!(
                 see = "presence-wrong",
-                "the presence of this gateway was wrong, which the will of an earlier connection explains; putting it right"
+                "the presence of this gateway was wrong, which the will of an earlier connection explains; it is put right"
             );
-            up.correction.get_or_insert_with(|| Box::pin(tokio::time::sleep(PRESENCE_PAUSE)));
         }
-        acknowledge(message, "a presence");
+        self.announce(true);
     }
 
     pub(super) fn announce(&self, online: bool) {

@@ -11,7 +11,7 @@ use nowd_link::{Disconnect, LinkError, Publish, Qos, Sender, Ticket};
 use nowd_plugin::BootInstant;
 use nowd_protocol::Level;
 use tokio::time::Sleep;
-use tracing::{error, warn};
+use tracing::warn;
 use uuid::Uuid;
 
 /// The method's name in the topic of a probe; no method can have it.
@@ -26,9 +26,18 @@ const QUARTERS: u32 = 4;
 /// So many connections in a row that end instead of acknowledging a probe are the broker's way of refusing it.
 const MOST_CUT: u32 = 2;
 
-/// What the policy must allow, for people.
-fn needed(target: &Level) -> String {
-    format!("let the broker's policy allow this gateway to publish to {target}/{METHOD}/{target}/+")
+/// How soon a broker that refused one is asked again, in `link.probe`s. Where it ended the connection each time costs one, so
+/// that is no sooner than this.
+const AGAIN: u32 = 5;
+const AFTER_CUTS: Duration = Duration::from_secs(60 * 60);
+
+/// Why there are none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Off {
+    /// No topic is long enough for one.
+    TooLong,
+    /// The broker does not take them; it is asked again then.
+    Until(BootInstant),
 }
 
 /// What this process knows of its probes, over all connections.
@@ -39,8 +48,7 @@ pub(super) struct Probes {
     every: Duration,
     /// How long a probe may be under way.
     silence: Duration,
-    /// The broker does not take them.
-    off: bool,
+    off: Option<Off>,
     /// How many in a row did not come back.
     lost: u32,
     /// How many connections in a row ended instead of acknowledging one.
@@ -93,13 +101,13 @@ pub(super) enum Acked {
 impl Probes {
     pub(super) fn new(target: &Level, every: Duration, silence: Duration) -> Self {
         let mut probes =
-            Self { target: target.clone(), every, silence, off: false, lost: 0, cut: 0, round_trip: None };
+            Self { target: target.clone(), every, silence, off: None, lost: 0, cut: 0, round_trip: None };
         if probes.topic().len() > nowd_link::LONGEST_TOPIC {
             warn!(
                 see = "target-too-long",
                 "the target {target} is too long for a message to itself: a lost subscription will not be found"
             );
-            probes.off = true;
+            probes.off = Some(Off::TooLong);
         }
         probes
     }
@@ -112,6 +120,11 @@ impl Probes {
         format!("{0}/{METHOD}/{0}/{1}", self.target, Uuid::new_v4())
     }
 
+    /// Where probes go, as a broker's policy names it.
+    pub(super) fn pattern(&self) -> String {
+        format!("{0}/{METHOD}/{0}/+", self.target)
+    }
+
     /// After probes that did not come back they are rarer, so that a broker that swallows them costs few connections.
     fn pause(&self) -> Duration {
         let longer = self.every.saturating_mul(1_u32.checked_shl(self.lost).unwrap_or(u32::MAX));
@@ -120,29 +133,36 @@ impl Probes {
 
     /// How long the link may rest before it probes; nothing where it does not.
     pub(super) fn rest(&self) -> Option<Duration> {
-        (!self.off).then(|| self.pause())
+        self.off.is_none().then(|| self.pause())
     }
 
-    fn give_up(&mut self, why: &str) {
-        self.off = true;
-        error!(
-            see = "probe-refused",
-            "{why}; {}; until the next start a lost subscription will not be found",
-            needed(&self.target)
-        );
+    fn taken(&mut self) {
+        self.cut = 0;
+        self.off = None;
     }
 
-    /// The connection has ended by `error`.
-    pub(super) fn ended(&mut self, loopback: &Loopback, error: &LinkError) {
-        if loopback.sent.as_ref().is_none_or(|sent| sent.acked) || self.off || !closed_by_broker(error) {
-            return;
+    /// Whether this is the topic of a probe, whichever.
+    pub(super) fn is_probe(&self, topic: &str) -> bool {
+        let rest = topic.strip_prefix(self.target.as_str()).and_then(|rest| rest.strip_prefix('/'));
+        rest.and_then(|rest| rest.strip_prefix(METHOD)).is_some_and(|rest| rest.starts_with('/'))
+    }
+
+    /// The broker does not take them, and is asked again after this.
+    fn give_up(&mut self, pause: Duration) {
+        self.off = Some(Off::Until(BootInstant::now().saturating_add(pause)));
+    }
+
+    /// The connection has ended by `error`. Says whether that means that the broker does not take probes.
+    pub(super) fn ended(&mut self, loopback: &Loopback, error: &LinkError) -> bool {
+        if loopback.sent.as_ref().is_none_or(|sent| sent.acked) || !closed_by_broker(error) {
+            return false;
         }
-        self.cut += 1;
-        if self.cut >= MOST_CUT {
-            self.give_up(
-                "the broker ends the connection instead of taking a message of this gateway to itself",
-            );
+        self.cut = self.cut.saturating_add(1);
+        let is_no = self.cut >= MOST_CUT;
+        if is_no {
+            self.give_up(AFTER_CUTS.max(self.every));
         }
+        is_no
     }
 }
 
@@ -173,8 +193,12 @@ impl Loopback {
             probes.lost = probes.lost.saturating_add(1);
             return Due::Lost;
         }
-        let quiet = self.heard.map_or(Duration::ZERO, |heard| BootInstant::now().saturating_since(heard));
-        let left = probes.pause().saturating_sub(quiet);
+        let now = BootInstant::now();
+        let quiet = self.heard.map_or(Duration::ZERO, |heard| now.saturating_since(heard));
+        let left = match probes.off {
+            Some(Off::Until(at)) => at.saturating_since(now),
+            Some(Off::TooLong) | None => probes.pause().saturating_sub(quiet),
+        };
         if !left.is_zero() {
             self.set(left);
         } else if !self.send(probes, sender, false) {
@@ -186,8 +210,7 @@ impl Loopback {
 
     /// Sends a probe, which takes the place of one that is under way. Says whether it is on its way.
     pub(super) fn send(&mut self, probes: &Probes, sender: &Sender, awaited: bool) -> bool {
-        if probes.off {
-            self.alarm = None;
+        if probes.off == Some(Off::TooLong) || (awaited && probes.off.is_some()) {
             return false;
         }
         let topic = probes.topic();
@@ -208,13 +231,14 @@ impl Loopback {
                 probes.round_trip = Some(BootInstant::now().saturating_since(sent.at));
                 self.sent = None;
                 probes.lost = 0;
+                // It may come before the broker's word that it was taken.
+                probes.taken();
                 self.rest(probes);
                 return Some(awaited);
             }
         }
         // One whose place was taken by another.
-        let rest = topic.strip_prefix(probes.target.as_str())?.strip_prefix('/')?.strip_prefix(METHOD)?;
-        rest.starts_with('/').then_some(false)
+        probes.is_probe(topic).then_some(false)
     }
 
     /// The broker has answered a message.
@@ -227,26 +251,23 @@ impl Loopback {
         let Some(sent) = self.sent.as_mut().filter(|sent| sent.ticket == ticket) else {
             return Acked::NotOurs;
         };
-        match result {
-            Ok(()) => {
-                sent.acked = true;
-                probes.cut = 0;
-                Acked::Taken
-            }
-            Err(reason) => {
-                let awaited = sent.awaited;
-                probes.give_up(&format!("the broker refused a message of this gateway to itself: {reason}"));
-                *self = Self::default();
-                Acked::Refused { awaited }
-            }
+        if result.is_ok() {
+            sent.acked = true;
+            probes.taken();
+            return Acked::Taken;
         }
+        let awaited = sent.awaited;
+        probes.give_up(probes.every.saturating_mul(AGAIN));
+        *self = Self::default();
+        self.rest(probes);
+        Acked::Refused { awaited }
     }
 
     fn rest(&mut self, probes: &Probes) {
-        if probes.off {
-            self.alarm = None;
-        } else {
-            self.set(probes.pause());
+        match probes.off {
+            None => self.set(probes.pause()),
+            Some(Off::TooLong) => self.alarm = None,
+            Some(Off::Until(at)) => self.set(at.saturating_since(BootInstant::now())),
         }
     }
 

@@ -7,7 +7,7 @@ use nowd_link::Message;
 use nowd_plugin::BootInstant;
 use tracing::debug;
 
-use super::{State, Uplink};
+use super::{Refusals, State, Uplink};
 use crate::identity::{CertificateReport, Certificates};
 
 /// How the link is, for people.
@@ -25,6 +25,8 @@ pub(crate) struct LinkReport {
     pub(crate) needs_mending: bool,
     /// Since the start.
     pub(crate) counts: LinkCounts,
+    /// What the broker does not take of this gateway.
+    pub(crate) refusals: Refusals,
     /// Our own, with TLS.
     pub(crate) certificate: Option<CertificateReport>,
 }
@@ -57,6 +59,7 @@ impl Uplink {
             last_error: self.last_error.clone(),
             needs_mending: self.needs_mending && self.since().is_none(),
             counts: LinkCounts { round_trip: self.probes.round_trip(), ..self.counts.clone() },
+            refusals: self.refusals.clone(),
             certificate: self.certificates.as_ref().and_then(Certificates::report),
         }
     }

@@ -47,6 +47,8 @@ pub(super) struct Up {
     pub(super) subscription: Option<Ticket>,
     /// When the subscription was granted.
     pub(super) ready: Option<BootInstant>,
+    /// Somebody else's word for the presence has been heard, which is to be put right.
+    pub(super) presence_is_wrong: bool,
     /// When the presence is to be published again.
     pub(super) correction: Option<Pin<Box<Sleep>>>,
     pub(super) loopback: Loopback,
@@ -85,6 +87,7 @@ impl Up {
             which,
             subscription: None,
             ready: None,
+            presence_is_wrong: false,
             correction: None,
             loopback: Loopback::default(),
             successor: None,

@@ -11,6 +11,7 @@ use tempfile::TempDir;
 
 use crate::certificates::Identity;
 use crate::process::{Lines, Process, require};
+use crate::wait::wait_blocking;
 
 const STARTS_WITHIN: Duration = Duration::from_secs(10);
 /// A free port may be taken by somebody else before mosquitto binds it.
@@ -109,6 +110,13 @@ impl Mosquitto {
         self.process = None;
     }
 
+    /// Asks it to end, as a service manager does, and waits until it has. It publishes the wills of those who are connected.
+    pub fn end(&mut self) {
+        let Some(mut process) = self.process.take() else { return };
+        process.terminate();
+        assert!(wait_blocking(STARTS_WITHIN, || process.try_exit().is_some()), "mosquitto does not end");
+    }
+
     /// Kills it if it runs, and starts it on the same ports.
     pub fn restart(&mut self) {
         self.stop();
@@ -119,6 +127,27 @@ impl Mosquitto {
             }
         }
         panic!("mosquitto does not start again on the ports {:?}", self.ports);
+    }
+
+    /// Takes the rules that hold this text out of the access rules of a listener, or gives all back where `text` is empty: from
+    /// now on, also for those who are connected.
+    pub fn forbid(&self, listener: usize, text: &str) {
+        let file = self.folder.path().join(format!("{}.acl", self.port_of(listener)));
+        let rules = fs::read_to_string(&file).expect("the listener has access rules");
+        let rules = rules.lines().map(|rule| {
+            let rule = rule.trim_start_matches('#');
+            let mark = if !text.is_empty() && rule.contains(text) { "#" } else { "" };
+            format!("{mark}{rule}\n")
+        });
+        fs::write(&file, rules.collect::<String>()).expect("a temporary file can be written");
+        let reloads = || self.log().iter().filter(|line| line.contains("Reloading config")).count();
+        let before = reloads();
+        self.running().hang_up();
+        // It does nothing else between saying so and having done so.
+        assert!(
+            wait_blocking(STARTS_WITHIN, || reloads() > before),
+            "mosquitto does not read its rules again"
+        );
     }
 
     /// Freezes it: connections stay, nothing is answered.

@@ -107,9 +107,9 @@ async fn the_same_id_three_times_is_one_call() {
     let reply = format!("cloud-old/{ID}/{TARGET}/echo.slow/ack");
     wait_for(PATIENCE, "an answer for each", || observer.heard(&reply).len() == 3).await;
     observer.say(&topic, format!(r#"{{"id":"{ID}","request":"open"}}"#));
-    gateway.wait_for_line(PATIENCE, "repeat answered").await;
+    gateway.wait_for_line(PATIENCE, "repeat of echo.slow answered").await;
     wait_for(PATIENCE, "the answer again", || observer.heard(&reply).len() == 4).await;
-    let calls = gateway.lines().iter().filter(|line| line.contains(r#""message":"call""#)).count();
+    let calls = gateway.lines().iter().filter(|line| line.contains(r#""message":"call "#)).count();
     assert_eq!(calls, 1);
     let answers = observer.heard(&reply);
     let timing =

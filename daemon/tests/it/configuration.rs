@@ -1,6 +1,8 @@
 //! Bad configuration: one sentence with its place, and the documented exit code.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::process::Command;
 
 use crate::bed::{Bed, PATIENCE, nowd};
 
@@ -148,4 +150,30 @@ async fn drop_ins_are_counted_and_explained() {
     fs::write(&file, good).unwrap();
     let (code, told) = said(&["check", "--config", bed.config().to_str().unwrap()]).await;
     assert!(code == Some(0) && told.contains(" maps, 1 drop-ins, 1 ports"), "{told}");
+}
+
+/// What systemd brings from standard error into the journal is an error there, line by line; anywhere else nothing stands before it.
+#[test]
+fn a_mistake_is_an_error_in_the_journal() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("nowd.toml");
+    fs::write(&config, "tarket = \"gw-1\"\n").unwrap();
+    for (is_journal, mark) in [(true, "<3>"), (false, "")] {
+        let output = fs::File::create(folder.path().join("stderr")).unwrap();
+        let about = output.metadata().unwrap();
+        let node = if is_journal { about.ino() } else { about.ino() + 1 };
+        let status = Command::new(env!("CARGO_BIN_EXE_nowd"))
+            .args(["run", "--config", config.to_str().unwrap()])
+            .env("JOURNAL_STREAM", format!("{}:{node}", about.dev()))
+            .stderr(output)
+            .status()
+            .unwrap();
+        assert_eq!(status.code(), Some(78));
+        let text = fs::read_to_string(folder.path().join("stderr")).unwrap();
+        assert!(
+            text.starts_with(&format!("{mark}nowd: ")) && text.contains("unknown key `tarket`"),
+            "{text}"
+        );
+        assert!(text.lines().count() > 1 && text.lines().all(|line| line.starts_with(mark)), "{text}");
+    }
 }

@@ -230,10 +230,10 @@ async fn one_id_is_one_run_whichever_way_it_comes() {
     let other = call(&client, &text, "long", "8", far()).await.unwrap();
     assert_eq!(Reply::parse(other.as_bytes()).unwrap().status.as_str(), "conflict");
     let said = |what: &str| {
-        let what = format!("\"message\":\"{what}\"");
+        let what = format!("\"message\":\"{what} ");
         gateway.lines().iter().filter(|line| line.contains(&text) && line.contains(&what)).count()
     };
-    wait_for(PATIENCE, "all records", || said("call") == 4 && said("repeat answered") == 2).await;
+    wait_for(PATIENCE, "all records", || said("call") == 4 && said("repeat of") == 2).await;
 }
 
 /// A deadline that no test reaches, and that `long` allows.

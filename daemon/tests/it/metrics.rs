@@ -9,6 +9,7 @@ use nowd_testkit::{wait_for, within};
 
 use crate::bed::{Bed, PATIENCE, comes_back, request};
 use crate::local::{gateway_with, shell};
+use crate::status::comes_or_goes;
 use crate::tools::promtool;
 
 /// Names, types and labels: what alarms and boards are made of. Added to, never changed.
@@ -128,11 +129,18 @@ async fn a_folder_that_is_missing_is_told_once_and_tried_again() {
     let set = format!("metrics.file={}/nowd.prom", folder.display());
     let gateway = gateway_with(&bed, &["--set", &set, "--set", "metrics.interval=1s"]).await;
     gateway.wait_for_line(PATIENCE, "the metrics cannot be written to").await;
+    let what = "the metrics cannot be written to ";
+    comes_or_goes(&bed, "error", what, true).await;
+    let (code, text) = shell(&bed, &["status", "--check"]).await;
+    assert!(code == 1 && text.contains("ReadWritePaths=") && text.contains("/run/nowd"), "{code} {text}");
+    let metrics = shell(&bed, &["metrics"]).await.1;
+    assert!(metrics.contains("nowd_problems{target=\"gw-1\",level=\"error\"} 1"), "{metrics}");
     // Long enough for a second try: the gateway's own beat is as long as the interval.
     within(PATIENCE, "some seconds", tokio::time::sleep(std::time::Duration::from_millis(2_500))).await;
     fs::create_dir(&folder).unwrap();
     gateway.wait_for_line(PATIENCE, "are written to").await;
     assert!(folder.join("nowd.prom").exists());
+    comes_or_goes(&bed, "error", what, false).await;
     let told =
         gateway.lines().iter().filter(|line| line.contains("the metrics cannot be written to")).count();
     assert_eq!(told, 1);

@@ -31,6 +31,22 @@ async fn a_will_that_comes_late_does_not_leave_it_offline() {
     assert_eq!(words(&bed.cloud().await.invoke(request("echo", "1")).await), "ok executed 1");
 }
 
+/// A broker that ends in order publishes the wills of those who are connected still, and so to the gateway its own.
+#[tokio::test]
+async fn a_broker_that_was_restarted_in_order_is_no_wrong_presence() {
+    let mut bed = Bed::new().await;
+    let gateway = bed.gateway().await;
+    let cloud = bed.cloud().await;
+    comes_back(&cloud).await;
+    bed.broker.end();
+    gateway.wait_for_line(PATIENCE, "the link is down").await;
+    bed.broker.restart();
+    comes_back(&cloud).await;
+    let wrong: Vec<String> =
+        gateway.lines().into_iter().filter(|line| line.contains("presence-wrong")).collect();
+    assert!(wrong.is_empty(), "{wrong:?}");
+}
+
 #[tokio::test]
 async fn a_gateway_that_is_killed_is_offline_and_comes_back_as_another_incarnation() {
     let mut bed = Bed::new().await;

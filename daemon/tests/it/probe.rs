@@ -202,7 +202,7 @@ async fn a_broker_that_closes_instead_of_refusing_is_understood_at_the_second_ti
         if replace(packet, "gw-1/nowd.probe/", "gw-1/nowd.probe/") { Verdict::Cut } else { Verdict::Pass }
     })
     .await;
-    rig.gateway.wait_for_line(PATIENCE, "ends the connection instead of taking a message").await;
+    rig.gateway.wait_for_line(PATIENCE, "it ends the connection instead of taking a message").await;
     wait_for(PATIENCE, "the third connection", || rig.said("the link is up") >= 3).await;
     comes_back(&rig.cloud).await;
     tokio::time::sleep(Duration::from_secs(3)).await;

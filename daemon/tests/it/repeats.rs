@@ -60,7 +60,7 @@ async fn a_call_that_comes_through_two_cloud_sides_runs_once() {
             .lines()
             .iter()
             .filter(|line| {
-                line.contains(r#""message":"call""#)
+                line.contains(r#""message":"call "#)
                     && line.contains(r#""method":"one""#)
                     && line.contains(r#""status":"ok""#)
             })

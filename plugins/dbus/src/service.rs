@@ -143,6 +143,8 @@ impl Service {
             let (this, stop) = (Arc::clone(&self), stop.clone());
             tasks.spawn(async move {
                 tokio::select! {
+                    // First, since the connection that ends because of it is no plugin's that has gone.
+                    biased;
                     () = stop.cancelled() => {}
                     never = this.follow() => match never {},
                     never = this.keep_asking() => match never {},

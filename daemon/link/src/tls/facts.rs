@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use x509_cert::Certificate;
+use x509_cert::certificate::Version;
 use x509_cert::der::Decode;
 
 /// No more of a name is shown, in characters.
@@ -35,6 +36,15 @@ impl CertificateFacts {
             not_before: seconds(about.validity().not_before.to_unix_duration())?,
             not_after: seconds(about.validity().not_after.to_unix_duration())?,
         })
+    }
+}
+
+/// The version of a certificate that is not of version 3, as a person counts.
+pub(super) fn outdated(der: &[u8]) -> Option<u8> {
+    match Certificate::from_der(der).ok()?.tbs_certificate().version() {
+        Version::V1 => Some(1),
+        Version::V2 => Some(2),
+        Version::V3 => None,
     }
 }
 

@@ -177,3 +177,30 @@ fn what_a_certificate_says_of_itself() {
     assert_eq!((facts.not_before, facts.not_after), (1_700_000_000, 2_524_607_999));
     assert!(Tls::anonymous(Some(&ca.file()), DatePolicy::Judge).unwrap().certificate().is_none());
 }
+
+/// What `openssl x509 -req` makes without an `-extfile`.
+const OF_VERSION_1: &str = "\
+-----BEGIN CERTIFICATE-----
+MIIBGTCBvwIUXT9vRYuSs+hbOCsnHm4wOQKGLhEwCgYIKoZIzj0EAwIwDzENMAsG
+A1UEAwwEZ3ctMTAeFw0yNjExMjIxOTQyNDZaFw0zNjExMTkxOTQyNDZaMA8xDTAL
+BgNVBAMMBGd3LTEwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNCAAQpafLuHq7l1nj7
+TZEyUJjoFs86Ct1MFyqf7/zrAAWoOpeZsIb2u4i6Dwo8i0O1qS/Vz1pjTb2OmCBp
+t0pswrOeMAoGCCqGSM49BAMCA0kAMEYCIQDgWNZrgRgCzDqhH85IIVe0VS++ohja
+lNqrm31kqgyj3gIhANytjdrB/m0UwvsYG5fBErLQi2c3hXOAB39AtN9NubmR
+-----END CERTIFICATE-----
+";
+
+#[test]
+fn a_certificate_of_version_1_is_told_in_words() {
+    let ca = Ca::new();
+    let mut identity = ca.client("gate-1");
+    identity.certificate = identity.key.with_file_name("old.pem");
+    fs::write(&identity.certificate, OF_VERSION_1).unwrap();
+    let error = Tls::load(&files(identity), DatePolicy::Judge).unwrap_err().to_string();
+    assert!(
+        error.contains(
+            "old.pem: a certificate in the file cannot be used: it is an X.509 certificate of version 1"
+        ),
+        "{error}"
+    );
+}

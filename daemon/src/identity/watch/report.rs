@@ -1,10 +1,14 @@
 //! How certificate and key are, for people.
 
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use nix::unistd::{Uid, User, geteuid};
 use serde::{Deserialize, Serialize};
 
-use super::Certificates;
+use super::{Certificates, Loaded};
+use crate::DAEMON;
 use crate::identity::expiry::{Standing, date, days_left};
 
 /// How certificate and key are, as `nowd status --json` shows it.
@@ -30,6 +34,12 @@ pub(crate) struct CertificateReport {
     /// The file of the key, if every user of the machine may read it.
     #[serde(default)]
     pub(crate) readable_key: Option<PathBuf>,
+    /// The command that makes it the daemon's alone.
+    #[serde(default)]
+    pub(crate) close_key: Option<String>,
+    /// Whether `nowd provision` has made it.
+    #[serde(default)]
+    pub(crate) provisioned: bool,
     /// What asks for somebody's attention.
     pub(crate) notes: Vec<String>,
 }
@@ -57,7 +67,7 @@ impl Certificates {
                 .as_ref()
                 .map(|broken| format!("its files have changed and cannot be used: {}", broken.reason)),
         );
-        notes.extend(self.in_use.others_may_read.then(|| others_may_read(&self.in_use.key)));
+        notes.extend(self.in_use.others_may_read());
         Some(CertificateReport {
             subject: facts.subject.clone(),
             not_before: date(facts.not_before),
@@ -71,7 +81,9 @@ impl Certificates {
                 .as_ref()
                 .filter(|broken| broken.is_told)
                 .map(|broken| broken.reason.clone()),
-            readable_key: self.in_use.others_may_read.then(|| self.in_use.key.clone()),
+            readable_key: self.in_use.close_key.is_some().then(|| self.in_use.key.clone()),
+            close_key: self.in_use.close_key.clone(),
+            provisioned: self.source.store().is_some(),
             notes,
         })
     }
@@ -92,12 +104,51 @@ impl Certificates {
                 Standing::Ended => Some(format!("the certificate has ended, at {until}; renew it")),
             });
         }
-        notes.extend(self.in_use.others_may_read.then(|| others_may_read(&self.in_use.key)));
+        notes.extend(self.in_use.others_may_read());
         notes
     }
 }
 
-/// What is said of a key that is not its owner's alone.
-pub(super) fn others_may_read(key: &Path) -> String {
-    format!("{}: every user of this machine may read the private key; `chmod o= {0}`", key.display())
+impl Loaded {
+    /// What is said of a key that every user may read.
+    pub(super) fn others_may_read(&self) -> Option<String> {
+        let close = self.close_key.as_ref()?;
+        Some(format!(
+            "{}: every user of this machine may read the private key; `{close}`",
+            self.key.display()
+        ))
+    }
+}
+
+/// The command that makes a key the daemon's alone, where every user may read it. Waits for the disk, and asks the machine's
+/// database of users.
+pub(super) fn close_key(key: &Path) -> Option<String> {
+    let about = fs::metadata(key).ok().filter(|about| about.mode() & 0o007 != 0)?;
+    // Who looks is the daemon, or root, who looks for it.
+    let daemon = match geteuid() {
+        root if root.is_root() => User::from_name(DAEMON).ok().flatten(),
+        own => User::from_uid(own).ok().flatten(),
+    };
+    let uid = daemon.as_ref().map_or(geteuid(), |user| user.uid);
+    let name = daemon.map_or_else(|| uid.to_string(), |user| user.name);
+    Some(command(key, Uid::from_raw(about.uid()) == uid, &name))
+}
+
+/// Somebody else's key, closed to others, would be closed to the daemon too.
+fn command(key: &Path, is_its_own: bool, daemon: &str) -> String {
+    let key = key.display();
+    if is_its_own { format!("chmod o= {key}") } else { format!("chown {daemon}: {key} && chmod 400 {key}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_daemon_can_read_its_key_afterwards() {
+        let key = Path::new("/etc/nowd/gateway.key");
+        assert_eq!(command(key, true, "nowd"), "chmod o= /etc/nowd/gateway.key");
+        let expected = "chown nowd: /etc/nowd/gateway.key && chmod 400 /etc/nowd/gateway.key";
+        assert_eq!(command(key, false, "nowd"), expected);
+    }
 }

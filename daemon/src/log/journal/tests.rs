@@ -44,7 +44,7 @@ fn an_event_is_a_datagram_of_fields() {
     for (name, value) in [
         ("PRIORITY", "4"),
         ("NOWD_PART", module_path!()),
-        ("MESSAGE", "two\nlines = 2"),
+        ("MESSAGE", "two\nlines = 2 (total us 7, status ok, x.y Some(1))"),
         ("NOWD_SEE", "link-down"),
         ("MESSAGE_ID", "ef90b37e423e5cc2988aec36b4c04df6"),
         ("NOWD_ID", "a-1"),
@@ -53,6 +53,54 @@ fn an_event_is_a_datagram_of_fields() {
         ("NOWD_X_Y", "Some(1)"),
     ] {
         assert!(fields.contains(&(name.into(), value.into())), "{name}={value} is not in {fields:?}");
+    }
+}
+
+/// `journalctl` shows the message alone.
+#[test]
+fn a_message_says_what_it_is_about() {
+    let lines: Arc<Mutex<Vec<u8>>> = Arc::default();
+    let message = |work: &dyn Fn()| {
+        lines.lock().unwrap().clear();
+        let sink = Arc::clone(&lines);
+        logging(Journal::new(move || Sink(Arc::clone(&sink))), work);
+        let fields = fields(&lines.lock().unwrap());
+        let mut messages = fields.iter().filter(|(name, _)| name == "MESSAGE");
+        let (_, message) = messages.next().unwrap();
+        assert!(messages.next().is_none(), "one message: {fields:?}");
+        message.clone()
+    };
+    let cases: [(&dyn Fn(), &str); 6] = [
+        (&|| info!(reason = "a\u{1b}b\nc", "no"), "no (reason a b c)"),
+        (
+            &|| info!(port = "relay", device = "/dev/x", "the port is open"),
+            "the port is open (port relay, device /dev/x)",
+        ),
+        (&|| info!(port = "relay", days_left = 3, "relay: ends in 3 days"), "relay: ends in 3 days"),
+        (&|| info!(lost = 3, "30 lines"), "30 lines (lost 3)"),
+        (&|| info!(session = "s", id = "i", see = "x", "the link is up"), "the link is up"),
+        (
+            &|| info!(kind = "call", method = "gate.open", caller = "ops", "call gate.open: ok"),
+            "call gate.open: ok",
+        ),
+    ];
+    for (work, expected) in cases {
+        assert_eq!(message(work), expected);
+    }
+    let long = "ä".repeat(10_000);
+    assert!(message(&|| info!(reason = long, "no")).len() < 400);
+}
+
+struct Sink(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Sink {
+    fn write(&mut self, datagram: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(datagram);
+        Ok(datagram.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

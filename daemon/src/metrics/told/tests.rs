@@ -10,8 +10,10 @@ fn every_reason_is_told() {
     let (kinds, _) = kinds.split_once("\n    }\n").unwrap();
     let mut words: BTreeSet<&str> =
         kinds.split("=> \"").skip(1).map(|rest| rest.split('"').next().unwrap()).collect();
-    for note in include_str!("../../uplink.rs").split(".note(\"").skip(1) {
-        words.insert(note.split('"').next().unwrap());
+    for source in [include_str!("../../uplink.rs"), include_str!("../../uplink/refusals.rs")] {
+        for note in source.split(".note(\"").skip(1) {
+            words.insert(note.split('"').next().unwrap());
+        }
     }
     assert_eq!(words, ALL_REASONS.into_iter().collect());
 }

@@ -15,7 +15,7 @@ fn probes_that_are_swallowed_become_rare() {
 
 #[test]
 fn a_target_that_is_too_long_goes_without() {
-    for (length, off) in [(103, false), (104, true)] {
+    for (length, off) in [(103, None), (104, Some(Off::TooLong))] {
         assert_eq!(probes(&"x".repeat(length), 60).off, off, "{length} bytes");
     }
 }

@@ -97,3 +97,17 @@ async fn a_bus_that_is_no_unix_socket_is_refused() {
     let expected = "plugins are reached only over a Unix socket, such as \"unix:path=/run/example/bus\"";
     assert!(error.message.ends_with(expected), "{}", error.message);
 }
+
+/// The connection ends because of the stop: that is no news of the plugin. Several, since it took both orders to see it.
+#[tokio::test]
+async fn a_plugin_is_not_gone_because_the_gateway_stops() {
+    let bus = PrivateBus::start().await;
+    let _fake = Fake::start(&bus.address(), NAME, &Said::new(&description())).await;
+    for round in 0..10 {
+        let client = Client::start(&bus);
+        client.described().await;
+        let service = std::sync::Arc::clone(&client.service);
+        client.stop().await;
+        assert!(service.news().borrow().present, "round {round}");
+    }
+}
