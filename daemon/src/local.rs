@@ -48,6 +48,9 @@ const ASKS: usize = 64;
 /// How many ends of calls may wait to be sent to those who watch.
 const FEED: usize = 256;
 
+/// How long the start of the gateway waits for its bus.
+const FIRST_WITHIN: Duration = Duration::from_secs(1);
+
 /// How long the last answers may take to be written when the process ends.
 const FAREWELL: Duration = Duration::from_millis(100);
 
@@ -102,6 +105,10 @@ pub(crate) struct Local {
     asks: mpsc::Receiver<Ask>,
     task: JoinSet<()>,
     stop: CancellationToken,
+    /// The first attempt to be on the bus has ended, one way or the other.
+    tried: Arc<AtomicBool>,
+    /// Until when others wait for that.
+    until: Option<BootInstant>,
 }
 
 /// What the task needs to begin.
@@ -110,6 +117,7 @@ pub(crate) struct Waiting {
     asks: mpsc::Sender<Ask>,
     ended: mpsc::Receiver<Told>,
     watched: Arc<AtomicBool>,
+    tried: Arc<AtomicBool>,
 }
 
 /// An end of a call, for those who watch.
@@ -142,15 +150,23 @@ impl Local {
         let (sender, ended) = mpsc::channel(FEED);
         let watched = Arc::<AtomicBool>::default();
         let feed = Feed { sender, watched: Arc::clone(&watched), lost: 0 };
-        let local = Self { asks, task: JoinSet::new(), stop: CancellationToken::new() };
-        (local, Waiting { asks: ask, ended, watched }, feed)
+        let tried = Arc::<AtomicBool>::default();
+        let waiting = Waiting { asks: ask, ended, watched, tried: Arc::clone(&tried) };
+        let local = Self { asks, task: JoinSet::new(), stop: CancellationToken::new(), tried, until: None };
+        (local, waiting, feed)
     }
 
     /// Begins to be there, as far as `config` wants it; lockouts lie in `state_dir`.
     pub(crate) fn start(&mut self, waiting: Waiting, config: &BusConfig, state_dir: PathBuf) {
         if config.serve {
+            self.until = Some(BootInstant::now().saturating_add(FIRST_WITHIN));
             self.task.spawn(link::run(waiting, config.clone(), state_dir, self.stop.clone()));
         }
+    }
+
+    /// Whether it is there, as far as that can be waited for: somebody who was told that the gateway runs looks for it.
+    pub(crate) fn has_begun(&self, now: BootInstant) -> bool {
+        self.tried.load(Ordering::Relaxed) || self.until.is_none_or(|until| now >= until)
     }
 
     /// The next question. For ever where nobody can ask; may be dropped while waiting.
@@ -187,5 +203,49 @@ impl Feed {
     /// So many ends of calls cannot be told.
     pub(crate) fn lost(&mut self, count: u64) {
         self.lost = self.lost.saturating_add(count);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use nowd_testkit::{Bus, wait_for};
+    use zbus::fdo::DBusProxy;
+    use zbus::names::BusName;
+
+    use super::*;
+
+    /// Started on this bus, at an instant that is given back.
+    fn started(address: &str) -> (Local, BootInstant) {
+        let (mut local, waiting, _) = Local::new();
+        let now = BootInstant::now();
+        assert!(local.has_begun(now), "nobody waits for what is not started");
+        let config = BusConfig { address: address.parse().unwrap(), ..BusConfig::default() };
+        local.start(waiting, &config, PathBuf::new());
+        assert!(!local.has_begun(now));
+        (local, now)
+    }
+
+    #[tokio::test]
+    async fn whoever_was_told_that_it_runs_finds_it_on_the_bus() {
+        let bus = Bus::start();
+        let (local, now) = started(&bus.address());
+        wait_for(Duration::from_secs(60), "the gateway on its bus", || local.has_begun(now)).await;
+        let asks = zbus::connection::Builder::address(bus.address().as_str()).build().await.unwrap();
+        let bus = DBusProxy::new(&asks).await.unwrap();
+        assert!(bus.name_has_owner(BusName::try_from(NAME).unwrap()).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_bus_that_is_missing_or_says_nothing_holds_up_nobody() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("bus");
+        let address = format!("unix:path={}", path.display());
+        let (missing, now) = started(&address);
+        wait_for(Duration::from_secs(60), "an attempt", || missing.has_begun(now)).await;
+        let _silent = UnixListener::bind(&path).unwrap();
+        let (local, now) = started(&address);
+        assert!(local.has_begun(BootInstant::now().saturating_add(FIRST_WITHIN)));
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nowd_core::Event;
-use nowd_plugin::Pulse;
+use nowd_plugin::{BootInstant, Pulse};
 
 use super::Gateway;
 use crate::supervisor::{Part, ServiceManager, Status, Supervisor};
@@ -38,8 +38,11 @@ impl Gateway {
         self.supervisor.look(parts);
     }
 
-    /// Whether the plugins in this process are at work.
+    /// Whether the plugins in this process are at work, and the gateway is on its bus or has tried to be.
     fn has_begun(&self) -> bool {
+        if !self.local.0.has_begun(BootInstant::now()) {
+            return false;
+        }
         let plugins = self.generations.current().plugins.of_maps.iter().chain(&self.extra);
         plugins.flat_map(|plugin| plugin.pulses()).all(|pulse| pulse.moves() > 0)
     }

@@ -76,6 +76,7 @@ pub(super) async fn run(
             () = stop.cancelled() => return,
             connected = connect(&config.address) => connected,
         };
+        waiting.tried.store(true, Ordering::Relaxed);
         let pause = match ended {
             Ok((connection, stream)) => {
                 attempts.succeeded(&config.address);
