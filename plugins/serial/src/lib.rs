@@ -118,7 +118,7 @@ impl Plugin for SerialPlugin {
                 return unknown_method(call);
             };
             match method.action.task(call) {
-                Ok(Task::OnLine(work)) => method.port.invoke(call, work).await,
+                Ok(Task::OnLine(work)) => method.port.invoke(call, work, &method.safety).await,
                 Ok(Task::Hears(heard)) => heard.answer(call, &method.port),
                 Err(e) => Completion::InvalidRequest(e),
             }

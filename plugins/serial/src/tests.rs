@@ -21,6 +21,7 @@ mod ports;
 mod pulses;
 mod ready_made;
 mod reload;
+mod safe;
 
 const MAP: &str = r#"
 [serial]
