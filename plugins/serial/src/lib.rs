@@ -143,7 +143,7 @@ impl Plugin for SerialPlugin {
         let why: Vec<String> = self
             .ports
             .values()
-            .filter_map(|port| Some(format!("{port} is not there: {}", port.why_gone()?)))
+            .filter_map(|port| Some(format!("{port} cannot be used: {}", port.why_gone()?)))
             .collect();
         match why.len() {
             0 => Health::Ok,

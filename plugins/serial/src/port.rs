@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use nowd_plugin::{BootInstant, Call, CallError, CancellationToken, Completion, Outcome, Pulse};
+use nowd_plugin::{BootInstant, Call, CallError, CancellationToken, Completion, Pulse};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -25,6 +25,7 @@ use self::transaction::{Safety, Transaction, Work};
 use crate::framing::kinds::LONGEST_FRAME;
 use crate::map::hears::{Ears, Hearing};
 
+mod answers;
 pub(crate) mod config;
 pub(crate) mod earlier;
 pub(crate) mod echo;
@@ -370,35 +371,6 @@ impl Port {
     fn set_gone(&self, reason: Option<&str>) {
         *lock(&self.gone) = reason.map(Into::into);
         self.tried.send_replace(true);
-    }
-
-    /// Why it is not open, while it is not.
-    pub(crate) fn why_gone(&self) -> Option<String> {
-        lock(&self.gone).clone()
-    }
-
-    /// The answer to a call while the port is not open.
-    pub(crate) fn unavailable(&self) -> Option<Completion> {
-        lock(&self.gone).as_deref().map(|reason| self.gone_because(reason))
-    }
-
-    /// The port went before anything was written.
-    pub(crate) fn gone_because(&self, reason: &str) -> Completion {
-        Completion::Unavailable(CallError::new("port_gone", format!("{self} is not there: {reason}")))
-    }
-
-    /// A safe action was written and answered, or so it seems.
-    pub(crate) fn unclear(&self, answer: &str) -> Completion {
-        let message = format!(
-            "all was written to {self}, and what came ({answer}) may as well be the late answer to the call before; look at the device"
-        );
-        Completion::Failed { outcome: Outcome::Unknown, error: CallError::new("answer_unclear", message) }
-    }
-
-    /// The call was cancelled before anything was written.
-    pub(crate) fn cancelled(&self) -> Completion {
-        let message = format!("the call was cancelled before anything was written to {self}");
-        Completion::Unavailable(CallError::new("cancelled", message))
     }
 }
 

@@ -9,18 +9,21 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use nowd_plugin::{BootInstant, Call, CancellationToken, Deadline, Expired};
+use nowd_plugin::{BootInstant, CancellationToken};
 use tokio::io::{AsyncReadExt, AsyncWrite};
 use tokio::time::sleep;
 use tokio_serial::{ClearBuffer, DataBits, FlowControl, SerialPort, SerialStream, StopBits};
 
-use self::open::{switch_transceiver, with_hint};
+pub(crate) use self::give_up::{GiveUp, Interrupt};
+use self::open::switch_transceiver;
 use super::config::{Flow, Parity, PortConfig};
 use super::earlier::{Earlier, Hears};
 use super::echo::Echo;
 use crate::map::hears::{Ears, Talk};
 
+mod give_up;
 mod open;
+mod reason;
 
 /// The silence that is enough after a late answer has come.
 const AFTER_ANSWER: Duration = Duration::from_millis(50);
@@ -40,67 +43,6 @@ pub(crate) const LONGEST_UNREST: Duration = Duration::from_millis(250);
 const MOST_DISCARDED: usize = 64 * 1024;
 /// How much is read at once, in bytes.
 const CHUNK: usize = 512;
-
-/// When nothing more is to be done for a call.
-#[derive(Debug)]
-pub(crate) struct GiveUp {
-    pub(crate) deadline: Deadline,
-    pub(crate) cancelled: CancellationToken,
-    pub(crate) stop: CancellationToken,
-    /// Raised when a safe action has come that takes the line from the call.
-    pub(crate) cut: CancellationToken,
-}
-
-/// Why a call could not be finished.
-#[derive(Debug)]
-pub(crate) enum Interrupt {
-    /// The deadline passed.
-    Late(Expired),
-    /// Nobody waits any more, or the daemon stops.
-    Cancelled,
-    /// The device is not there any more.
-    Gone(io::Error),
-}
-
-impl From<io::Error> for Interrupt {
-    fn from(gone: io::Error) -> Self {
-        Self::Gone(gone)
-    }
-}
-
-impl From<Expired> for Interrupt {
-    fn from(expired: Expired) -> Self {
-        Self::Late(expired)
-    }
-}
-
-impl GiveUp {
-    pub(super) fn of(call: &Call, stop: &CancellationToken) -> Self {
-        let (deadline, cancelled) = (call.deadline, call.cancelled.clone());
-        Self { deadline, cancelled, stop: stop.clone(), cut: CancellationToken::new() }
-    }
-
-    /// Whether nobody waits for the call any more.
-    pub(super) fn is_over(&self) -> bool {
-        self.deadline.check().is_err() || self.cancelled.is_cancelled()
-    }
-
-    async fn wait(&self) -> Interrupt {
-        loop {
-            if let Err(expired) = self.deadline.check() {
-                return Interrupt::Late(expired);
-            }
-            tokio::select! {
-                () = self.deadline.passed() => continue,
-                () = self.cancelled.cancelled() => {}
-                () = self.stop.cancelled() => {}
-                () = self.cut.cancelled() => {}
-            }
-            // Who cancels at the deadline may be a little sooner than the timer.
-            return self.deadline.check().err().map_or(Interrupt::Cancelled, Interrupt::Late);
-        }
-    }
-}
 
 /// An open line. Closing it throws away what was not sent, so that nothing goes out late.
 #[derive(Debug)]
@@ -143,7 +85,7 @@ impl Line {
             .parity(parity)
             .stop_bits(if config.format.stop_bits == 2 { StopBits::Two } else { StopBits::One })
             .flow_control(flow);
-        let stream = SerialStream::open(&builder).map_err(|e| with_hint(e.into()))?;
+        let stream = SerialStream::open(&builder).map_err(|e| reason::of_port(&config.device, &e))?;
         drop(transceiver);
         let line = Self { stream, active: BootInstant::now(), ears, echo: None, earlier: Earlier::default() };
         line.clear(ClearBuffer::All)?;
