@@ -2,7 +2,8 @@
 //!
 //! One task owns each port and does one call at a time. The last check of the deadline stands directly before each
 //! write; what was not sent when it passes is thrown away; and a call holds the port until the line is silent
-//! again, so that a late answer is not taken for the next call's.
+//! again, so that a late answer is not taken for the next call's. Only a safe action is written before that, and what
+//! comes is then shown to both.
 //!
 //! A call goes from its map (`map`, or `modbus`) to the owner of the port (`port`), and from there to the line. `content` is what
 //! stands inside a frame, `framing` what makes a frame of it; `load` puts all of it together, and `keys` reads the values

@@ -66,10 +66,11 @@ fn ok() -> Completion {
 }
 
 fn code(completion: &Completion) -> &str {
-    match completion {
-        Completion::Timeout(e) | Completion::Failed { outcome: Outcome::Unknown, error: e } => &e.code,
-        other => panic!("{other:?}"),
-    }
+    let (Completion::Timeout(error) | Completion::Failed { outcome: Outcome::Unknown, error }) = completion
+    else {
+        panic!("{completion:?}")
+    };
+    &error.code
 }
 
 /// A device that answers, or not, or late, before the safe action is written or after it.
@@ -232,7 +233,7 @@ async fn noise_does_not_hold_it_up() {
         heard
     };
     let calls = async { tokio::join!(rig.plugin.invoke(&open), rig.make_safe(&open, "halt")) };
-    let (_, heard, (_, (halted, _))) = tokio::join!(&mut talk, hear, calls);
+    let ((), heard, (_, (halted, _))) = tokio::join!(&mut talk, hear, calls);
     assert_eq!(String::from_utf8(heard).unwrap(), "OPEN\r\nHALT\r\n");
     assert_eq!(code(&halted), "timeout");
 }
