@@ -163,7 +163,8 @@ impl Exchange {
             return Ok(self.take(progress, index, answer));
         }
         // Whatever it says may be about another call. What makes safe is not held up by that.
-        progress.unclear = self.map.plan.steps.get(index).map(Step::place);
+        let place = self.map.plan.steps.get(index).map(Step::place);
+        progress.unclear = place.map(|place| format!("an answer for the {place}"));
         Ok(None)
     }
 

@@ -283,13 +283,12 @@ impl Line {
         Ok(())
     }
 
-    /// After a call without an answer: throws away what was not sent, waits until the line has been silent for
-    /// `silence` (or shortly after a late answer), and throws away what came, which those who were cut off have seen. May
-    /// be dropped, and begun anew.
+    /// After a call without an answer: waits until the line has been silent for `silence` (or shortly after a late answer),
+    /// and throws away what came, which those who were cut off have seen. May be dropped, and begun anew: so it throws away
+    /// nothing that is on its way out, which may be a safe action that has just been written.
     ///
     /// Frames that somebody listens for are no noise: a device that talks by itself would keep the line.
     pub(crate) async fn settle(&mut self, silence: Duration, stop: &CancellationToken) -> io::Result<()> {
-        self.clear(ClearBuffer::Output)?;
         let mut over = pin!(sleep(LONGEST_SETTLE.max(silence.saturating_mul(10))));
         let mut found = false;
         self.ears.forget_talk();

@@ -114,7 +114,8 @@ impl Transaction {
         line.earlier.push(open);
         let mut all = vec![done];
         // What was begun in time goes out whole: after half a frame the device would not understand the next one.
-        let mut left = if give_up.is_over() { line.discard_output() } else { Ok(()) };
+        let is_cut = give_up.cut.is_cancelled() && !give_up.is_over();
+        let mut left = if is_cut { Ok(()) } else { line.discard_output() };
         while left.is_ok() {
             if let Some(action) = next.take_if(|next| safety.by.contains(&next.call.method)) {
                 (next, left) = action.run_beside(port, line, inbox, stop, &mut all).await;

@@ -53,11 +53,10 @@ async fn gate(device: &Device) -> Rig {
 
 impl Rig {
     /// What the core does at the deadline of a call that runs: nobody waits any more, and its safe action starts.
-    async fn make_safe(&self, running: &Call, action: &str) -> (Completion, BootInstant) {
+    async fn make_safe(&self, running: &Call, action: &str) -> Completion {
         running.deadline.passed().await;
         running.cancelled.cancel();
-        let completion = self.call(action, Value::Null, BUDGET).await;
-        (completion, BootInstant::now())
+        self.call(action, Value::Null, BUDGET).await
     }
 }
 
@@ -88,7 +87,7 @@ async fn a_safe_action_is_written_within_its_time_whatever_the_device_says() {
         let mut device = Device::new();
         let rig = gate(&device).await;
         let open = call_of("open");
-        let (opened, (halted, ended), ()) =
+        let (opened, halted, ()) =
             tokio::join!(rig.plugin.invoke(&open), rig.make_safe(&open, "halt"), async {
                 device.expect("OPEN\r\n").await;
                 device.say(before).await;
@@ -105,10 +104,6 @@ async fn a_safe_action_is_written_within_its_time_whatever_the_device_says() {
             Some(expected) => assert_eq!(halted, expected, "{what}"),
             None => assert_eq!(code(&halted), "timeout", "{what}"),
         }
-        // The port is given back after the silence all the same, and the end of what was said is told at once.
-        if matches!(halted, Completion::Ok(_)) {
-            assert!(ended < open.deadline.at().saturating_add(BUDGET), "{what}");
-        }
         rig.works(&mut device).await;
     }
 }
@@ -123,15 +118,16 @@ async fn the_line_is_silent_behind_a_safe_action_too() {
     let mut device = Device::new();
     let rig = gate(&device).await;
     let open = call_of("open");
-    let (_, (halted, ended), ()) =
-        tokio::join!(rig.plugin.invoke(&open), rig.make_safe(&open, "halt"), async {
-            device.expect("OPEN\r\n").await;
-            device.expect("HALT\r\n").await;
-            device.say("HALTED\r\n").await;
-        });
+    let (_, halted, said) = tokio::join!(rig.plugin.invoke(&open), rig.make_safe(&open, "halt"), async {
+        device.expect("OPEN\r\n").await;
+        device.expect("HALT\r\n").await;
+        let said = BootInstant::now();
+        device.say("HALTED\r\n").await;
+        said
+    });
     assert_eq!(halted, ok());
-    let since = BootInstant::now().saturating_since(ended);
-    assert!(since >= SILENCE / 2, "{since:?}");
+    let since = BootInstant::now().saturating_since(said);
+    assert!(since >= SILENCE, "{since:?}");
     rig.works(&mut device).await;
 }
 
@@ -141,14 +137,13 @@ async fn an_answer_that_may_be_the_late_one_is_never_told_as_the_safe_actions() 
     let mut device = Device::new();
     let rig = gate(&device).await;
     let push = call_of("push");
-    let (pushed, (rested, _), ()) =
-        tokio::join!(rig.plugin.invoke(&push), rig.make_safe(&push, "rest"), async {
-            device.expect("PUSH\r\n").await;
-            device.expect("REST\r\n").await;
-            device.say("OK\r\n").await;
-            device.expect("BRAKE\r\n").await;
-            device.say("OK\r\n").await;
-        });
+    let (pushed, rested, ()) = tokio::join!(rig.plugin.invoke(&push), rig.make_safe(&push, "rest"), async {
+        device.expect("PUSH\r\n").await;
+        device.expect("REST\r\n").await;
+        device.say("OK\r\n").await;
+        device.expect("BRAKE\r\n").await;
+        device.say("OK\r\n").await;
+    });
     assert_eq!(code(&rested), "answer_unclear", "{rested:?}");
     let Completion::Timeout(e) = &pushed else { panic!("{pushed:?}") };
     assert!(e.message.ends_with("an answer came that may as well be another call's"), "{}", e.message);
@@ -165,18 +160,16 @@ async fn at_the_end_the_line_is_taken_from_the_call() {
         let halting = async {
             device.expect(first).await;
             device.say(answer).await;
-            let begun = BootInstant::now();
             let halt = call("halt", Value::Null, BUDGET);
             let (halted, ()) = tokio::join!(rig.plugin.invoke(&halt), async {
                 device.expect("HALT\r\n").await;
                 assert!(halt.deadline.check().is_ok());
                 device.say("HALTED\r\n").await;
             });
-            (halted, BootInstant::now().saturating_since(begun))
+            halted
         };
-        let (cut, (halted, took)) = tokio::join!(rig.plugin.invoke(&running), halting);
+        let (cut, halted) = tokio::join!(rig.plugin.invoke(&running), halting);
         assert_eq!(halted, ok(), "{method}");
-        assert!(took < BUDGET, "{took:?}");
         assert_eq!(code(&cut), "cancelled", "{cut:?}");
         assert!(running.deadline.check().is_ok());
         rig.works(&mut device).await;
@@ -184,6 +177,7 @@ async fn at_the_end_the_line_is_taken_from_the_call() {
 }
 
 /// One without a reply says no more than that it was written; and it is written though another one waits for its answer.
+/// What waits for silence afterwards must not throw it away on its way out.
 #[tokio::test]
 async fn the_second_takes_the_line_from_the_first() {
     let mut device = Device::new();
@@ -233,7 +227,7 @@ async fn noise_does_not_hold_it_up() {
         heard
     };
     let calls = async { tokio::join!(rig.plugin.invoke(&open), rig.make_safe(&open, "halt")) };
-    let ((), heard, (_, (halted, _))) = tokio::join!(&mut talk, hear, calls);
+    let ((), heard, (_, halted)) = tokio::join!(&mut talk, hear, calls);
     assert_eq!(String::from_utf8(heard).unwrap(), "OPEN\r\nHALT\r\n");
     assert_eq!(code(&halted), "timeout");
 }
