@@ -108,8 +108,9 @@ async fn a_safe_action_is_written_within_its_time_whatever_the_device_says() {
     }
 }
 
+/// A call that will be cut off: not before a busy machine has written its first frame.
 fn call_of(method: &str) -> Call {
-    call(method, Value::Null, SHORT)
+    call(method, Value::Null, Duration::from_millis(500))
 }
 
 /// The next call has the line only after the silence, also behind a safe action that was answered.
