@@ -34,6 +34,7 @@ mod provision;
 mod reload;
 mod renewal;
 mod repeats;
+mod safe_actions;
 mod schema;
 mod status;
 mod supervised;

@@ -2,7 +2,8 @@
 //!
 //! One task owns each port and does one call at a time. The last check of the deadline stands directly before each
 //! write; what was not sent when it passes is thrown away; and a call holds the port until the line is silent
-//! again, so that a late answer is not taken for the next call's.
+//! again, so that a late answer is not taken for the next call's. Only a safe action is written before that, and what
+//! comes is then shown to both.
 //!
 //! A call goes from its map (`map`, or `modbus`) to the owner of the port (`port`), and from there to the line. `content` is what
 //! stands inside a frame, `framing` what makes a frame of it; `load` puts all of it together, and `keys` reads the values
@@ -118,7 +119,7 @@ impl Plugin for SerialPlugin {
                 return unknown_method(call);
             };
             match method.action.task(call) {
-                Ok(Task::OnLine(work)) => method.port.invoke(call, work).await,
+                Ok(Task::OnLine(work)) => method.port.invoke(call, work, &method.safety).await,
                 Ok(Task::Hears(heard)) => heard.answer(call, &method.port),
                 Err(e) => Completion::InvalidRequest(e),
             }
@@ -143,7 +144,7 @@ impl Plugin for SerialPlugin {
         let why: Vec<String> = self
             .ports
             .values()
-            .filter_map(|port| Some(format!("{port} is not there: {}", port.why_gone()?)))
+            .filter_map(|port| Some(format!("{port} cannot be used: {}", port.why_gone()?)))
             .collect();
         match why.len() {
             0 => Health::Ok,

@@ -5,6 +5,7 @@ use std::collections::btree_map::Entry;
 use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use nowd_plugin::map::{MapError, MapFile, MapMethod, MapOrigin, MapSource, MethodKeys, backend_of};
 use nowd_plugin::words::hint;
@@ -18,7 +19,8 @@ use crate::map::method::{Keys, SerialMap, SerialTable};
 use crate::modbus::{ModbusMap, ModbusTable};
 use crate::port::Port;
 use crate::port::config::PortConfig;
-use crate::port::transaction::Work;
+use crate::port::line::LONGEST_UNREST;
+use crate::port::transaction::{Safety, Work};
 
 /// How many calls of `hears` methods of one port are answered at once.
 const HEARING_AT_ONCE: u16 = 16;
@@ -120,6 +122,15 @@ impl Action {
         }
     }
 
+    /// How long it waits before its frames, in all.
+    fn pauses(&self, port: &PortConfig) -> Duration {
+        match self {
+            Self::Frames(map) => map.pauses(port.gap.unwrap_or_default()),
+            Self::Modbus(map) => map.pauses(),
+            Self::Hears(_) => Duration::ZERO,
+        }
+    }
+
     /// What is sent and what answers mean, in lines for people.
     pub(crate) fn explain(&self) -> Vec<String> {
         match self {
@@ -149,6 +160,21 @@ pub(crate) struct SerialMethod {
     pub(crate) described: Method,
     pub(crate) action: Action,
     pub(crate) port: Arc<Port>,
+    pub(crate) safety: Arc<Safety>,
+}
+
+impl SerialMethod {
+    /// As the safe action of `name` it must have been written before its time is up, even on a line that is not silent.
+    fn check_time(&self, name: &str) -> Result<(), LoadError> {
+        let timeout = self.described.policy.timeout;
+        let least = LONGEST_UNREST.saturating_add(self.action.pauses(&self.port.config));
+        let Some(place) = self.described.place.as_ref().filter(|_| timeout <= least) else { return Ok(()) };
+        let message = format!(
+            "`timeout` is {timeout:?}, in which the method could not be written as the safe action of {name:?}: the line may have to \
+             become silent first ({LONGEST_UNREST:?}), and its own `wait`s and the port's `gap` count too; give it more than {least:?}"
+        );
+        Err(place.at("timeout").error(message).into())
+    }
 }
 
 /// Ports that are used, and methods, by name.
@@ -180,6 +206,7 @@ pub(crate) fn load(
             _ => loaded.add::<SerialTable>(&given, source)?,
         }
     }
+    loaded.know_safe_actions()?;
     Ok(loaded)
 }
 
@@ -254,10 +281,40 @@ impl Loaded {
                 return Err(method.origin.error(message).into());
             }
             let port = Arc::clone(port);
-            self.methods.insert(method.name.clone(), SerialMethod { described, action, port });
+            self.methods.insert(
+                method.name.clone(),
+                SerialMethod { described, action, port, safety: Arc::default() },
+            );
         }
         if let Some(wire) = heard.first().map(|heard| Arc::clone(&heard.wire)) {
             self.hearing.entry(name.to_owned()).or_default().push(Hearing { wire, methods: heard });
+        }
+        Ok(())
+    }
+
+    /// Finds what makes safe what, and whether it has the time for it.
+    fn know_safe_actions(&mut self) -> Result<(), LoadError> {
+        let mut found: BTreeMap<String, Safety> = BTreeMap::new();
+        for (name, method) in &self.methods {
+            let policy = &method.described.policy;
+            for target in [&policy.on_timeout, &policy.on_stop].into_iter().flatten() {
+                // One of another plugin has nothing to do with a line.
+                let Some(action) = self.methods.get(target) else { continue };
+                action.check_time(name)?;
+                found.entry(target.clone()).or_default().makes_safe = true;
+                if Arc::ptr_eq(&action.port, &method.port) {
+                    let safety = found.entry(name.clone()).or_default();
+                    if !safety.by.contains(target) {
+                        safety.by.push(target.clone());
+                        safety.within = safety.within.saturating_add(action.described.policy.timeout);
+                    }
+                }
+            }
+        }
+        for (name, safety) in found {
+            if let Some(method) = self.methods.get_mut(&name) {
+                method.safety = Arc::new(safety);
+            }
         }
         Ok(())
     }

@@ -25,8 +25,8 @@ use serde::Deserialize;
 
 use crate::load::{Action, Backend};
 use crate::port::config::PortConfig;
-pub(crate) use exchange::Exchange;
 use exchange::Todo;
+pub(crate) use exchange::{Exchange, Unfinished};
 use plan::{MethodTable, Plan, Results, Step};
 use value::Order;
 
@@ -131,6 +131,14 @@ impl ModbusMap {
     /// Whether it moves nothing.
     pub(crate) fn only_reads(&self) -> bool {
         !self.plan.steps.iter().any(Step::writes)
+    }
+
+    /// How long it waits before its frames, in all.
+    pub(crate) fn pauses(&self) -> Duration {
+        self.plan.steps.iter().fold(Duration::ZERO, |sum, step| match step {
+            Step::Wait(wait) => sum.saturating_add(*wait),
+            Step::Write(_) | Step::Read(_) => sum.saturating_add(self.gap),
+        })
     }
 
     /// The requests with the parameters of `call` in them.

@@ -12,20 +12,24 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use nowd_plugin::{BootInstant, Call, CallError, CancellationToken, Completion, Pulse};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use self::config::PortConfig;
+use self::inbox::{Inbox, Senders};
 use self::line::Line;
 pub(crate) use self::runners::Runner;
 use self::runners::Runners;
-use self::transaction::{Transaction, Work};
+use self::transaction::{Safety, Transaction, Work};
 use crate::framing::kinds::LONGEST_FRAME;
 use crate::map::hears::{Ears, Hearing};
 
+mod answers;
 pub(crate) mod config;
+pub(crate) mod earlier;
 pub(crate) mod echo;
+mod inbox;
 pub(crate) mod line;
 pub(crate) mod notes;
 mod runners;
@@ -51,8 +55,7 @@ pub(crate) struct Port {
     gone: Mutex<Option<String>>,
     /// Whether it was opened, or could not be.
     tried: watch::Sender<bool>,
-    /// The lane before it lets one call through at a time; a second one waits in `reserve`.
-    sender: Mutex<mpsc::Sender<Transaction>>,
+    senders: Mutex<Senders>,
     /// Held by the `run` whose turn it is. It outlives one that ended, so that the next can go on.
     inside: tokio::sync::Mutex<Inside>,
     runners: Mutex<Runners>,
@@ -67,7 +70,7 @@ pub(crate) struct Port {
 
 #[derive(Debug)]
 struct Inside {
-    inbox: mpsc::Receiver<Transaction>,
+    inbox: Inbox,
     /// The open line, while nobody runs the port.
     line: Option<Line>,
     /// The device is being opened, which goes on when it is another's turn.
@@ -84,7 +87,7 @@ enum Left {
 
 impl Port {
     pub(crate) fn new(name: &str, config: &PortConfig) -> Self {
-        let (sender, inbox) = mpsc::channel(1);
+        let (senders, inbox) = Inbox::new();
         let owner = format!("the owner of the port {name:?} ({})", config.device.display());
         Self {
             pulse: Arc::new(Pulse::new(owner, LONGEST_ROUND)),
@@ -92,7 +95,7 @@ impl Port {
             config: config.clone(),
             gone: Mutex::new(Some("it has not been opened yet".into())),
             tried: watch::Sender::new(false),
-            sender: Mutex::new(sender),
+            senders: Mutex::new(senders),
             inside: tokio::sync::Mutex::new(Inside { inbox, line: None, opening: JoinSet::new() }),
             runners: Mutex::default(),
             ears: Arc::default(),
@@ -123,13 +126,13 @@ impl Port {
     }
 
     /// Runs one call; ends when the port is free again.
-    pub(crate) async fn invoke(&self, call: &Call, work: Work) -> Completion {
+    pub(crate) async fn invoke(&self, call: &Call, work: Work, safety: &Arc<Safety>) -> Completion {
         if let Some(unavailable) = self.unavailable() {
             return unavailable;
         }
         let (done, ended) = oneshot::channel();
-        let transaction = Transaction { call: call.clone(), work, done };
-        let sender = lock(&self.sender).clone();
+        let transaction = Transaction { call: call.clone(), work, safety: Arc::clone(safety), done };
+        let sender = lock(&self.senders).clone().way(safety.makes_safe);
         tokio::select! {
             biased;
             permit = sender.reserve() => match permit {
@@ -185,8 +188,8 @@ impl Port {
         };
         self.pulse.moved();
         if inside.inbox.is_closed() {
-            let (sender, inbox) = mpsc::channel(1);
-            *lock(&self.sender) = sender;
+            let (senders, inbox) = Inbox::new();
+            *lock(&self.senders) = senders;
             inside.inbox = inbox;
         }
         tokio::select! {
@@ -301,14 +304,17 @@ impl Port {
     async fn serve(
         &self,
         mut line: Line,
-        inbox: &mut mpsc::Receiver<Transaction>,
+        inbox: &mut Inbox,
         runner: &Runner,
         stop: &CancellationToken,
     ) -> Left {
+        let mut next = None;
         loop {
+            let left_over = next.take();
             let news = async {
                 tokio::select! {
                     biased;
+                    Some(transaction) = std::future::ready(left_over) => Ok(Some(transaction)),
                     () = stop.cancelled() => Ok(None),
                     transaction = inbox.recv() => Ok(transaction),
                     // What a device sends by itself is read here, so it never counts as an answer. Last, because a device
@@ -321,10 +327,21 @@ impl Port {
                 Ok(None) => return Left::Stopped(line),
                 Err(gone) => return Left::Gone(gone),
             };
-            let left = transaction.call.deadline.remaining().saturating_add(self.longest_rest());
-            let run = transaction.run(self, &mut line, runner.ends());
-            if let Err(gone) = self.pulse.busy(left, run).await {
-                return Left::Gone(gone);
+            let safety = &transaction.safety;
+            // Behind each safe action the line is to be silent anew.
+            let rests = u32::try_from(safety.by.len()).unwrap_or(u32::MAX).saturating_add(1);
+            let left = transaction.call.deadline.remaining().saturating_add(safety.within);
+            let left = left.saturating_add(self.longest_rest().saturating_mul(rests));
+            let run = transaction.run(self, &mut line, inbox, runner.ends());
+            let (left_over, left) = self.pulse.busy(left, run).await;
+            match (left, left_over) {
+                (Ok(()), left_over) => next = left_over,
+                (Err(gone), left_over) => {
+                    if let Some(transaction) = left_over {
+                        transaction.done.send(self.gone_because(&gone.to_string())).ok();
+                    }
+                    return Left::Gone(gone);
+                }
             }
         }
     }
@@ -336,12 +353,7 @@ impl Port {
         on_wire.saturating_add(line::LONGEST_SETTLE.max(self.config.silence().saturating_mul(10)))
     }
 
-    async fn refuse_for(
-        &self,
-        pause: Duration,
-        inbox: &mut mpsc::Receiver<Transaction>,
-        stop: &CancellationToken,
-    ) {
+    async fn refuse_for(&self, pause: Duration, inbox: &mut Inbox, stop: &CancellationToken) {
         let mut over = std::pin::pin!(sleep(pause));
         loop {
             tokio::select! {
@@ -359,27 +371,6 @@ impl Port {
     fn set_gone(&self, reason: Option<&str>) {
         *lock(&self.gone) = reason.map(Into::into);
         self.tried.send_replace(true);
-    }
-
-    /// Why it is not open, while it is not.
-    pub(crate) fn why_gone(&self) -> Option<String> {
-        lock(&self.gone).clone()
-    }
-
-    /// The answer to a call while the port is not open.
-    pub(crate) fn unavailable(&self) -> Option<Completion> {
-        lock(&self.gone).as_deref().map(|reason| self.gone_because(reason))
-    }
-
-    /// The port went before anything was written.
-    pub(crate) fn gone_because(&self, reason: &str) -> Completion {
-        Completion::Unavailable(CallError::new("port_gone", format!("{self} is not there: {reason}")))
-    }
-
-    /// The call was cancelled before anything was written.
-    pub(crate) fn cancelled(&self) -> Completion {
-        let message = format!("the call was cancelled before anything was written to {self}");
-        Completion::Unavailable(CallError::new("cancelled", message))
     }
 }
 

@@ -21,6 +21,7 @@ mod ports;
 mod pulses;
 mod ready_made;
 mod reload;
+mod safe;
 
 const MAP: &str = r#"
 [serial]
@@ -43,6 +44,8 @@ refused = '^NO'
 send = "RING"
 "#;
 
+/// How long the device waits for what must come.
+const PATIENCE: Duration = Duration::from_secs(60);
 const LONG: Duration = Duration::from_secs(20);
 const SHORT: Duration = Duration::from_millis(200);
 
@@ -64,7 +67,10 @@ impl Device {
 
     async fn expect(&mut self, expected: &str) {
         let mut heard = vec![0; expected.len()];
-        self.master.read_exact(&mut heard).await.unwrap();
+        tokio::select! {
+            read = self.master.read_exact(&mut heard) => drop(read.unwrap()),
+            () = tokio::time::sleep(PATIENCE) => panic!("waited {PATIENCE:?} in vain for {expected:?}"),
+        }
         assert_eq!(String::from_utf8_lossy(&heard), expected);
     }
 

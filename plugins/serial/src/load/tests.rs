@@ -237,3 +237,39 @@ fn ready_made_maps_are_read() {
         assert!(loaded.is_ok(), "{name}: {loaded:?}");
     }
 }
+
+/// A safe action whose time would be over before it is written is a mistake, and not a surprise at the worst time.
+#[test]
+fn a_safe_action_has_time_to_be_written() {
+    let with = |keys: &str| {
+        let ring = format!("send = \"RING\"\n{keys}");
+        check(
+            &GOOD
+                .replace("refused =", "on_stop = \"gate.ring\"\nrefused =")
+                .replace("send = \"RING\"", &ring),
+        )
+    };
+    let loaded = with("timeout = \"300ms\"").unwrap();
+    let (pulse, ring) = (&loaded.methods["gate.pulse"].safety, &loaded.methods["gate.ring"].safety);
+    assert_eq!(
+        (pulse.by.as_slice(), pulse.within),
+        (&["gate.ring".to_owned()][..], Duration::from_millis(300))
+    );
+    assert!(ring.makes_safe && !pulse.makes_safe && ring.by.is_empty());
+    for (keys, expected) in [
+        (
+            "timeout = \"250ms\"",
+            "16:11: `timeout` is 250ms, in which the method could not be written as the safe action of \"gate.pulse\"",
+        ),
+        ("max_timeout = \"100ms\"", "14:10: `timeout` is 100ms, in which"),
+    ] {
+        let message = with(keys).map(|_| ()).unwrap_err();
+        assert!(message.contains(expected) && message.ends_with("give it more than 250ms"), "{message}");
+    }
+    assert!(
+        with("timeout = \"250ms\"")
+            .map(|_| ())
+            .unwrap_err()
+            .contains("the line may have to become silent first")
+    );
+}

@@ -1,21 +1,21 @@
 //! The frames of one call on an open line, in order, and what is known when they end. Writes nothing twice.
 
-use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
-use nowd_plugin::{Call, CallError, Completion, Outcome};
+use nowd_plugin::{Completion, Outcome};
 use serde_json::{Map, Value};
+use uuid::Uuid;
 
+use self::listener::Listener;
+pub(crate) use self::unfinished::Unfinished;
 use super::method::{Frame, SerialMap, Verdict, printable};
-use crate::content::pattern::Pattern;
-use crate::framing::missed::{Last, Missed, Shown};
-use crate::framing::reader::Reader;
-use crate::framing::wire::Wire;
 use crate::port::Port;
-use crate::port::echo::Echo;
+use crate::port::earlier::Open;
 use crate::port::line::Interrupt;
-use crate::port::transaction::Session;
+use crate::port::transaction::{Attempt, Session};
+
+mod listener;
+mod unfinished;
 
 /// What to do about a line that may repeat what is sent.
 const REPEATS: &str = "set `echo = true` if the line repeats what is sent, or `echo = false` if the device answers with the same";
@@ -28,6 +28,7 @@ pub(crate) struct Exchange {
 }
 
 /// How far a call has come.
+#[derive(Debug)]
 struct Progress {
     /// The kernel took at least one byte.
     written: bool,
@@ -38,56 +39,46 @@ struct Progress {
     /// Whether every frame so far was confirmed.
     confirmed: bool,
     captures: Map<String, Value>,
-    /// The reply that is waited for, and whether it is the last.
-    waiting: Option<(Arc<Pattern>, bool)>,
     listener: Listener,
     /// Why the line did not repeat what was sent, as it should, where it did not.
     echo: Option<&'static str>,
-}
-
-/// Looks for the answer in what comes.
-struct Listener {
-    reader: Reader,
-    /// What was sent, where nobody said whether the line repeats it.
-    sent: Option<Echo>,
-    /// All that was sent came first of all.
-    came_back: bool,
-    /// A frame that was just what had been sent would have been the answer.
-    repeated: bool,
-}
-
-/// A frame that ends the waiting for a reply.
-struct Answer {
-    verdict: Verdict,
-    frame: Vec<u8>,
+    /// An answer that may have been meant for a call before, in words.
+    unclear: Option<String>,
 }
 
 impl Exchange {
-    /// Runs the steps; ends when the line is free again.
-    pub(crate) async fn run(&self, mut session: Session<'_>) -> (Completion, io::Result<()>) {
-        let listener =
-            Listener { reader: Reader::new(&self.map.wire), sent: None, came_back: false, repeated: false };
+    /// Runs the steps; ends when the line is free again, or with what may still be answered.
+    pub(crate) async fn attempt(self, mut session: Session<'_>) -> Attempt {
         let mut progress = Progress {
             written: false,
             sent: 0,
             amid: false,
             confirmed: true,
             captures: Map::new(),
-            waiting: None,
-            listener,
+            listener: Listener::new(&self.map, session.call.id),
             echo: None,
+            unclear: None,
         };
         let ended = match self.steps(&mut session, &mut progress).await {
             Ok(completion) => (completion, Ok(())),
-            Err(interrupt) => self.interrupted(&mut session, &mut progress, interrupt).await,
+            Err(interrupt) => match session.cut(interrupt, progress.written) {
+                Err(ended) => ended,
+                Ok(cut) => {
+                    let is_amid = progress.amid;
+                    let open = Unfinished::new(&self, progress, cut);
+                    if is_amid {
+                        return Attempt::Open(Open::Frames(Box::new(open)));
+                    }
+                    // Between two frames nothing is half said, and no answer can come late: the line is free at once.
+                    let line = session.line.discard();
+                    return Attempt::Ended(open.conclude(session.port), line);
+                }
+            },
         };
         if let Some(why) = progress.echo.or(session.line.forget_echo()) {
-            tracing::debug!(
-                id = %session.call.id, "{} did not repeat what was sent, as `echo = true` says it does: {why}",
-                session.port
-            );
+            tell_echo(session.port, session.call.id, why);
         }
-        ended
+        Attempt::Ended(ended.0, ended.1)
     }
 
     async fn steps(
@@ -95,12 +86,12 @@ impl Exchange {
         session: &mut Session<'_>,
         progress: &mut Progress,
     ) -> Result<Completion, Interrupt> {
-        let Session { port, line, call, give_up } = session;
+        let Session { port, line, give_up, .. } = session;
         for (index, frame) in self.frames.iter().enumerate() {
             let (bytes, reply) = match frame {
                 Frame::Send { bytes, reply } => (bytes, reply),
                 Frame::Wait(wait) => {
-                    line.listen(give_up, Some(*wait), |_| None::<()>).await?;
+                    line.pass(*wait, give_up).await?;
                     continue;
                 }
             };
@@ -115,17 +106,17 @@ impl Exchange {
             line.write(bytes, give_up, &mut progress.written).await?;
             if let Some(reply) = reply {
                 let last = index + 1 == self.frames.len();
-                progress.listener.begin(self.map.echo, bytes);
-                progress.waiting = Some((Arc::clone(reply), last));
-                let listener = &mut progress.listener;
-                let pause = self.map.wire.framing.pause();
-                let heard = line
-                    .listen_for(give_up, pause, |chunk| self.hear(port, call, reply, listener, chunk))
-                    .await?;
-                line.ears().answered(&self.map.wire, &heard.frame);
-                progress.waiting = None;
-                if let Some(completion) = progress.take(heard.verdict, last) {
-                    return Ok(completion);
+                progress.listener.begin(bytes, reply, last);
+                let (answer, is_certain) = line.listen(&mut progress.listener, give_up).await?;
+                line.ears().answered(&self.map.wire, &answer.frame);
+                progress.listener.end(port);
+                if is_certain {
+                    if let Some(completion) = progress.take(answer.verdict, last) {
+                        return Ok(completion);
+                    }
+                } else {
+                    // Whatever it says may be about another call. What makes safe is not held up by that.
+                    progress.unclear = Some(printable(&reply.show(&answer.frame)));
                 }
             } else {
                 line.wait_sent(give_up).await?;
@@ -137,129 +128,15 @@ impl Exchange {
             progress.amid = false;
             progress.sent += 1;
         }
-        Ok(progress.finished())
-    }
-
-    /// Bytes of the device, or `None`: it has been silent for the pause of the framing.
-    fn hear(
-        &self,
-        port: &Port,
-        call: &Call,
-        reply: &Pattern,
-        listener: &mut Listener,
-        chunk: Option<&[u8]>,
-    ) -> Option<Answer> {
-        let mut judge = |frame: &[u8]| {
-            let verdict = self.map.judge(reply, frame);
-            if verdict.is_none() {
-                let heard = reply.shown(&Shown::new(frame));
-                tracing::debug!(id = %call.id, heard, reply = %reply, "a frame that is no answer");
-            }
-            verdict.map(|verdict| Answer { verdict, frame: frame.to_vec() })
-        };
-        let Some(mut chunk) = chunk else { return listener.reader.silence(&mut judge) };
-        // No frame is the beginning of another, so none ends before all that was sent has come.
-        if let Some(end) = listener.sent.as_mut().and_then(|sent| sent.completes(chunk)) {
-            let (echo, rest) = chunk.split_at_checked(end)?;
-            if listener.reader.feed(echo, &mut judge).is_some() {
-                listener.repeated = true;
-                if port.is_first_repeat() {
-                    tracing::warn!(
-                        see = "port-echoes",
-                        "{port}: the line may repeat what is sent, which is not taken for an answer; {REPEATS}"
-                    );
-                }
-            }
-            listener.came_back = true;
-            listener.reader.forget_missed();
-            chunk = rest;
-        }
-        listener.reader.feed(chunk, &mut judge)
-    }
-
-    /// What is known of a call that could not be finished; waits until the line is free.
-    async fn interrupted(
-        &self,
-        session: &mut Session<'_>,
-        progress: &mut Progress,
-        interrupt: Interrupt,
-    ) -> (Completion, io::Result<()>) {
-        let (code, why) = match session.cut(interrupt, progress.written) {
-            Ok(cut) => cut,
-            Err(ended) => return ended,
-        };
-        let Session { port, line, call, give_up } = session;
-        let waiting = progress.waiting.take();
-        let listener = &mut progress.listener;
-        // Between two frames nothing is half said, and no answer can come late: a safe action need not wait.
-        let silence = if progress.amid { port.config.silence() } else { Duration::ZERO };
-        let settled = line.settle(silence, &give_up.stop, |chunk| {
-            let (reply, _) = waiting.as_ref()?;
-            self.hear(port, call, reply, listener, Some(chunk))
-        });
-        let (late, line) = match settled.await {
-            Ok(late) => (late.map(|late| late.verdict), Ok(())),
-            Err(gone) => (None, Err(gone)),
-        };
-        let heard = waiting.as_ref().map(|(reply, _)| match &late {
-            Some(_) => "the answer came late, and what follows it was not sent".into(),
-            None => heard(listener.reader.missed(), reply, &self.map.wire, listener.came_back),
-        });
-        let all = self.frames.iter().filter(|frame| matches!(frame, Frame::Send { .. })).count();
-        let sent = progress.sent;
-        let message = match heard {
-            Some(_) if listener.repeated => format!(
-                "{why} before {port} answered frame {} of {all}; what came first was just what had been sent: {REPEATS}",
-                sent + 1
-            ),
-            Some(heard) => format!("{why} before {port} answered frame {} of {all}; {heard}", sent + 1),
-            None => format!("{why} with {sent} of {all} frames done at {port}"),
-        };
-        // A late answer is still the truth about the device, unless frames after it were never sent.
-        let last = waiting.is_some_and(|(_, last)| last);
-        let late = match late {
-            Some(Verdict::Reply(_)) if !last => None,
-            Some(verdict) => Some(progress.take(verdict, last).unwrap_or_else(|| progress.finished())),
-            None => None,
-        };
-        let completion = late.unwrap_or_else(|| Completion::Timeout(CallError::new(code, message)));
-        (completion, line)
+        Ok(match progress.unclear.take() {
+            Some(answer) => port.unclear(&answer),
+            None => progress.finished(),
+        })
     }
 }
 
-/// What was heard instead of an answer that matches `reply`, and what to look at. `repeated`: before it came what was sent.
-fn heard(missed: &Missed, reply: &Pattern, wire: &Wire, repeated: bool) -> String {
-    let all = reply.shown(&missed.bytes);
-    match &missed.last {
-        Some(Last::Frame(frame)) => {
-            format!("heard {}, which does not match {}", reply.shown(frame), printable(&reply.to_string()))
-        }
-        Some(Last::WrongChecksum(frame)) => {
-            let name = wire.checksum.as_ref().map_or("", |checksum| &checksum.name);
-            format!("heard {}, in which the checksum ({name}) is wrong", reply.shown(frame))
-        }
-        None if missed.bytes.len > 0 => {
-            let are = if missed.bytes.len == 1 { "1 byte" } else { &format!("{} bytes", missed.bytes.len) };
-            format!("heard {are} without a whole frame: {all}; the map's `framing` is {}", wire.framing)
-        }
-        None if repeated => "nothing was heard but what had been sent, come back".into(),
-        None => "nothing was heard: look at the wires, the device's power, `baud` and `format`".into(),
-    }
-}
-
-impl Listener {
-    /// The next frame has been sent.
-    fn begin(&mut self, echo: Option<bool>, sent: &[u8]) {
-        self.reader.reset();
-        self.reader.forget_missed();
-        self.came_back = false;
-        self.repeated = false;
-        self.sent = echo.is_none().then(|| {
-            let mut echo = Echo::default();
-            echo.sent(sent);
-            echo
-        });
-    }
+fn tell_echo(port: &Port, id: Uuid, why: &str) {
+    tracing::debug!(%id, "{port} did not repeat what was sent, as `echo = true` says it does: {why}");
 }
 
 impl Progress {
@@ -292,72 +169,4 @@ impl Progress {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-    use crate::content::value::Values;
-
-    fn told(framing: &Value, checksum: Option<&Value>, reply: &Value, came: &[u8]) -> String {
-        let wire = Arc::new(Wire::parse(framing, checksum).unwrap());
-        let reply = Pattern::parse(reply, "reply", &wire, &Values::default()).unwrap();
-        let mut reader = Reader::new(&wire);
-        assert_eq!(reader.feed(came, &mut |_| None::<()>), None);
-        assert_eq!(reader.silence(&mut |_| None::<()>), None);
-        heard(reader.missed(), &reply, &wire, false)
-    }
-
-    #[test]
-    fn what_came_is_told_in_the_form_of_the_map() {
-        let (crlf, fixed) = (json!({"line": "\r\n"}), json!({"fixed": 4}));
-        let (ack, bytes, sum) = (json!("^ACK$"), json!({"hex": "06 .."}), json!("SUM-8"));
-        for (framing, checksum, reply, came, expected) in [
-            (
-                &crlf,
-                None,
-                &ack,
-                &b""[..],
-                "nothing was heard: look at the wires, the device's power, `baud` and `format`",
-            ),
-            (&crlf, None, &ack, b"BUSY\r\nOK\r\nA", "heard \"OK\", which does not match '^ACK$'"),
-            (&crlf, None, &ack, b"\r\n", "heard \"\", which does not match '^ACK$'"),
-            (
-                &crlf,
-                None,
-                &ack,
-                b"\x1b[2J\xff\"it's\"\r\n",
-                "heard \"\\u{1b}[2J\\xff\\\"it's\\\"\", which does not match '^ACK$'",
-            ),
-            (
-                &crlf,
-                None,
-                &ack,
-                b"ACK\nACK\n",
-                "heard 8 bytes without a whole frame: \"ACK\\nACK\\n\"; the map's `framing` is lines that end in \"\\r\\n\"",
-            ),
-            (&crlf, None, &bytes, b"\x15\x00\r\n", "heard 15 00, which does not match 06 .. (hex)"),
-            (&crlf, None, &bytes, b"\r\n", "heard an empty frame, which does not match 06 .. (hex)"),
-            (
-                &fixed,
-                None,
-                &bytes,
-                b"\x06",
-                "heard 1 byte without a whole frame: 06; the map's `framing` is frames of 4 bytes",
-            ),
-            (
-                &fixed,
-                Some(&sum),
-                &bytes,
-                b"\x06\x01\x02\x00",
-                "heard 06 01 02 00, in which the checksum (SUM-8) is wrong",
-            ),
-        ] {
-            assert_eq!(told(framing, checksum, reply, came), expected);
-        }
-        let long = told(&crlf, None, &ack, &[&[b'x'; 3000][..], b"\r\n"].concat());
-        assert_eq!(
-            long,
-            format!("heard \"{}\" ... (3000 bytes), which does not match '^ACK$'", "x".repeat(64))
-        );
-    }
-}
+mod tests;

@@ -187,6 +187,14 @@ impl SerialMap {
         })
     }
 
+    /// How long it waits in all, where each frame is preceded by `gap`.
+    pub(crate) fn pauses(&self, gap: Duration) -> Duration {
+        self.steps.iter().fold(Duration::ZERO, |sum, step| match step {
+            Step::Wait(wait) => sum.saturating_add(*wait),
+            Step::Send { .. } => sum.saturating_add(gap),
+        })
+    }
+
     /// What can only be seen of all steps together.
     fn check_whole(&self, max_timeout: Duration) -> Result<(), Mistake> {
         let last = || format!("steps[{}]", self.steps.len().saturating_sub(1));
@@ -196,10 +204,7 @@ impl SerialMap {
                 "the last step is a `wait`, after which nothing is sent; leave it out",
             ));
         }
-        let waits: Duration = self.steps.iter().fold(Duration::ZERO, |sum, step| match step {
-            Step::Wait(wait) => sum.saturating_add(*wait),
-            Step::Send { .. } => sum,
-        });
+        let waits = self.pauses(Duration::ZERO);
         if waits >= max_timeout {
             let message = format!("the steps wait for {waits:?} in all, which `max_timeout` never allows");
             return Err(Mistake::new("steps", message));

@@ -13,8 +13,10 @@ use super::ModbusMap;
 use super::exception::{self, After};
 use super::plan::Step;
 use super::wire::{Answer, Ear, Heard};
+use crate::port::Port;
+use crate::port::earlier::{Hears, Open};
 use crate::port::line::Interrupt;
-use crate::port::transaction::Session;
+use crate::port::transaction::{Attempt, Session};
 
 /// How long devices are given to do what all of them were told, before the next frame.
 const TURNAROUND: Duration = Duration::from_millis(100);
@@ -46,19 +48,41 @@ struct Progress {
     /// The request that is waited for: its index, and its ear if there is an answer to wait for.
     open: Option<(usize, Option<Ear>)>,
     results: Vec<Value>,
+    /// What was asked when an answer came that may have been meant for a call before.
+    unclear: Option<String>,
 }
 
 impl Exchange {
-    /// Runs the requests; ends when the line is free again, and says so if the device is gone.
-    pub(crate) async fn run(&self, mut session: Session<'_>) -> (Completion, io::Result<()>) {
+    /// Runs the requests; ends when the line is free again, or with what may still be answered.
+    pub(crate) async fn attempt(self, mut session: Session<'_>) -> Attempt {
         let results = vec![Value::Null; self.map.results().len()];
-        let mut progress = Progress { written: false, wrote: false, open: None, results };
+        let mut progress = Progress { written: false, wrote: false, open: None, results, unclear: None };
         match self.steps(&mut session, &mut progress).await {
             Ok(completion) => {
                 let line = if self.map.unit == 0 { self.turnaround(&mut session).await } else { Ok(()) };
-                (completion, line)
+                Attempt::Ended(completion, line)
             }
-            Err(interrupt) => self.interrupted(session, progress, interrupt).await,
+            Err(interrupt) => match session.cut(interrupt, progress.written) {
+                Err((completion, line)) => Attempt::Ended(completion, line),
+                Ok((code, why)) => {
+                    let Some((index, ear)) = progress.open.take() else {
+                        // All that was asked was answered: there is nothing to come.
+                        let (all, port) = (self.todo.len(), session.port);
+                        let message = format!("{why} before all {all} steps were done at {port}");
+                        return Attempt::Ended(Completion::Timeout(CallError::new(code, message)), Ok(()));
+                    };
+                    let open = Unfinished {
+                        exchange: self,
+                        progress,
+                        index,
+                        ear,
+                        cut: (code, why),
+                        late: None,
+                        doubtful: false,
+                    };
+                    Attempt::Open(Open::Modbus(Box::new(open)))
+                }
+            },
         }
     }
 
@@ -71,14 +95,14 @@ impl Exchange {
         for (index, todo) in self.todo.iter().enumerate() {
             match todo {
                 Todo::Wait(wait) => {
-                    session.line.listen(session.give_up, Some(*wait), |_| None::<()>).await?;
+                    session.line.pass(*wait, session.give_up).await?;
                 }
                 Todo::Ask { frame, .. } if self.map.unit == 0 => {
                     self.write(session, progress, index, frame, None).await?;
                     session.line.wait_sent(session.give_up).await?;
                     progress.open = None;
                     if index < last {
-                        session.line.listen(session.give_up, Some(self.rest(frame)), |_| None::<()>).await?;
+                        session.line.pass(self.rest(frame), session.give_up).await?;
                     }
                 }
                 Todo::Ask { request, frame } => {
@@ -90,7 +114,10 @@ impl Exchange {
                 }
             }
         }
-        Ok(self.finished(progress))
+        Ok(match progress.unclear.take() {
+            Some(place) => session.port.unclear(&place),
+            None => self.finished(progress),
+        })
     }
 
     async fn write(
@@ -121,7 +148,7 @@ impl Exchange {
         index: usize,
     ) -> Result<Option<Completion>, Interrupt> {
         let Some((_, Some(ear))) = &mut progress.open else { return Ok(None) };
-        let answer = session.line.listen(session.give_up, None, |chunk| ear.feed(chunk)).await?;
+        let (answer, is_certain) = session.line.listen(ear, session.give_up).await?;
         if ear.echoed() && !self.map.echo && session.port.is_first_repeat() {
             tracing::warn!(
                 see = "port-echoes",
@@ -132,7 +159,13 @@ impl Exchange {
         }
         progress.open = None;
         session.line.ears().discard();
-        Ok(answer.and_then(|answer| self.take(progress, index, answer)))
+        if is_certain {
+            return Ok(self.take(progress, index, answer));
+        }
+        // Whatever it says may be about another call. What makes safe is not held up by that.
+        let place = self.map.plan.steps.get(index).map(Step::place);
+        progress.unclear = place.map(|place| format!("an answer for the {place}"));
+        Ok(None)
     }
 
     /// Takes an answer; gives the completion if the call ends with it.
@@ -183,45 +216,64 @@ impl Exchange {
             gone = session.line.idle() => Err(gone),
         }
     }
+}
 
-    /// What is known of a call that could not be finished; waits until the line is free.
-    async fn interrupted(
-        &self,
-        session: Session<'_>,
-        mut progress: Progress,
-        interrupt: Interrupt,
-    ) -> (Completion, io::Result<()>) {
-        let (code, why) = match session.cut(interrupt, progress.written) {
-            Ok(reason) => reason,
-            Err(ended) => return ended,
-        };
-        let (port, unit) = (session.port, self.map.unit);
-        let all = self.todo.len();
-        let Some((index, mut ear)) = progress.open.take() else {
-            // All that was asked was answered: there is nothing to come.
-            let message = format!("{why} before all {all} steps were done at {port}");
-            return (Completion::Timeout(CallError::new(code, message)), Ok(()));
-        };
-        let settled = session
-            .line
-            .settle(port.config.silence(), &session.give_up.stop, |chunk| ear.as_mut()?.feed(chunk));
-        let (late, line) = match settled.await {
-            Ok(late) => (late, Ok(())),
-            Err(gone) => (None, Err(gone)),
-        };
+/// A call that was cut off, of which something was written.
+#[derive(Debug)]
+pub(crate) struct Unfinished {
+    exchange: Exchange,
+    progress: Progress,
+    /// The request that was under way, and its ear if there is an answer to wait for.
+    index: usize,
+    ear: Option<Ear>,
+    /// A code, and the reason in words.
+    cut: (&'static str, &'static str),
+    late: Option<Answer>,
+    /// What came may have been its answer, or another's.
+    doubtful: bool,
+}
+
+impl Unfinished {
+    /// Whether an answer may come that has not come.
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.late.is_none() && self.ear.is_some()
+    }
+
+    /// Takes what comes; says whether the answer has come with it.
+    pub(crate) fn hear(&mut self, chunk: Option<&[u8]>) -> bool {
+        if self.is_awaited() {
+            self.late = self.ear.as_mut().and_then(|ear| ear.hear(chunk));
+        }
+        self.late.is_some()
+    }
+
+    /// What was taken for the answer may be another's.
+    pub(crate) fn doubt(&mut self) {
+        self.late = None;
+        self.doubtful = true;
+    }
+
+    /// What is known of it, now that nothing more can come.
+    pub(crate) fn conclude(self, port: &Port) -> Completion {
+        let Self { exchange, mut progress, index, ear, cut: (code, why), late, doubtful } = self;
+        let (unit, all) = (exchange.map.unit, exchange.todo.len());
         // A late answer is still the truth about the device, unless steps after it were never begun.
-        if let Some(answer) = late {
-            let ended = self.take(&mut progress, index, answer);
+        if let Some(answer) = late.filter(|_| progress.unclear.is_none()) {
+            let ended = exchange.take(&mut progress, index, answer);
             if let Some(completion) =
-                ended.or_else(|| (index + 1 == all).then(|| self.finished(&mut progress)))
+                ended.or_else(|| (index + 1 == all).then(|| exchange.finished(&mut progress)))
             {
-                return (completion, line);
+                return completion;
             }
         }
-        let place = self.map.plan.steps.get(index).map(Step::place).unwrap_or_default();
+        let place = exchange.map.plan.steps.get(index).map(Step::place).unwrap_or_default();
         let message = match ear {
             Some(ear) => {
-                let heard = heard(ear.heard());
+                let heard = if doubtful {
+                    "an answer came that may as well be another call's".into()
+                } else {
+                    heard(ear.heard())
+                };
                 format!(
                     "{why} before unit {unit} at {port} answered for the {place} (step {} of {all}); {heard}",
                     index + 1
@@ -229,7 +281,7 @@ impl Exchange {
             }
             None => format!("{why} before all was sent to {port} (step {} of {all})", index + 1),
         };
-        (Completion::Timeout(CallError::new(code, message)), line)
+        Completion::Timeout(CallError::new(code, message))
     }
 }
 

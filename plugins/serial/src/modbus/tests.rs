@@ -16,6 +16,7 @@ mod device;
 mod line;
 mod maps;
 mod pymodbus;
+mod safe;
 
 const LONG: Duration = Duration::from_secs(20);
 

@@ -10,12 +10,15 @@ use std::future::Future;
 use std::io;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use crc::{CRC_16_MODBUS, Crc};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::task::unconstrained;
 use tokio_modbus::client::{Client, rtu};
 use tokio_modbus::{Error, ExceptionCode, Request, Response, Slave};
+
+use crate::port::earlier::{Cut, Hears};
 
 /// The longest frame of Modbus RTU, in bytes.
 pub(crate) const LONGEST_FRAME: usize = 256;
@@ -90,6 +93,8 @@ pub(crate) struct Ear {
     /// What was sent, and how much of it came first of all.
     sent: Vec<u8>,
     repeated: usize,
+    /// The last that came was the end of the echo.
+    took_echo: bool,
 }
 
 impl Ear {
@@ -126,11 +131,13 @@ impl Ear {
             noise: 0,
             sent: sent.to_vec(),
             repeated: 0,
+            took_echo: false,
         }
     }
 
     /// Takes what came. `Some`: the answer; what follows it is dropped.
     pub(crate) fn feed(&mut self, bytes: &[u8]) -> Option<Answer> {
+        self.took_echo = false;
         for byte in bytes {
             if self.sent.get(self.repeated) == Some(byte) {
                 self.repeated += 1;
@@ -163,6 +170,7 @@ impl Ear {
         if let Some(echo) = &self.echo {
             if buffer == echo {
                 self.echo = None;
+                self.took_echo = true;
                 return Judged::Echo;
             }
             return if echo.starts_with(buffer) { Judged::Open } else { Judged::Noise };
@@ -195,6 +203,31 @@ impl Ear {
             (bytes, None) => Heard::Other(bytes),
             (_, Some(_)) => Heard::NoEcho,
         }
+    }
+}
+
+impl Hears for Ear {
+    type Answer = Answer;
+
+    fn hear(&mut self, chunk: Option<&[u8]>) -> Option<Answer> {
+        self.feed(chunk?)
+    }
+
+    fn took_echo(&self) -> bool {
+        self.took_echo
+    }
+
+    fn begin_anew(&mut self) {
+        self.noise += self.buffer.len();
+        self.buffer.clear();
+    }
+
+    fn pause(&self) -> Option<Duration> {
+        None
+    }
+
+    fn cut(&self) -> Cut {
+        Cut::Modbus
     }
 }
 

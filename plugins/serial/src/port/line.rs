@@ -9,17 +9,21 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use nowd_plugin::{BootInstant, CancellationToken, Deadline, Expired};
+use nowd_plugin::{BootInstant, CancellationToken};
 use tokio::io::{AsyncReadExt, AsyncWrite};
 use tokio::time::sleep;
 use tokio_serial::{ClearBuffer, DataBits, FlowControl, SerialPort, SerialStream, StopBits};
 
-use self::open::{switch_transceiver, with_hint};
+pub(crate) use self::give_up::{GiveUp, Interrupt};
+use self::open::switch_transceiver;
 use super::config::{Flow, Parity, PortConfig};
+use super::earlier::{Earlier, Hears};
 use super::echo::Echo;
 use crate::map::hears::{Ears, Talk};
 
+mod give_up;
 mod open;
+mod reason;
 
 /// The silence that is enough after a late answer has come.
 const AFTER_ANSWER: Duration = Duration::from_millis(50);
@@ -30,56 +34,15 @@ const ECHO: Duration = Duration::from_millis(100);
 const OUTPUT_POLL: Duration = Duration::from_millis(2);
 /// A line that is never silent is waited for no longer than this after a call without an answer.
 pub(super) const LONGEST_SETTLE: Duration = Duration::from_secs(3);
+/// A safe action is written when the line has been silent for this long, so that it does not meet an answer on its way.
+/// USB adapters hold bytes back for 16 ms.
+const QUIET: Duration = Duration::from_millis(50);
+/// A line that is not silent keeps a safe action waiting no longer than this.
+pub(crate) const LONGEST_UNREST: Duration = Duration::from_millis(250);
 /// How much old input is thrown away before a write, in bytes; a device that floods must not hold up the call.
 const MOST_DISCARDED: usize = 64 * 1024;
 /// How much is read at once, in bytes.
 const CHUNK: usize = 512;
-
-/// When nothing more is to be done for a call.
-#[derive(Debug)]
-pub(crate) struct GiveUp {
-    pub(crate) deadline: Deadline,
-    pub(crate) cancelled: CancellationToken,
-    pub(crate) stop: CancellationToken,
-}
-
-/// Why a call could not be finished.
-#[derive(Debug)]
-pub(crate) enum Interrupt {
-    /// The deadline passed.
-    Late(Expired),
-    /// Nobody waits any more, or the daemon stops.
-    Cancelled,
-    /// The device is not there any more.
-    Gone(io::Error),
-}
-
-impl From<io::Error> for Interrupt {
-    fn from(gone: io::Error) -> Self {
-        Self::Gone(gone)
-    }
-}
-
-impl From<Expired> for Interrupt {
-    fn from(expired: Expired) -> Self {
-        Self::Late(expired)
-    }
-}
-
-impl GiveUp {
-    async fn wait(&self) -> Interrupt {
-        loop {
-            if let Err(expired) = self.deadline.check() {
-                return Interrupt::Late(expired);
-            }
-            tokio::select! {
-                () = self.deadline.passed() => {}
-                () = self.cancelled.cancelled() => return Interrupt::Cancelled,
-                () = self.stop.cancelled() => return Interrupt::Cancelled,
-            }
-        }
-    }
-}
 
 /// An open line. Closing it throws away what was not sent, so that nothing goes out late.
 #[derive(Debug)]
@@ -91,6 +54,8 @@ pub(crate) struct Line {
     ears: Arc<Ears>,
     /// What the line must repeat before anything that comes is a device's.
     echo: Option<Echo>,
+    /// The calls that were cut off and may still be answered: whatever comes is shown to them.
+    pub(super) earlier: Earlier,
 }
 
 impl Line {
@@ -120,9 +85,9 @@ impl Line {
             .parity(parity)
             .stop_bits(if config.format.stop_bits == 2 { StopBits::Two } else { StopBits::One })
             .flow_control(flow);
-        let stream = SerialStream::open(&builder).map_err(|e| with_hint(e.into()))?;
+        let stream = SerialStream::open(&builder).map_err(|e| reason::of_port(&config.device, &e))?;
         drop(transceiver);
-        let line = Self { stream, active: BootInstant::now(), ears, echo: None };
+        let line = Self { stream, active: BootInstant::now(), ears, echo: None, earlier: Earlier::default() };
         line.clear(ClearBuffer::All)?;
         Ok(line)
     }
@@ -156,7 +121,9 @@ impl Line {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                bytes = self.read() => drop(bytes?),
+                bytes = self.read() => {
+                    self.earlier.feed(&bytes?);
+                }
                 () = &mut over => break,
             }
         }
@@ -170,6 +137,13 @@ impl Line {
         let (held, why) = echo.missing()?;
         self.ears.hear(held, self.active);
         Some(why)
+    }
+
+    /// Expects no echo any more; the call that was cut off last is told if it is missing.
+    pub(super) fn end_echo(&mut self) {
+        if let (Some(why), Some(open)) = (self.forget_echo(), self.earlier.last()) {
+            open.lacks_echo(why);
+        }
     }
 
     /// Those who listen for what the device says by itself.
@@ -192,38 +166,30 @@ impl Line {
         }
     }
 
-    /// Gives what is read to `feed`, until it makes something of it (`Some`) or `longest` is over (`None`).
-    pub(crate) async fn listen<T>(
-        &mut self,
-        give_up: &GiveUp,
-        longest: Option<Duration>,
-        mut feed: impl FnMut(&[u8]) -> Option<T>,
-    ) -> Result<Option<T>, Interrupt> {
-        let mut over = pin!(silence(longest));
+    /// Waits for so long. What comes is nobody's but theirs who were cut off.
+    pub(crate) async fn pass(&mut self, longest: Duration, give_up: &GiveUp) -> Result<(), Interrupt> {
+        let mut over = pin!(sleep(longest));
         loop {
             tokio::select! {
                 biased;
                 interrupt = give_up.wait() => return Err(interrupt),
-                () = &mut over => return Ok(None),
+                () = &mut over => return Ok(()),
                 bytes = self.read() => {
-                    let found = feed(&bytes?);
-                    if found.is_some() {
-                        return Ok(found);
-                    }
+                    self.earlier.feed(&bytes?);
                     self.ears.commit();
                 }
             }
         }
     }
 
-    /// Gives what is read to `feed` until it makes something of it; and `None` each time when the line has been silent for
-    /// `pause` after that.
-    pub(crate) async fn listen_for<T>(
+    /// Gives what is read to `own`, and the silences that it wants to be told of, until it makes an answer of it; says too
+    /// whether it is certain that this is no answer to a call that was cut off before.
+    pub(crate) async fn listen<H: Hears>(
         &mut self,
+        own: &mut H,
         give_up: &GiveUp,
-        pause: Option<Duration>,
-        mut feed: impl FnMut(Option<&[u8]>) -> Option<T>,
-    ) -> Result<T, Interrupt> {
+    ) -> Result<(H::Answer, bool), Interrupt> {
+        let pause = own.pause();
         let mut heard = false;
         loop {
             let found = tokio::select! {
@@ -231,19 +197,35 @@ impl Line {
                 interrupt = give_up.wait() => return Err(interrupt),
                 bytes = self.read() => {
                     heard = true;
-                    feed(Some(&bytes?))
+                    self.earlier.sort(Some(&bytes?), own)
                 }
                 () = silence(pause.filter(|_| heard)) => {
                     heard = false;
                     // Before, so that what is found now and answers the call is not told when the line is idle.
                     self.ears.silence(BootInstant::now(), pause.unwrap_or_default());
-                    feed(None)
+                    self.earlier.sort(None, own)
                 }
             };
             if let Some(found) = found {
                 return Ok(found);
             }
             self.ears.commit();
+        }
+    }
+
+    /// Waits until the line has been silent for a moment, for a safe action; and not for long.
+    pub(crate) async fn quieten(&mut self, give_up: &GiveUp) -> Result<(), Interrupt> {
+        let begun = BootInstant::now();
+        loop {
+            let now = BootInstant::now();
+            let left = LONGEST_UNREST.saturating_sub(now.saturating_since(begun));
+            let is_sending = self.stream.bytes_to_write().unwrap_or(0) > 0;
+            let silent = if is_sending { Duration::ZERO } else { now.saturating_since(self.active) };
+            if silent >= QUIET || left.is_zero() {
+                return Ok(());
+            }
+            let next = if is_sending { OUTPUT_POLL } else { QUIET.saturating_sub(silent) };
+            self.pass(next.min(left), give_up).await?;
         }
     }
 
@@ -254,7 +236,7 @@ impl Line {
             if silent >= gap {
                 return Ok(());
             }
-            self.listen(give_up, Some(gap.saturating_sub(silent)), |_| None::<()>).await?;
+            self.pass(gap.saturating_sub(silent), give_up).await?;
         }
     }
 
@@ -296,47 +278,42 @@ impl Line {
     pub(crate) async fn wait_sent(&mut self, give_up: &GiveUp) -> Result<(), Interrupt> {
         // Where the kernel cannot tell, there is nothing to wait for; a device that is gone is seen when reading.
         while self.stream.bytes_to_write().unwrap_or(0) > 0 {
-            self.listen(give_up, Some(OUTPUT_POLL), |_| None::<()>).await?;
+            self.pass(OUTPUT_POLL, give_up).await?;
         }
         Ok(())
     }
 
-    /// After a call without an answer: throws away what was not sent, waits until the line has been silent for
-    /// `silence` (or shortly after a late answer), and throws away what came. Gives what `feed` makes of a late answer.
+    /// After a call without an answer: waits until the line has been silent for `silence` (or shortly after a late answer),
+    /// and throws away what came, which those who were cut off have seen. May be dropped, and begun anew: so it throws away
+    /// nothing that is on its way out, which may be a safe action that has just been written.
     ///
     /// Frames that somebody listens for are no noise: a device that talks by itself would keep the line.
-    pub(crate) async fn settle<T>(
-        &mut self,
-        silence: Duration,
-        stop: &CancellationToken,
-        mut feed: impl FnMut(&[u8]) -> Option<T>,
-    ) -> io::Result<Option<T>> {
-        self.clear(ClearBuffer::Output)?;
+    pub(crate) async fn settle(&mut self, silence: Duration, stop: &CancellationToken) -> io::Result<()> {
         let mut over = pin!(sleep(LONGEST_SETTLE.max(silence.saturating_mul(10))));
-        let mut found = None;
+        let mut found = false;
         self.ears.forget_talk();
         let mut noise = BootInstant::now();
         // The line is amid a frame that may be one of those that are listened for.
         let mut is_open = false;
         loop {
             // Once the late answer has come there is no other to wait for, only the rest of what it says.
-            let wanted = if found.is_some() { silence.min(AFTER_ANSWER) } else { silence };
+            let wanted = if found { silence.min(AFTER_ANSWER) } else { silence };
             let since = if is_open { noise.max(self.active) } else { noise };
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
                 () = &mut over => break,
                 bytes = self.read() => {
-                    let late = feed(&bytes?);
-                    if late.is_some() {
+                    let late = self.earlier.feed(&bytes?);
+                    if late {
                         self.ears.discard();
                     }
                     let talk = self.ears.talk();
                     is_open = talk == Talk::Open;
-                    if late.is_some() || talk == Talk::Noise {
+                    if late || talk == Talk::Noise {
                         noise = self.active;
                     }
-                    found = found.or(late);
+                    found |= late;
                     // A device that talks without a pause is not waited for either.
                     if talk == Talk::Known && self.active.saturating_since(noise) >= wanted {
                         break;
@@ -345,11 +322,21 @@ impl Line {
                 () = sleep(wanted.saturating_sub(BootInstant::now().saturating_since(since))) => break,
             }
         }
-        self.discard_input()?;
-        Ok(found)
+        self.discard_input()
     }
 
-    /// Throws away what the device has sent and nobody read; says if the device is gone.
+    /// Throws away what was not sent, and what has come.
+    pub(crate) fn discard(&mut self) -> io::Result<()> {
+        self.discard_output()?;
+        self.discard_input()
+    }
+
+    /// Throws away what was not sent.
+    pub(crate) fn discard_output(&self) -> io::Result<()> {
+        self.clear(ClearBuffer::Output)
+    }
+
+    /// Throws away what the device has sent and nobody read, but for those who were cut off; says if the device is gone.
     ///
     /// By reading: a flush of the kernel's input queue can swallow a flow-control character on its way through.
     pub(crate) fn discard_input(&mut self) -> io::Result<()> {
@@ -359,7 +346,9 @@ impl Line {
                 Ok(0) => return Err(hung_up()),
                 Ok(len) => {
                     self.active = BootInstant::now();
-                    self.ears.hear(chunk.get(..len).unwrap_or_default(), self.active);
+                    let bytes = chunk.get(..len).unwrap_or_default();
+                    self.earlier.feed(bytes);
+                    self.ears.hear(bytes, self.active);
                     self.ears.commit();
                 }
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,

@@ -1,14 +1,16 @@
-//! What opening a line needs beside the usual: the RS-485 transceiver, and a reason that leads to the fix. Reads and writes nothing.
+//! What opening a line needs beside the usual: the RS-485 transceiver. Reads and writes nothing.
 
 use std::io;
 
 use serial2::rs4xx::{Rs485Config, TransceiverMode};
 
+use super::reason::of_io;
 use crate::port::config::{PortConfig, Rs485};
 
 /// Lets the kernel switch the transceiver; the setting stays with the device, which is to be opened before this is closed.
 pub(super) fn switch_transceiver(config: &PortConfig, rs485: Rs485) -> io::Result<serial2::SerialPort> {
-    let port = serial2::SerialPort::open(&config.device, serial2::KeepSettings).map_err(with_hint)?;
+    let port = serial2::SerialPort::open(&config.device, serial2::KeepSettings)
+        .map_err(|e| of_io(&config.device, &e))?;
     let mut mode = Rs485Config::new();
     mode.set_invert_rts(!rs485.rts_on_send);
     mode.set_delay_before_send(rs485.delay_before);
@@ -21,15 +23,4 @@ pub(super) fn switch_transceiver(config: &PortConfig, rs485: Rs485) -> io::Resul
         io::Error::new(e.kind(), message)
     })?;
     Ok(port)
-}
-
-/// What to do about the commonest reason why a device cannot be opened.
-pub(super) fn with_hint(error: io::Error) -> io::Error {
-    if error.kind() != io::ErrorKind::PermissionDenied {
-        return error;
-    }
-    let message = format!(
-        "{error}; let the daemon's user into the group that owns the device, which is mostly `dialout`"
-    );
-    io::Error::new(error.kind(), message)
 }
