@@ -245,7 +245,7 @@ mod tests {
         let (missing, now) = started(&address);
         wait_for(Duration::from_secs(60), "an attempt", || missing.has_begun(now)).await;
         let _silent = UnixListener::bind(&path).unwrap();
-        let (local, now) = started(&address);
+        let (local, _) = started(&address);
         assert!(local.has_begun(BootInstant::now().saturating_add(FIRST_WITHIN)));
     }
 }
