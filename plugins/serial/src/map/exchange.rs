@@ -112,7 +112,8 @@ impl Exchange {
                 progress.listener.end(port);
                 if is_certain {
                     if let Some(completion) = progress.take(answer.verdict, last) {
-                        return Ok(completion);
+                        let is_unclear = progress.unclear.is_some();
+                        return Ok(if is_unclear { Port::after_unclear(completion) } else { completion });
                     }
                 } else {
                     // Whatever it says may be about another call. What makes safe is not held up by that.

@@ -160,7 +160,8 @@ impl Exchange {
         progress.open = None;
         session.line.ears().discard();
         if is_certain {
-            return Ok(self.take(progress, index, answer));
+            let ended = self.take(progress, index, answer);
+            return Ok(if progress.unclear.is_some() { ended.map(Port::after_unclear) } else { ended });
         }
         // Whatever it says may be about another call. What makes safe is not held up by that.
         let place = self.map.plan.steps.get(index).map(Step::place);
@@ -247,7 +248,8 @@ impl Unfinished {
         self.late.is_some()
     }
 
-    /// What was taken for the answer may be another's.
+    /// What was taken for the answer may be another's. So may be all that comes after it: of two answers nobody can say any
+    /// more which is whose.
     pub(crate) fn doubt(&mut self) {
         self.late = None;
         self.doubtful = true;
@@ -258,7 +260,7 @@ impl Unfinished {
         let Self { exchange, mut progress, index, ear, cut: (code, why), late, doubtful } = self;
         let (unit, all) = (exchange.map.unit, exchange.todo.len());
         // A late answer is still the truth about the device, unless steps after it were never begun.
-        if let Some(answer) = late.filter(|_| progress.unclear.is_none()) {
+        if let Some(answer) = late.filter(|_| !doubtful && progress.unclear.is_none()) {
             let ended = exchange.take(&mut progress, index, answer);
             if let Some(completion) =
                 ended.or_else(|| (index + 1 == all).then(|| exchange.finished(&mut progress)))

@@ -28,6 +28,14 @@ impl Port {
         Completion::Failed { outcome: Outcome::Unknown, error: CallError::new("answer_unclear", message) }
     }
 
+    /// How a safe action ends that was not answered for certain before: what was done then is not known.
+    pub(crate) fn after_unclear(completion: Completion) -> Completion {
+        if let Completion::Refused(error) | Completion::Failed { error, .. } = completion {
+            return Completion::Failed { outcome: Outcome::Unknown, error };
+        }
+        completion
+    }
+
     /// The call was cancelled before anything was written.
     pub(crate) fn cancelled(&self) -> Completion {
         let message = format!("the call was cancelled before anything was written to {self}");

@@ -88,6 +88,21 @@ impl Open {
         }
     }
 
+    /// Somebody waits now who cuts as `own`. A frame of Modbus is found in nothing else: its checksum and address say so.
+    fn mix(&mut self, own: &Cut) {
+        match self {
+            Self::Frames(open) => open.mix(own),
+            Self::Modbus(_) => {}
+        }
+    }
+
+    fn pause(&self) -> Option<Duration> {
+        match self {
+            Self::Frames(open) => open.pause(),
+            Self::Modbus(_) => None,
+        }
+    }
+
     /// The line did not repeat what was sent, as it should.
     pub(crate) fn lacks_echo(&mut self, why: &'static str) {
         match self {
@@ -141,12 +156,24 @@ impl Earlier {
         }
     }
 
+    /// The line has been silent for so long: what has come of a frame is none, and must not hide one that comes next.
+    pub(crate) fn silence(&mut self, silent: Duration) {
+        for open in &mut self.0 {
+            if open.is_awaited() && open.pause().is_some_and(|pause| pause <= silent) && open.hear(None) {
+                // It stood amid what is no frame.
+                open.doubt();
+            }
+        }
+    }
+
     /// Shows what came to `own` and to those before it. Gives what `own` makes of it, and whether it is certain that it was
     /// told to no other.
     pub(crate) fn sort<H: Hears>(&mut self, chunk: Option<&[u8]>, own: &mut H) -> Option<(H::Answer, bool)> {
         if !self.is_awaited() {
             return own.hear(chunk).map(|answer| (answer, true));
         }
+        let cut = own.cut();
+        self.0.iter_mut().for_each(|open| open.mix(&cut));
         match chunk {
             None => self.sort_piece(None, own),
             // One by one: where an answer ends says whose it is.

@@ -20,6 +20,14 @@ impl Echo {
         !self.differs && self.seen < self.sent.len()
     }
 
+    /// What came so far was nothing of it. All of it may come yet, unless it has.
+    pub(crate) fn begin_anew(&mut self) {
+        if self.differs || self.is_open() {
+            self.seen = 0;
+            self.differs = false;
+        }
+    }
+
     /// Takes what came; gives how many of its first bytes are the end of what was sent, once all of that has come.
     pub(crate) fn completes(&mut self, bytes: &[u8]) -> Option<usize> {
         if !self.is_open() {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use nowd_plugin::{BootInstant, CancellationToken};
+use nowd_plugin::{BootInstant, CancellationToken, Deadline};
 use tokio::io::{AsyncReadExt, AsyncWrite};
 use tokio::time::sleep;
 use tokio_serial::{ClearBuffer, DataBits, FlowControl, SerialPort, SerialStream, StopBits};
@@ -213,15 +213,24 @@ impl Line {
         }
     }
 
-    /// Waits until the line has been silent for a moment, for a safe action; and not for long.
-    pub(crate) async fn quieten(&mut self, give_up: &GiveUp) -> Result<(), Interrupt> {
+    /// Waits until the line has been silent for a moment, for a safe action; and not for long. What is on its way out may be
+    /// until the deadline `begun_by`, which is that of the call before.
+    pub(crate) async fn quieten(
+        &mut self,
+        begun_by: Option<Deadline>,
+        give_up: &GiveUp,
+    ) -> Result<(), Interrupt> {
         let begun = BootInstant::now();
         loop {
             let now = BootInstant::now();
             let left = LONGEST_UNREST.saturating_sub(now.saturating_since(begun));
+            if begun_by.is_some_and(|deadline| deadline.check().is_err()) {
+                self.discard_output()?;
+            }
             let is_sending = self.stream.bytes_to_write().unwrap_or(0) > 0;
             let silent = if is_sending { Duration::ZERO } else { now.saturating_since(self.active) };
             if silent >= QUIET || left.is_zero() {
+                self.earlier.silence(silent);
                 return Ok(());
             }
             let next = if is_sending { OUTPUT_POLL } else { QUIET.saturating_sub(silent) };
@@ -229,10 +238,13 @@ impl Line {
         }
     }
 
-    /// Waits until the line has been silent for `gap`.
+    /// Waits until the line has been silent for `gap`; for a safe action no longer than that in all.
     pub(crate) async fn wait_gap(&mut self, gap: Duration, give_up: &GiveUp) -> Result<(), Interrupt> {
+        let begun = BootInstant::now();
         loop {
-            let silent = BootInstant::now().saturating_since(self.active);
+            let now = BootInstant::now();
+            let since = if give_up.makes_safe { begun.min(self.active) } else { self.active };
+            let silent = now.saturating_since(since);
             if silent >= gap {
                 return Ok(());
             }

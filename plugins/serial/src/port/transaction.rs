@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nowd_plugin::{Call, CallError, CancellationToken, Completion, Outcome};
+use nowd_plugin::{Call, CallError, CancellationToken, Completion, Deadline, Outcome};
 use tokio::sync::oneshot;
 use tokio::time::sleep;
 
@@ -86,7 +86,7 @@ impl Transaction {
         stop: &CancellationToken,
     ) -> (Option<Self>, io::Result<()>) {
         let Self { call, work, safety, done } = self;
-        let give_up = GiveUp::of(&call, stop);
+        let give_up = GiveUp::of(&call, stop, safety.makes_safe);
         let mut next: Option<Self> = None;
         let attempt = {
             let mut attempt =
@@ -115,10 +115,11 @@ impl Transaction {
         let mut all = vec![done];
         // What was begun in time goes out whole: after half a frame the device would not understand the next one.
         let is_cut = give_up.cut.is_cancelled() && !give_up.is_over();
+        let mut begun = is_cut.then_some(call.deadline);
         let mut left = if is_cut { Ok(()) } else { line.discard_output() };
         while left.is_ok() {
             if let Some(action) = next.take_if(|next| safety.by.contains(&next.call.method)) {
-                (next, left) = action.run_beside(port, line, inbox, stop, &mut all).await;
+                (next, left) = action.run_beside(port, line, inbox, stop, begun.take(), &mut all).await;
                 continue;
             }
             tokio::select! {
@@ -139,20 +140,23 @@ impl Transaction {
 
     /// Runs a safe action beside the call that was cut off. It ends by itself, or is added to those that may still be
     /// answered. Gives the one that came meanwhile, which takes the line from it when half of its own time is over.
+    ///
+    /// `begun`: until when a frame of the call before may still go out.
     async fn run_beside(
         self,
         port: &Port,
         line: &mut Line,
         inbox: &mut Inbox,
         stop: &CancellationToken,
+        begun: Option<Deadline>,
         all: &mut Vec<oneshot::Sender<Completion>>,
     ) -> (Option<Self>, io::Result<()>) {
         let Self { call, work, done, .. } = self;
-        let give_up = GiveUp::of(&call, stop);
+        let give_up = GiveUp::of(&call, stop, true);
         let mut next: Option<Self> = None;
         let attempt = {
             let mut attempt = pin!(async {
-                let quiet = line.quieten(&give_up).await;
+                let quiet = line.quieten(begun, &give_up).await;
                 line.end_echo();
                 let unsent = line.discard_output().map_err(Interrupt::Gone);
                 let session = Session { port, line: &mut *line, call: &call, give_up: &give_up };

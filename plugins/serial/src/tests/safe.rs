@@ -37,6 +37,13 @@ on_stop = "off"
 steps = [{ send = "REST", reply = '^OK$' }, { send = "BRAKE", reply = '^OK$' }]
 [methods."off"]
 send = "OFF"
+[methods."lift"]
+send = "LIFT"
+reply = '^LIFTED$'
+on_timeout = "drop"
+[methods."drop"]
+send = "DROP"
+reply = '^DROP$'
 "#;
 
 /// What `silence` is unless it is given.
@@ -151,6 +158,89 @@ async fn an_answer_that_may_be_the_late_one_is_never_told_as_the_safe_actions() 
     rig.works(&mut device).await;
 }
 
+/// Of two answers to two questions nobody can say which is whose, also when the second one comes alone.
+#[tokio::test]
+async fn what_follows_an_answer_of_nobody_is_nobodys_either() {
+    let mut device = Device::new();
+    let rig = gate(&device).await;
+    let push = call_of("push");
+    let (pushed, rested, ()) = tokio::join!(rig.plugin.invoke(&push), rig.make_safe(&push, "rest"), async {
+        device.expect("PUSH\r\n").await;
+        device.expect("REST\r\n").await;
+        device.say("OK\r\n").await;
+        device.expect("BRAKE\r\n").await;
+        device.say("OK\r\nOK\r\n").await;
+    });
+    assert_eq!((code(&pushed), code(&rested)), ("timeout", "answer_unclear"), "{pushed:?}, {rested:?}");
+    rig.works(&mut device).await;
+}
+
+/// The adapter still held the late answer when the safe action was written, and the line repeats what is sent.
+#[tokio::test]
+async fn what_was_sent_confirms_nothing_behind_a_late_answer_either() {
+    let mut device = Device::new();
+    let rig = gate(&device).await;
+    let lift = call_of("lift");
+    let (lifted, dropped, ()) = tokio::join!(rig.plugin.invoke(&lift), rig.make_safe(&lift, "drop"), async {
+        device.expect("LIFT\r\n").await;
+        device.expect("DROP\r\n").await;
+        device.say("LIFTED\r\nDROP\r\n").await;
+    });
+    assert_eq!((&lifted, code(&dropped)), (&ok(), "timeout"), "{dropped:?}");
+    rig.works(&mut device).await;
+}
+
+/// The map of the call, and that of its safe action, at one port.
+async fn two_maps(device: &Device, framing: &str, other: &str) -> Rig {
+    let map = |framing: &str, rest: &str| {
+        format!("[serial]\nport = \"relay\"\nframing = {framing}\n{rest}\nreply = '^OK$'\n")
+    };
+    let call = map(framing, "[methods.\"turn\"]\nsend = \"TT\"\non_timeout = \"brake\"");
+    let safe = map(other, "[methods.\"brake\"]\nsend = \"BB\"");
+    let mut rig = Rig::load(&[("relay", PortConfig::new(device.path()))], &[&call, &safe]);
+    rig.run();
+    rig.wait_open("turn").await;
+    rig
+}
+
+/// A frame of the one may hold one of the other.
+#[tokio::test]
+async fn where_frames_differ_no_answer_is_told_as_the_late_one() {
+    let mut device = Device::new();
+    let rig = two_maps(&device, r#"{ line = "\r\n" }"#, "{ fixed = 2 }").await;
+    let turn = call_of("turn");
+    let (turned, braked, ()) = tokio::join!(rig.plugin.invoke(&turn), rig.make_safe(&turn, "brake"), async {
+        device.expect("TT\r\n").await;
+        device.expect("BB").await;
+        device.say("OK\r\n").await;
+    });
+    assert_eq!((code(&turned), code(&braked)), ("timeout", "answer_unclear"), "{turned:?}, {braked:?}");
+}
+
+/// A byte of noise, where only a silence says that it is the beginning of nothing.
+#[tokio::test]
+async fn noise_before_it_does_not_hide_that_an_answer_may_be_the_late_one() {
+    let mut device = Device::new();
+    let rig = two_maps(&device, "{ fixed = 2 }", "{ fixed = 2 }").await;
+    let turn = call_of("turn");
+    let safe = async {
+        turn.deadline.passed().await;
+        turn.cancelled.cancel();
+        // While the line is left alone.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        rig.call("brake", Value::Null, BUDGET).await
+    };
+    let (turned, braked, ()) = tokio::join!(rig.plugin.invoke(&turn), safe, async {
+        device.expect("TT").await;
+        turn.deadline.passed().await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        device.say("x").await;
+        device.expect("BB").await;
+        device.say("OK").await;
+    });
+    assert_eq!((code(&turned), code(&braked)), ("timeout", "answer_unclear"), "{turned:?}, {braked:?}");
+}
+
 /// At the end of the process the call's deadline may be far away: it is cut off, and nothing more of it is written.
 #[tokio::test]
 async fn at_the_end_the_line_is_taken_from_the_call() {
@@ -208,11 +298,18 @@ async fn the_second_takes_the_line_from_the_first() {
 #[tokio::test]
 async fn noise_does_not_hold_it_up() {
     let device = Device::new();
-    let rig = gate(&device).await;
+    // Longer than the device is ever silent.
+    let config = PortConfig { gap: Some(Duration::from_millis(40)), ..PortConfig::new(device.path()) };
+    let mut rig = Rig::load(&[("relay", config)], &[GATE]);
+    rig.run();
+    rig.wait_open("ring").await;
     let open = call_of("open");
     let (mut reader, mut writer) = tokio::io::split(device.master);
     let ended = CancellationToken::new();
+    let seen = CancellationToken::new();
     let mut talk = pin!(async {
+        // The call itself waits for the gap.
+        seen.cancelled().await;
         while !ended.is_cancelled() {
             writer.write_all(&[b'x', 0xff, 0, b'\r', b'x'].repeat(20)).await.unwrap();
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -221,8 +318,14 @@ async fn noise_does_not_hold_it_up() {
     let hear = async {
         let mut heard = Vec::new();
         while !heard.ends_with(b"HALT\r\n") {
-            let byte = reader.read_u8().await.unwrap();
+            let byte = tokio::select! {
+                byte = reader.read_u8() => byte.unwrap(),
+                () = tokio::time::sleep(PATIENCE) => panic!("waited {PATIENCE:?} in vain behind {heard:?}"),
+            };
             heard.push(byte);
+            if heard.ends_with(b"OPEN\r\n") {
+                seen.cancel();
+            }
         }
         ended.cancel();
         heard

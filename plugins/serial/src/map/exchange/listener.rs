@@ -149,6 +149,10 @@ impl Hears for Listener {
 
     fn begin_anew(&mut self) {
         self.reader.reset();
+        // What was sent may come back behind the late answer of another, which an adapter still held.
+        if let Some(sent) = &mut self.sent {
+            sent.begin_anew();
+        }
     }
 
     fn pause(&self) -> Option<Duration> {

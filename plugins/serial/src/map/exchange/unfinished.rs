@@ -1,5 +1,7 @@
 //! A call that was cut off amid its frames: what may still come for it, and what is known of it in the end. Writes nothing.
 
+use std::time::Duration;
+
 use nowd_plugin::{CallError, Completion};
 
 use super::listener::{Answer, Listener};
@@ -22,12 +24,14 @@ pub(crate) struct Unfinished {
     late: Option<Answer>,
     /// What came may have been its answer, or another's.
     doubtful: bool,
+    /// Something was sent since to whom answers with other frames, in which an answer to this may be found by mistake.
+    is_mixed: bool,
 }
 
 impl Unfinished {
     pub(super) fn new(exchange: &Exchange, progress: Progress, cut: (&'static str, &'static str)) -> Self {
         let all = exchange.frames.iter().filter(|frame| matches!(frame, Frame::Send { .. })).count();
-        Self { progress, all, cut, late: None, doubtful: false }
+        Self { progress, all, cut, late: None, doubtful: false, is_mixed: false }
     }
 
     fn listener(&mut self) -> &mut Listener {
@@ -43,11 +47,23 @@ impl Unfinished {
     pub(crate) fn hear(&mut self, chunk: Option<&[u8]>) -> bool {
         if self.is_awaited() {
             self.late = self.listener().hear(chunk);
+            self.doubtful |= self.is_mixed && self.late.is_some();
         }
         self.late.is_some()
     }
 
-    /// What was taken for the answer may be another's.
+    /// From now on somebody waits for an answer who cuts it as `other`.
+    pub(crate) fn mix(&mut self, other: &Cut) {
+        self.is_mixed |= self.is_awaited() && self.cut() != *other;
+    }
+
+    /// The silence that ends what has come of a frame, if any.
+    pub(crate) fn pause(&self) -> Option<Duration> {
+        self.progress.listener.pause()
+    }
+
+    /// What was taken for the answer may be another's. So may be all that comes after it: of two answers nobody can say any
+    /// more which is whose.
     pub(crate) fn doubt(&mut self) {
         self.late = None;
         self.doubtful = true;
@@ -64,7 +80,8 @@ impl Unfinished {
 
     /// What is known of it, now that nothing more can come.
     pub(crate) fn conclude(self, port: &Port) -> Completion {
-        let Self { mut progress, all, cut: (code, why), late, doubtful } = self;
+        let Self { mut progress, all, cut: (code, why), late, doubtful, is_mixed: _ } = self;
+        let late = late.filter(|_| !doubtful);
         let listener = &progress.listener;
         listener.tell_repeated(port);
         if let Some(why) = progress.echo {

@@ -19,6 +19,11 @@ write = { holding = 0x10, value = [1, 2], count = 2 }
 on_timeout = "empty"
 [methods."empty"]
 write = { holding = 0x10, value = [0, 0], count = 2 }
+[methods."drain"]
+write = { holding = 0x10, value = [1, 2], count = 2 }
+on_timeout = "empty_and_stop"
+[methods."empty_and_stop"]
+write = [{ holding = 0x10, value = [0, 0], count = 2 }, { holding = 0x2000, value = 0 }]
 "#;
 
 const RUN: &[u8] = &[3, 6, 0x20, 0, 0, 1];
@@ -46,7 +51,7 @@ async fn it_is_written_and_only_its_own_answer_is_taken() {
         // As it is unless it is given, and as the safe action's own time is.
         config.silence = None;
         let rig = Rig::start(config, &[MAP], "stop").await;
-        let running = call(method, Value::Null, Duration::from_millis(200));
+        let running = call(method, Value::Null, Duration::from_millis(500));
         let safe = async {
             running.deadline.passed().await;
             running.cancelled.cancel();
@@ -64,4 +69,26 @@ async fn it_is_written_and_only_its_own_answer_is_taken() {
         assert_eq!(matches!(ran, Completion::Ok(_)), is_late, "{said:02X?}: {ran:?}");
         device.quiet();
     }
+}
+
+/// The first write may have been done, whatever the device says to the second.
+#[tokio::test]
+async fn what_is_refused_behind_an_answer_of_nobody_is_unknown() {
+    let mut device = Device::new();
+    let rig = Rig::start(device.config(), &[MAP], "stop").await;
+    let running = call("drain", Value::Null, Duration::from_millis(500));
+    let safe = async {
+        running.deadline.passed().await;
+        running.cancelled.cancel();
+        rig.call("empty_and_stop", Value::Null, LONG).await
+    };
+    let (_, made_safe, ()) = tokio::join!(rig.plugin.invoke(&running), safe, async {
+        device.expect(FILL).await;
+        device.expect(EMPTY).await;
+        device.say(&framed(FILLED)).await;
+        device.expect(STOP).await;
+        device.say(&framed(&[3, 0x86, 2])).await;
+    });
+    assert_eq!(error(&made_safe).0, "modbus_exception_2");
+    assert_eq!(made_safe.outcome(), Outcome::Unknown, "{made_safe:?}");
 }

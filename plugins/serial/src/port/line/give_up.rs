@@ -12,6 +12,8 @@ pub(crate) struct GiveUp {
     pub(crate) stop: CancellationToken,
     /// Raised when a safe action has come that takes the line from the call.
     pub(crate) cut: CancellationToken,
+    /// It is a safe action, which a line that is never silent must not keep from being written.
+    pub(crate) makes_safe: bool,
 }
 
 /// Why a call could not be finished.
@@ -38,9 +40,9 @@ impl From<Expired> for Interrupt {
 }
 
 impl GiveUp {
-    pub(crate) fn of(call: &Call, stop: &CancellationToken) -> Self {
+    pub(crate) fn of(call: &Call, stop: &CancellationToken, makes_safe: bool) -> Self {
         let (deadline, cancelled) = (call.deadline, call.cancelled.clone());
-        Self { deadline, cancelled, stop: stop.clone(), cut: CancellationToken::new() }
+        Self { deadline, cancelled, stop: stop.clone(), cut: CancellationToken::new(), makes_safe }
     }
 
     /// Whether nobody waits for the call any more.
