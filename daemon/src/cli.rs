@@ -181,7 +181,11 @@ pub fn run(extra: Vec<Arc<dyn Plugin>>) -> ExitCode {
         Err(e) => {
             // Help and version are no mistakes. Nothing can be done if even the message cannot be printed.
             let exit = if e.use_stderr() { Exit::Usage } else { Exit::Ok };
-            drop(e.print());
+            if e.use_stderr() && log::is_journal(&std::io::stderr()) {
+                say(&mut std::io::stderr(), &for_journal(e.to_string().trim_end(), true));
+            } else {
+                drop(e.print());
+            }
             return exit.into();
         }
     };

@@ -23,7 +23,7 @@ mod report;
 mod state;
 mod told;
 
-pub(crate) use refusals::{Published, Refusal, Refusals};
+pub(crate) use refusals::{Published, Refusal, Refusals, remedy};
 use renewal::look;
 pub(crate) use report::{LinkCounts, LinkReport};
 use report::{acknowledge, chain};

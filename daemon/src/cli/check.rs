@@ -50,7 +50,7 @@ pub(super) fn check(source: &Source, extra: Vec<Arc<dyn Plugin>>, quiet: bool) -
         Judge::Daemon => say(&mut out, "note: judged as the user nowd, as the daemon runs"),
         Judge::Root => say(
             &mut out,
-            "note: judged as root, who may read everything; `sudo -u nowd nowd check` judges as the daemon",
+            "note: judged as root, who may read everything; `sudo -u nowd nowd check` with the same `--config` judges as the daemon",
         ),
         Judge::Whoever => {}
     }

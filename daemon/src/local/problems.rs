@@ -9,7 +9,7 @@ use crate::audit::Shared;
 use crate::identity::Standing;
 use crate::metrics::file;
 use crate::stats::FailedSafeAction;
-use crate::uplink::{Published, Refusal};
+use crate::uplink::{self, Published, Refusal};
 
 /// A link that is down for longer does not just come back.
 const LONG: Duration = Duration::from_secs(60);
@@ -129,7 +129,7 @@ fn refusals(snapshot: &Snapshot, problems: &mut Vec<Problem>) {
         };
         problems.push(error(
             format!("the broker refuses {means}: {topic}, {ago} ago: {reason}"),
-            format!("let its policy allow this gateway to publish to {allow}; {over}"),
+            format!("{}; {over}", uplink::remedy(reason, &allow)),
         ));
     }
 }

@@ -137,7 +137,8 @@ impl Datagram {
                 text = format!("{text} ({})", missing.join(", "));
             }
         }
-        self.put("MESSAGE", &text);
+        // Devices, services and brokers have their words in sentences too. A line's end is none of those characters to journalctl.
+        self.put("MESSAGE", &text.replace(|c: char| c.is_control() && c != '\n', " "));
     }
 }
 

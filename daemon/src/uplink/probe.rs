@@ -147,6 +147,15 @@ impl Probes {
         rest.and_then(|rest| rest.strip_prefix(METHOD)).is_some_and(|rest| rest.starts_with('/'))
     }
 
+    /// One did not come back. A broker that refused one before has not refused this one: else each next connection would begin with
+    /// another, and be given up for it, without a pause.
+    fn swallowed(&mut self) {
+        self.lost = self.lost.saturating_add(1);
+        if matches!(self.off, Some(Off::Until(_))) {
+            self.off = None;
+        }
+    }
+
     /// The broker does not take them, and is asked again after this.
     fn give_up(&mut self, pause: Duration) {
         self.off = Some(Off::Until(BootInstant::now().saturating_add(pause)));
@@ -190,7 +199,7 @@ impl Loopback {
                 self.set(quarter);
                 return Due::Nothing;
             }
-            probes.lost = probes.lost.saturating_add(1);
+            probes.swallowed();
             return Due::Lost;
         }
         let now = BootInstant::now();

@@ -46,6 +46,19 @@ pub(crate) struct Refusal {
     pub(crate) at: BootInstant,
 }
 
+/// What to do about it: most reasons are a matter of the broker's policy, and some, as MQTT 5 names them, are not.
+pub(crate) fn remedy(reason: &str, topic: &str) -> String {
+    match reason {
+        "QuotaExceeded" => {
+            "the broker limits how many messages it takes: see its limits, and who sends so many calls".into()
+        }
+        "UnspecifiedError" | "ImplementationSpecificError" | "PayloadFormatInvalid" => {
+            "look into the broker's log: it does not say why".into()
+        }
+        _ => format!("let its policy allow this gateway to publish to {topic}"),
+    }
+}
+
 /// Of each kind: how it stands, and how often since the start.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Refusals {
@@ -121,18 +134,20 @@ impl Uplink {
         if what == Published::Probe {
             error!(
                 see = "probe-refused",
-                "the broker refused a message of this gateway to itself: {reason}; let its policy allow this gateway to \
-                 publish to {topic}; it is tried again; until it takes one, a lost subscription will not be found"
+                "the broker refused a message of this gateway to itself: {reason}; {}; it is tried again; until it takes \
+                 one, a lost subscription will not be found",
+                remedy(reason, topic)
             );
         } else {
             error!(
                 see = "publish-refused",
-                "the broker refused {}: {reason}; let its policy allow this gateway to publish to {topic}",
+                "the broker refused {}: {topic}: {reason}; {}",
                 if what == Published::Presence {
                     "this gateway's presence"
                 } else {
                     "an answer of this gateway"
                 },
+                remedy(reason, topic)
             );
         }
     }
@@ -154,6 +169,18 @@ impl Uplink {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_broker_at_its_limit_has_no_wrong_policy() {
+        for (reason, expected) in [
+            ("NotAuthorized", "let its policy allow this gateway to publish to a/b"),
+            ("it ends the connection instead of taking a message", "let its policy"),
+            ("QuotaExceeded", "see its limits"),
+            ("ImplementationSpecificError", "look into the broker's log"),
+        ] {
+            assert!(remedy(reason, "a/b").contains(expected), "{reason}");
+        }
+    }
 
     #[test]
     fn a_refusal_lasts_until_the_next_of_its_kind_is_taken() {

@@ -158,22 +158,24 @@ fn a_mistake_is_an_error_in_the_journal() {
     let folder = tempfile::tempdir().unwrap();
     let config = folder.path().join("nowd.toml");
     fs::write(&config, "tarket = \"gw-1\"\n").unwrap();
-    for (is_journal, mark) in [(true, "<3>"), (false, "")] {
+    let config = config.to_str().unwrap();
+    let key: (&[&str], _, _) = (&["run", "--config", config], 78, "nowd: ");
+    let option: (&[&str], _, _) = (&["run", "--confg", config], 64, "error: ");
+    let cases = [(key, true, "<3>"), (key, false, ""), (option, true, "<3>"), (option, false, "")];
+    for ((arguments, exit, begin), is_journal, mark) in cases {
         let output = fs::File::create(folder.path().join("stderr")).unwrap();
         let about = output.metadata().unwrap();
         let node = if is_journal { about.ino() } else { about.ino() + 1 };
         let status = Command::new(env!("CARGO_BIN_EXE_nowd"))
-            .args(["run", "--config", config.to_str().unwrap()])
+            .args(arguments)
             .env("JOURNAL_STREAM", format!("{}:{node}", about.dev()))
             .stderr(output)
             .status()
             .unwrap();
-        assert_eq!(status.code(), Some(78));
+        assert_eq!(status.code(), Some(exit));
         let text = fs::read_to_string(folder.path().join("stderr")).unwrap();
-        assert!(
-            text.starts_with(&format!("{mark}nowd: ")) && text.contains("unknown key `tarket`"),
-            "{text}"
-        );
+        let wrong = if exit == 78 { "unknown key `tarket`" } else { "'--confg'" };
+        assert!(text.starts_with(&format!("{mark}{begin}")) && text.contains(wrong), "{text}");
         assert!(text.lines().count() > 1 && text.lines().all(|line| line.starts_with(mark)), "{text}");
     }
 }

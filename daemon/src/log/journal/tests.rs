@@ -70,8 +70,9 @@ fn a_message_says_what_it_is_about() {
         assert!(messages.next().is_none(), "one message: {fields:?}");
         message.clone()
     };
-    let cases: [(&dyn Fn(), &str); 6] = [
+    let cases: [(&dyn Fn(), &str); 7] = [
         (&|| info!(reason = "a\u{1b}b\nc", "no"), "no (reason a b c)"),
+        (&|| info!("it says: {}", "a\u{1b}[2J\rb\nc"), "it says: a [2J b\nc"),
         (
             &|| info!(port = "relay", device = "/dev/x", "the port is open"),
             "the port is open (port relay, device /dev/x)",

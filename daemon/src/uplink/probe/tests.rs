@@ -14,6 +14,15 @@ fn probes_that_are_swallowed_become_rare() {
 }
 
 #[test]
+fn one_that_is_swallowed_after_a_refusal_makes_the_next_rare_too() {
+    let mut probes = probes("gw-1", 60);
+    probes.give_up(Duration::ZERO);
+    assert_eq!(probes.rest(), None);
+    probes.swallowed();
+    assert_eq!(probes.rest(), Some(Duration::from_secs(120)), "no connection begins with one");
+}
+
+#[test]
 fn a_target_that_is_too_long_goes_without() {
     for (length, off) in [(103, None), (104, Some(Off::TooLong))] {
         assert_eq!(probes(&"x".repeat(length), 60).off, off, "{length} bytes");
