@@ -203,6 +203,9 @@ fn calls(text: &mut Text, snapshot: &Snapshot, totals: &Totals) {
     for reason in ["foreign_target", "loop", "not_a_request", "not_local", "retained"] {
         family.sample(&[("reason", reason)], totals.dropped.get(reason).copied().unwrap_or_default());
     }
+    let help = "Safe actions that failed when they were last taken.";
+    let failing = totals.failed_safe_actions.len();
+    text.one("nowd_safe_actions_failing", Kind::Gauge, help, Some(failing));
     let help = "How many polled methods cannot be read now.";
     text.one("nowd_polls_failing", Kind::Gauge, help, Some(totals.unreadable.len()));
     let help = "From receipt to answer, of calls that came into a lane.";

@@ -182,9 +182,15 @@ async fn a_safe_action_that_failed_is_a_problem_until_a_reload() {
     let what = "the safe action bad.halt of the plugin dbus failed ";
     comes_or_goes(&bed, "error", what, true).await;
     gateway.wait_for_line(PATIENCE, "safe-action-failed").await;
+    let failing = async || {
+        let (_, metrics) = shell(&bed, &["metrics"]).await;
+        metrics.contains("\nnowd_safe_actions_failing{target=\"gw-1\"} 1\n")
+    };
+    assert!(failing().await);
     assert_eq!(shell(&bed, &["status", "--check"]).await.0, 1);
     assert_eq!(shell(&bed, &["reload"]).await.0, 0);
     comes_or_goes(&bed, "error", what, false).await;
+    assert!(!failing().await);
 }
 
 /// A reload reads `[link]` and does not use it: what is asked for then is a restart, and no reload.
