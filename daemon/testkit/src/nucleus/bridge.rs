@@ -37,7 +37,7 @@ pub(super) async fn run(shared: Arc<Shared>, port: u16, mut queued: mpsc::Receiv
                         component: String::new(),
                         topic: String::from_utf8_lossy(&message.topic).into_owned(),
                         payload: message.payload.to_vec(),
-                        qos: if message.qos == QoS::AtMostOnce { 0 } else { 1 },
+                        qos: u8::from(message.qos != QoS::AtMostOnce),
                         retain: message.retain,
                         user_properties: properties.user_properties,
                         expiry: properties.message_expiry_interval.map(u64::from),

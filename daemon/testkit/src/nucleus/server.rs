@@ -39,7 +39,8 @@ pub(super) async fn serve(shared: Arc<Shared>, mut commands: mpsc::Receiver<Comm
                 // With it all connections, which are tasks of its own.
                 listening.shutdown().await;
                 locked(&shared.state).sessions.clear();
-                drop(done.send(()));
+                // Who waited may have given up.
+                done.send(()).ok();
             }
             Command::Deploy(deployment) => {
                 others.spawn(deployment::run(Arc::clone(&shared), deployment));

@@ -107,32 +107,7 @@ impl State {
         if lite && message.topic.len() + message.payload.len() + 9 > LITE_PACKET {
             return;
         }
-        let mut said = json!({
-            "topicName": message.topic,
-            "payload": data_encoding::BASE64.encode(&message.payload),
-        });
-        if !lite {
-            said["retain"] = json!(message.retain);
-            said["userProperties"] = message
-                .user_properties
-                .iter()
-                .map(|(key, value)| json!({"key": key, "value": value}))
-                .collect();
-            for (name, value) in [
-                ("responseTopic", message.response_topic.as_ref().map(|topic| json!(topic))),
-                ("contentType", message.content_type.as_ref().map(|kind| json!(kind))),
-                ("messageExpiryIntervalSeconds", message.expiry.map(|seconds| json!(seconds))),
-                (
-                    "correlationData",
-                    message.correlation_data.as_ref().map(|data| json!(data_encoding::BASE64.encode(data))),
-                ),
-            ] {
-                if let Some(value) = value {
-                    said[name] = value;
-                }
-            }
-        }
-        self.tell("IoTCoreMessage", &json!({"message": said}), |_, subscribed| {
+        self.tell("IoTCoreMessage", &json!({"message": said(message, lite)}), |_, subscribed| {
             matches!(subscribed, Subscribed::IotCore { filter } if matches(filter, &message.topic))
         });
     }
@@ -162,6 +137,23 @@ impl State {
         }
         told
     }
+}
+
+/// A message as a component hears it: lite says its topic and payload.
+fn said(message: &Published, lite: bool) -> Value {
+    let blob = |bytes: &[u8]| Some(json!(data_encoding::BASE64.encode(bytes)));
+    let pairs = message.user_properties.iter().map(|(key, value)| json!({"key": key, "value": value}));
+    let always = [("topicName", Some(json!(message.topic))), ("payload", blob(&message.payload))];
+    let more = [
+        ("retain", Some(json!(message.retain))),
+        ("userProperties", Some(pairs.collect())),
+        ("messageExpiryIntervalSeconds", message.expiry.map(|seconds| json!(seconds))),
+        ("correlationData", message.correlation_data.as_deref().and_then(blob)),
+        ("responseTopic", message.response_topic.as_ref().map(|topic| json!(topic))),
+        ("contentType", message.content_type.as_ref().map(|kind| json!(kind))),
+    ];
+    let fields = always.into_iter().chain(more.into_iter().filter(|_| !lite));
+    fields.filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
 }
 
 impl Session {

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-/// What lies at a path, as GetConfiguration says it: an object as itself, a leaf under its name.
+/// What lies at a path, as `GetConfiguration` says it: an object as itself, a leaf under its name.
 pub(super) fn read(configuration: &Value, path: &[String]) -> Option<Value> {
     let found = path.iter().try_fold(configuration, |value, key| value.get(key))?;
     match (found, path.last()) {
