@@ -1,5 +1,7 @@
 //! What a component may ask, and what it is told.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
 use super::frame::{Frame, frame, huge};
@@ -181,10 +183,11 @@ fn get(state: &State, own: &str, request: &Value) -> Result<Value, No> {
 }
 
 fn report(state: &mut State, own: &str, request: &Value) -> Result<Value, No> {
-    let Some(waiting) = state.reports.remove(own) else {
+    let report = request.get("configurationValidityReport").cloned().unwrap_or_default();
+    let deployment = text(&report, "deploymentId").unwrap_or_default();
+    let Some((_, waiting)) = take(&mut state.reports, own, &deployment) else {
         return no("InvalidArgumentsError", "Validation request either timed out or was never made");
     };
-    let report = request.get("configurationValidityReport").cloned().unwrap_or_default();
     let message = text(&report, "message").unwrap_or_default();
     let verdict = match text(&report, "status").as_deref() {
         Some("ACCEPTED") => Ok(()),
@@ -213,18 +216,24 @@ fn defer(state: &mut State, own: &str, request: &Value) -> Result<Value, No> {
             None => return no("InvalidArgumentsError", "recheckAfterMs is not a number"),
         },
     };
+    let Some((deployment, waiting)) = take(&mut state.waiting, own, &deployment) else {
+        return no("ServiceError", "Time limit to respond to PreComponentUpdateEvent exceeded");
+    };
     let deferral = Deferral {
         component: own.to_owned(),
         deployment,
         recheck_after: std::time::Duration::from_millis(millis),
         message: text(request, "message"),
     };
-    let Some(waiting) = state.waiting.remove(own) else {
-        return no("ServiceError", "Time limit to respond to PreComponentUpdateEvent exceeded");
-    };
     state.deferrals.push(deferral.clone());
     drop(waiting.send(deferral));
     Ok(json!({}))
+}
+
+/// Who waits for an answer of this component about this deployment, and for no other.
+fn take<T>(from: &mut BTreeMap<String, (String, T)>, own: &str, deployment: &str) -> Option<(String, T)> {
+    let (known, _) = from.get(own)?;
+    if known == deployment { from.remove(own) } else { None }
 }
 
 fn publish(state: &mut State, own: String, request: &Value) -> Result<Value, No> {

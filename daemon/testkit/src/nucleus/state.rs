@@ -32,8 +32,9 @@ pub(super) struct State {
     pub(super) validation: Duration,
     /// How long it waits for a deferral.
     pub(super) notice: Duration,
-    pub(super) reports: BTreeMap<String, oneshot::Sender<Result<(), String>>>,
-    pub(super) waiting: BTreeMap<String, oneshot::Sender<Deferral>>,
+    /// By component, who waits for it, and for which deployment.
+    pub(super) reports: BTreeMap<String, (String, oneshot::Sender<Result<(), String>>)>,
+    pub(super) waiting: BTreeMap<String, (String, oneshot::Sender<Deferral>)>,
     pub(super) deferrals: Vec<Deferral>,
     pub(super) outcomes: BTreeMap<String, Deployed>,
     pub(super) published: Vec<Published>,
