@@ -179,6 +179,7 @@ impl Nucleus {
             published: Vec::new(),
             calls: BTreeMap::new(),
             bridge: None,
+            online: false,
             mistakes: Vec::new(),
         };
         let shared = Arc::new(Shared { state: Mutex::new(state), held: watch::Sender::new(false) });

@@ -42,7 +42,15 @@ pub(super) fn answer(state: &mut State, session: u64, call: &Frame) -> Vec<Out> 
     if let Some(Fault::Refused(code)) = fault {
         return vec![Out::Bytes(refusal(stream, code, "made for a test"))];
     }
-    faulty(fault, reply(state, session, stream, &operation, call))
+    let (whole, filter) = reply(state, session, stream, &operation, call);
+    let outs = faulty(fault, whole);
+    match (&state.bridge, filter) {
+        (Some(bridge), Some(filter)) => {
+            drop(bridge.try_send(Bridged::Subscribe(filter, session, outs)));
+            Vec::new()
+        }
+        (None, _) | (_, None) => outs,
+    }
 }
 
 /// What the writer is given instead of `whole`.
@@ -76,18 +84,25 @@ pub(super) fn faulty(fault: Option<Fault>, mut whole: Vec<u8>) -> Vec<Out> {
     }
 }
 
-fn reply(state: &mut State, session: u64, stream: i32, operation: &str, call: &Frame) -> Vec<u8> {
+/// The answer, and the filter that the broker has to know before it is given.
+fn reply(
+    state: &mut State,
+    session: u64,
+    stream: i32,
+    operation: &str,
+    call: &Frame,
+) -> (Vec<u8>, Option<String>) {
     let lite = state.style == Style::Lite;
     if lite && !LITE.contains(&operation) {
-        return refusal(stream, "ServiceError", "");
+        return (refusal(stream, "ServiceError", ""), None);
     }
     let request = serde_json::from_slice::<Value>(&call.payload).unwrap_or_default();
     let done = match state.refused.get(operation) {
-        Some((code, message)) => return refusal(stream, code, message),
+        Some((code, message)) => return (refusal(stream, code, message), None),
         None if !request.is_object() => no("InvalidArgumentsError", "the request is no JSON object"),
         None => perform(state, session, stream, operation, &request),
     };
-    match done {
+    let whole = match done {
         Ok(Some(value)) => {
             let model = format!("aws.greengrass#{operation}Response");
             let texts = [(":content-type", "application/json"), ("service-model-type", model.as_str())];
@@ -95,9 +110,10 @@ fn reply(state: &mut State, session: u64, stream: i32, operation: &str, call: &F
             let flags = if lite || operation.starts_with("SubscribeTo") { 0 } else { 2 };
             let whole = frame(0, flags, stream, &texts, value.to_string().as_bytes());
             if lite && whole.len() > LITE_FRAME {
-                return refusal(stream, "ServiceError", "");
+                return (refusal(stream, "ServiceError", ""), None);
             }
-            whole
+            let filter = Some("topicName").filter(|_| operation == "SubscribeToIoTCore");
+            return (whole, filter.and_then(|name| text(&request, name)));
         }
         Ok(None) => {
             let said = json!({
@@ -107,7 +123,8 @@ fn reply(state: &mut State, session: u64, stream: i32, operation: &str, call: &F
             frame(1, 2, stream, &[(":content-type", "application/json")], said.to_string().as_bytes())
         }
         Err(No(code, message)) => refusal(stream, code, &message),
-    }
+    };
+    (whole, None)
 }
 
 fn refusal(stream: i32, code: &str, message: &str) -> Vec<u8> {
@@ -159,9 +176,6 @@ fn perform(
             };
             if qos(request).is_none() {
                 return no("InvalidArgumentsError", "qos is not 0 or 1");
-            }
-            if let Some(bridge) = &state.bridge {
-                drop(bridge.try_send(Bridged::Subscribe(filter.clone())));
             }
             Subscribed::IotCore { filter }
         }
@@ -274,6 +288,10 @@ fn publish(state: &mut State, own: String, request: &Value) -> Result<Value, No>
             qos,
             ..Published::default()
         };
+    }
+    if lite && state.bridge.is_some() && !state.online {
+        // It keeps nothing for later.
+        return no("ServiceError", "Failed to send mqtt publish");
     }
     state.published.push(message.clone());
     if let Some(bridge) = &state.bridge {

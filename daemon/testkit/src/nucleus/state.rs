@@ -41,6 +41,8 @@ pub(super) struct State {
     pub(super) calls: BTreeMap<String, usize>,
     /// Where publishes go instead of to those who have subscribed.
     pub(super) bridge: Option<mpsc::Sender<Bridged>>,
+    /// Whether the broker is reached.
+    pub(super) online: bool,
     pub(super) mistakes: Vec<String>,
 }
 
@@ -48,7 +50,8 @@ pub(super) struct State {
 #[derive(Debug)]
 pub(super) enum Bridged {
     Publish(Published),
-    Subscribe(String),
+    /// And what the component of this session hears when the broker has answered.
+    Subscribe(String, u64, Vec<Out>),
 }
 
 #[derive(Debug, Default)]
