@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use nowd_greengrass::wire::{Frame, Kind};
 use nowd_greengrass::{
-    CallError, Connection, IpcError, LONGEST_FRAME, MOST_STREAMS, Options, Publish, Qos, Token,
+    CallError, Connection, IpcError, LONGEST_FRAME, MOST_STREAMS, Options, Publish, Qos, State, Token,
 };
 use nowd_testkit::within;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -98,4 +98,26 @@ async fn events_that_nobody_wants_fill_no_memory() {
     assert!(taken <= MOST, "{taken} frames were taken");
     drop(connection);
     within(BOUND, "the end", async { while stream.write_all(&event).await.is_ok() {} }).await;
+}
+
+#[tokio::test]
+async fn last_words_are_heard_although_nothing_can_be_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ipc.socket");
+    let listener = UnixListener::bind(&path).unwrap();
+    let options = Options::new(path, Token::new("t".to_owned()));
+    let (stream, connection) = tokio::join!(nucleus(&listener, None), Connection::open(&options));
+    let (mut stream, mut connection) = (stream, connection.unwrap());
+    let client = connection.client();
+    // Queued before the reader is woken: the writer is the first to see that nobody is there.
+    stream
+        .write_all(&frame(Kind::ProtocolError, 0, 0, None, br#"{"message":"enough."}"#.to_vec()))
+        .await
+        .unwrap();
+    drop(stream);
+    let call = client.update_state(State::Running);
+    let (answer, error) = within(BOUND, "the end", async { tokio::join!(call, connection.next()) }).await;
+    assert_eq!(answer, Err(CallError::Closed { operation: "UpdateState" }));
+    let error = error.unwrap_err();
+    assert!(matches!(&error, IpcError::Protocol { message } if message == "enough"), "{error:?}");
 }
