@@ -159,6 +159,7 @@ impl Plan {
 pub(crate) fn configured_name(files: &ConfigFiles) -> Option<&Level> {
     match &files.identity {
         Found::Used(used) if used.target => None,
+        _ if files.of_nucleus.target => None,
         Found::Nothing | Found::Used(_) | Found::Unusable(_) => files.config.target.as_ref(),
     }
 }

@@ -1,0 +1,11 @@
+//! nowd as a component of AWS IoT Greengrass: what was deployed becomes configuration, and nothing that is missing ends the
+//! process.
+//!
+//! The nucleus is never on the path of a call: it is asked on a thread of its own, and whatever it does, or does not do, the
+//! gateway runs on with what it was given last.
+
+mod document;
+pub(crate) mod kept;
+
+pub use document::Deployed;
+pub(crate) use document::{Document, OfNucleus};
