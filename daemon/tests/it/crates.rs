@@ -11,6 +11,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("nowd-protocol", &[]),
     ("nowd-core", &["nowd-protocol"]),
     ("nowd-link", &[]),
+    ("nowd-greengrass", &[]),
     ("nowd-plugin", &["nowd-clock"]),
     ("nowd-plugin-dbus", &["nowd-plugin"]),
     ("nowd-plugin-serial", &["nowd-plugin"]),
@@ -20,6 +21,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "nowd",
         &[
             "nowd-core",
+            "nowd-greengrass",
             "nowd-link",
             "nowd-plugin",
             "nowd-plugin-dbus",
