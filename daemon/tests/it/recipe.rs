@@ -1,0 +1,185 @@
+//! The Greengrass component: its recipe and those of the examples keep the public schema and what the nuclei ask beyond it; what is deployed
+//! with them is configuration that the daemon takes; the policies allow no more than they say. No nucleus runs here.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::{Value, json};
+
+use crate::bed::NOWD;
+
+mod rules;
+
+/// The shipped component, and the examples.
+const GATEWAY: &str = "recipe.json";
+const RECIPES: [&str; 3] = [GATEWAY, "examples/maps/recipe.json", "examples/gate/recipe.json"];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+fn file(name: &str) -> PathBuf {
+    root().join("greengrass-recipe").join(name)
+}
+
+fn text(name: &str) -> String {
+    std::fs::read_to_string(file(name)).unwrap()
+}
+
+fn value(name: &str) -> Value {
+    serde_json::from_str(&text(name)).unwrap()
+}
+
+/// As the Greengrass Development Kit does it, which compares without case.
+fn lower(value: &Value) -> Value {
+    match value {
+        Value::Object(of) => of.iter().map(|(key, value)| (key.to_lowercase(), lower(value))).collect(),
+        Value::Array(of) => of.iter().map(lower).collect(),
+        other => other.clone(),
+    }
+}
+
+fn against_the_schema(recipe: &Value) -> Vec<String> {
+    let schema = serde_json::from_str(include_str!("recipe/recipe_schema.json")).unwrap();
+    let schema = jsonschema::draft7::new(&schema).unwrap();
+    schema.iter_errors(&lower(recipe)).map(|e| format!("{}: {e}", e.instance_path())).collect()
+}
+
+#[test]
+fn the_recipes_keep_the_schema_and_the_rules_of_both_nuclei() {
+    for name in RECIPES {
+        assert_eq!(against_the_schema(&value(name)), Vec::<String>::new(), "{name}");
+        assert_eq!(rules::broken(&text(name)), Vec::<String>::new(), "{name}");
+    }
+}
+
+/// A recipe with one thing changed: a JSON pointer, what comes there, and a part of what is said. Null takes it away.
+#[test]
+fn each_rule_catches_a_recipe_that_breaks_it() {
+    let run = "/Manifests/0/Lifecycle/run";
+    let artifact = "/Manifests/0/Artifacts/0";
+    let configuration = "/ComponentConfiguration/DefaultConfiguration";
+    let script = |words: &str| json!({ "Script": words });
+    let many: Value = (0..65).map(|number| (format!("key{number}"), json!(1))).collect::<serde_json::Map<_, _>>().into();
+    let deep = (0..8).fold(json!(1), |inner, _| json!({ "key": inner }));
+    let of_nine: Value = (0..9).map(|number| (format!("key{number}"), json!("x".repeat(900)))).collect::<serde_json::Map<_, _>>().into();
+    let cases = [
+        // Case: the schema does not look at it.
+        ("/manifests", json!([]), "`manifests` is no key"),
+        ("/Lifecycle", json!({ "run": "exec true" }), "`Lifecycle` is no key"),
+        ("/Manifests/0/Lifecycle", json!({ "Run": script("exec true") }), "`Run` is no key"),
+        ("/Manifests/0/Lifecycle", json!({ "startup": script("exec true") }), "`startup` is no key"),
+        (run, json!({ "script": "exec true" }), "`script` is no key"),
+        (artifact, json!({ "URI": "s3://b/c" }), "`URI` is no key"),
+        ("/Manifests/0/Artifacts/0/Permission", json!({ "read": "OWNER" }), "`read` is no key"),
+        ("/Manifests/0/Platform", json!({ "architecture": "arm", "runtime": "*" }), "no `os: linux`"),
+        ("/Manifests/0/Platform", json!({ "os": "linux", "architecture": "arm" }), "no `runtime: *`"),
+        ("/Manifests/0/Platform/Architecture", json!("arm"), "`Architecture` is no key"),
+        ("/Manifests", json!([]), "no manifest"),
+        ("/Manifests/0/Lifecycle", json!({}), "no step"),
+        // Artifacts.
+        ("/Manifests/0/Artifacts/0/Permission", Value::Null, "not for its owner only"),
+        ("/Manifests/0/Artifacts/0/Permission/Read", json!("ALL"), "not for its owner only"),
+        ("/Manifests/0/Artifacts/0/Permission/Execute", json!("ALL"), "not for its owner only"),
+        ("/Manifests/0/Artifacts/0/Permission/Execute", Value::Null, "nobody may run it"),
+        ("/Manifests/0/Artifacts", json!([]), "is no artifact"),
+        // The script.
+        ("/Manifests/0/Lifecycle/run/Timeout", json!(60), "has a Timeout"),
+        ("/Manifests/0/Lifecycle/run/RequiresPrivilege", json!(true), "runs as root"),
+        (run, script("cd / && exec true"), "not one exec"),
+        (run, script("exec true; exec false"), "not one exec"),
+        (run, script("exec sh -c $HOME"), "not one exec"),
+        (run, script("exec echo ${HOME}"), "braces"),
+        (run, script("exec echo {configuration:/nowd}"), "braces"),
+        (run, json!({ "Script": "exec true", "Setenv": { "A": "{dep:artifacts:path}" } }), "braces"),
+        (run, script(&format!("exec echo {{{}}}", "a".repeat(257))), "256 bytes stand between braces"),
+        // Sizes.
+        ("/ComponentDescription", json!("x".repeat(1_400)), "bytes, and 2048 fit"),
+        ("/ComponentDescription", json!("100 %"), "more than text"),
+        ("/ComponentPublisher", json!("x".repeat(8_000)), "bytes, and 8196 are taken"),
+        (configuration, json!({ "methods.d": { "a.toml": "\n".repeat(600) } }), "bytes, and 1024 are taken"),
+        (configuration, of_nine, "more than 6000 bytes"),
+        (configuration, many, "more than 64 keys"),
+        (configuration, deep, "deeper than 7 keys"),
+        // What does not belong there.
+        (configuration, json!({ "nowd": { "link": { "password": "x" } } }), "looks like a secret"),
+        (configuration, json!({ "key": "-----BEGIN PRIVATE KEY-----" }), "looks like a secret"),
+        ("/ComponentDependencies", json!({ "com.example.Maps": { "VersionRequirement": ">=1.0.0" } }), "is HARD"),
+    ];
+    for (pointer, new, said) in cases {
+        let mut recipe = value(GATEWAY);
+        set(&mut recipe, pointer, new);
+        let wrong = rules::broken(&serde_json::to_string_pretty(&recipe).unwrap());
+        assert!(wrong.iter().any(|sentence| sentence.contains(said)), "{pointer}: {said:?} is not in {wrong:#?}");
+    }
+    let wrong = rules::broken("RecipeFormatVersion: 2020-01-25");
+    assert!(wrong[0].contains("no JSON"), "{wrong:?}");
+}
+
+fn set(recipe: &mut Value, pointer: &str, new: Value) {
+    let (parent, key) = pointer.rsplit_once('/').unwrap();
+    let parent = recipe.pointer_mut(parent).unwrap();
+    match parent {
+        Value::Array(of) => of[key.parse::<usize>().unwrap()] = new,
+        Value::Object(of) if new.is_null() => drop(of.remove(key)),
+        Value::Object(of) => drop(of.insert(key.into(), new)),
+        other => panic!("{other} has no parts"),
+    }
+}
+
+#[test]
+fn the_schema_catches_what_it_is_for() {
+    for (pointer, new) in [
+        ("/ComponentName", json!("{COMPONENT_NAME}")),
+        ("/RecipeFormatVersion", json!("2024-01-01")),
+        ("/Manifests/0/Lifecycle/run", json!({ "Timeout": 1 })),
+        ("/Manifests/0/Artifacts/0/Permission/Execute", json!("EVERYBODY")),
+        ("/Manifests/0/Artifacts/0/Uri", Value::Null),
+    ] {
+        let mut recipe = value(GATEWAY);
+        set(&mut recipe, pointer, new);
+        assert_ne!(against_the_schema(&recipe), Vec::<String>::new(), "{pointer}");
+    }
+}
+
+#[test]
+fn the_gateway_is_of_this_version_and_for_every_architecture() {
+    let (recipe, gdk) = (value(GATEWAY), value("gdk-config.json"));
+    assert_eq!(recipe["ComponentVersion"], env!("CARGO_PKG_VERSION"));
+    let component = &gdk["component"][recipe["ComponentName"].as_str().unwrap()];
+    assert_eq!(component["version"], recipe["ComponentVersion"]);
+    assert_eq!(component["build"]["build_system"], "custom");
+    let command = component["build"]["custom_build_command"][0].as_str().unwrap();
+    assert!(file(command).is_file(), "{command}");
+    let of_each: Vec<&str> = recipe["Manifests"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|manifest| manifest["Platform"]["architecture"].as_str().unwrap())
+        .collect();
+    assert_eq!(of_each, ["aarch64", "arm", "amd64"]);
+}
+
+/// `nowd check` with what would be deployed, kept in the state folder as the daemon keeps it.
+fn check(component: &Value, components: &Value) -> Output {
+    let folder = tempfile::tempdir().unwrap();
+    let deployed = json!({
+        "nucleus": { "thing_name": "core-1", "endpoint": "127.0.0.1:1" },
+        "component": component,
+        "components": components,
+    });
+    std::fs::write(folder.path().join("greengrass.json"), deployed.to_string()).unwrap();
+    // What the core's image brings.
+    let more = ["--set", "link.tls=false"];
+    let claim = component["nowd"].get("provisioning").is_some();
+    Command::new(NOWD)
+        .args(["check", "--config"])
+        .arg(folder.path().join("nowd.toml"))
+        .arg("--state-dir")
+        .arg(folder.path())
+        .args(if claim { &[][..] } else { &more })
+        .env_clear()
+        .env("AWS_IOT_THING_NAME", "core-1")
+        .output()
+        .unwrap()
+}
