@@ -24,7 +24,7 @@ pub use bus::BusConfig;
 pub use layers::{ConfigFiles, ConfigSource, Deployment};
 pub(crate) use layers::{Signature, read_map};
 pub use metrics::MetricsConfig;
-pub use provisioning::{Parameter, ParameterFile, ProvisioningConfig};
+pub use provisioning::{Parameter, ParameterFile, ParameterVariable, ProvisioningConfig};
 
 /// Everything in `nowd.toml`.
 #[derive(Debug, Clone, Deserialize)]

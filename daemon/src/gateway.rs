@@ -38,8 +38,8 @@ mod trust;
 use completion::ended;
 use generations::{Generations, Numbers};
 use local::Waiters;
-pub(crate) use reload::ReloadCounts;
 use reload::Reloads;
+pub(crate) use reload::{Candidate, Guidance, ReloadCounts};
 use services::Services;
 use stall::Stall;
 
@@ -224,7 +224,9 @@ impl Gateway {
     /// Hears one thing and deals with it. May be dropped while waiting.
     async fn step(&mut self) {
         let wake = self.core.wake_at().map(until);
-        self.uplink.set_quiet(self.core.calls() == 0);
+        let calls = self.core.calls();
+        self.uplink.set_quiet(calls == 0);
+        self.tell_calls(calls);
         tokio::select! {
             event = self.uplink.next() => {
                 let stalled_again = self.check_stall();

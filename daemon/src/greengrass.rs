@@ -5,7 +5,14 @@
 //! gateway runs on with what it was given last.
 
 mod document;
+mod identity;
+mod judge;
+mod keeper;
 pub(crate) mod kept;
+mod run;
+mod signals;
+mod waiting;
 
 pub use document::Deployed;
 pub(crate) use document::{Document, OfNucleus};
+pub(crate) use run::{Ended, Process, run};

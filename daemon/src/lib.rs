@@ -35,7 +35,7 @@ pub use cli::run;
 pub use clock::{WallClock, WallReading};
 pub use config::{
     AuditConfig, BusConfig, ClockTrust, Config, ConfigError, ConfigFiles, ConfigSource, Deployment,
-    MetricsConfig, Parameter, ParameterFile, ProvisioningConfig, Size,
+    MetricsConfig, Parameter, ParameterFile, ParameterVariable, ProvisioningConfig, Size,
 };
 pub use exit::Exit;
 pub use gateway::{Gateway, StartError};

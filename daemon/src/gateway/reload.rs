@@ -4,7 +4,8 @@
 //! the time for it. Nothing here makes the gateway wait: files are read beside its thread, and readiness is awaited
 //! beside its loop.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use nowd_core::Event;
@@ -42,6 +43,40 @@ pub(super) struct Reloads {
     /// Those who wait for the one that is under way, and for the one after it.
     waiting: [Vec<Answer>; 2],
     counts: ReloadCounts,
+    /// Where another source is handed over, and what starts the gateway anew.
+    guidance: Option<Guidance>,
+    /// The one that is under way.
+    trying: Option<Candidate>,
+}
+
+/// What a gateway hears from whoever runs it inside a process that must not end.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Guidance {
+    /// Taken at the next reload.
+    pub(crate) candidate: Arc<Mutex<Option<Candidate>>>,
+    /// Notified when keys were changed that a running gateway does not change.
+    pub(crate) restart: Arc<Notify>,
+    /// How many calls run or wait now.
+    pub(crate) calls: Arc<AtomicUsize>,
+}
+
+/// Another source of the configuration.
+#[derive(Debug)]
+pub(crate) struct Candidate {
+    pub(crate) source: ConfigSource,
+    /// Whom to tell whether it is in effect, or why not.
+    pub(crate) answer: oneshot::Sender<Result<(), String>>,
+}
+
+impl Guidance {
+    fn take(&self) -> Option<Candidate> {
+        self.candidate.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Hands another one over; one that was not looked at yet is forgotten.
+    pub(crate) fn hand_over(&self, candidate: Candidate) {
+        *self.candidate.lock().unwrap_or_else(PoisonError::into_inner) = Some(candidate);
+    }
 }
 
 /// How reloads went since the start.
@@ -107,6 +142,8 @@ impl Reloads {
             work: JoinSet::new(),
             waiting: <[_; 2]>::default(),
             counts: ReloadCounts::default(),
+            guidance: None,
+            trying: None,
         }
     }
 
@@ -131,6 +168,19 @@ impl Reloads {
         self.asked = None;
         self.work = JoinSet::new();
         self.waiting = <[_; 2]>::default();
+        self.trying = None;
+    }
+
+    /// Tells whoever has handed over what was tried; nothing where that was what lies there anyway.
+    fn tried(&mut self, result: Result<(), String>) {
+        let Some(Candidate { source, answer }) = self.trying.take() else { return };
+        if result.is_ok()
+            && let Some(asked) = &mut self.asked
+        {
+            asked.source = source;
+        }
+        // Whoever asked may be gone.
+        drop(answer.send(result));
     }
 
     /// Somebody wants it, and to hear how it went.
@@ -172,6 +222,8 @@ impl Reloads {
         by.notified().await;
         let [current, next] = &mut self.waiting;
         current.append(next);
+        self.trying = self.guidance.as_ref().and_then(Guidance::take);
+        let source = self.trying.as_ref().map_or(source, |candidate| &candidate.source);
         let (source, extra, clock) = (source.clone(), extra.to_vec(), clock.clone());
         let (pool, ports) = (Arc::clone(pool), ports.cloned());
         self.work.spawn_blocking(move || {
@@ -232,6 +284,20 @@ impl Gateway {
         self
     }
 
+    /// The same, for whoever runs it inside a process that must not end.
+    #[must_use]
+    pub(crate) fn guided(mut self, guidance: Guidance) -> Self {
+        self.reloads.guidance = Some(guidance);
+        self
+    }
+
+    /// Says how many calls run or wait.
+    pub(super) fn tell_calls(&self, calls: usize) {
+        if let Some(guidance) = &self.reloads.guidance {
+            guidance.calls.store(calls, Ordering::Relaxed);
+        }
+    }
+
     pub(super) fn reloaded(&mut self, step: Step) {
         self.uplink.look_at_certificates();
         match step {
@@ -255,6 +321,7 @@ impl Gateway {
         let lines = excerpt.map(|lines| format!("\n{lines}")).unwrap_or_default();
         self.supervisor.reloaded();
         self.reloads.tell(&Err(ReloadError::Config(format!("{reason}{lines}"))));
+        self.reloads.tried(Err(reason.to_owned()));
         self.records.push(Line::Audit(Audited::Reloaded { error: Some(reason.to_owned()) }));
         let counts = &mut self.reloads.counts;
         counts.rejected = counts.rejected.saturating_add(1);
@@ -304,11 +371,8 @@ impl Gateway {
         );
         let mut report =
             format!("{methods} methods are on offer: {added} new, {removed} gone, {altered} changed");
-        self.reloads.counts.need_start.clone_from(&changed);
-        for key in changed {
-            report.extend(["; `", key, "` was changed as well, which takes effect at the next start"]);
-            warn!(see = "needs-start", "`{key}` was changed as well, which takes effect at the next start");
-        }
+        self.reloads.tried(Ok(()));
+        self.tell_what_needs_a_start(changed, &mut report);
         for (plugin, notes) in self.services.notes() {
             report.extend(notes.iter().flat_map(|note| ["\n", plugin.as_str(), ": ", note.as_str()]));
         }
@@ -323,6 +387,24 @@ impl Gateway {
 }
 
 impl Gateway {
+    /// Keys that this gateway does not change while it runs.
+    fn tell_what_needs_a_start(&mut self, changed: Vec<&'static str>, report: &mut String) {
+        if let Some(guidance) = &self.reloads.guidance {
+            if !changed.is_empty() {
+                let keys = changed.join("`, `");
+                report.extend(["; `", &keys, "` was changed as well: the gateway starts anew with it now"]);
+                info!("`{keys}` was changed as well: the gateway starts anew with it, in this process");
+                guidance.restart.notify_one();
+            }
+            return;
+        }
+        for key in &changed {
+            report.extend(["; `", key, "` was changed as well, which takes effect at the next start"]);
+            warn!(see = "needs-start", "`{key}` was changed as well, which takes effect at the next start");
+        }
+        self.reloads.counts.need_start = changed;
+    }
+
     /// Callers and the core are told of other methods.
     pub(super) fn put_on_offer(&mut self, generation: Generation) {
         let (offer, hash) = (Arc::clone(&generation.set.offer), generation.set.hash.clone());

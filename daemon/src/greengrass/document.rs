@@ -99,6 +99,14 @@ impl Deployed {
         names(&self.component)
     }
 
+    /// Components of maps that nothing is known of are not missed.
+    pub(crate) fn pass_over_missing(&mut self) {
+        let Ok(names) = self.names() else { return };
+        let known = names.into_iter().filter(|name| self.components.contains_key(name));
+        let known: Vec<Value> = known.map(Value::String).collect();
+        self.component.insert("maps".into(), Value::Array(known));
+    }
+
     /// A text of the component configuration, whatever else is wrong with that.
     pub(crate) fn text(&self, key: &[&str]) -> Option<String> {
         let (first, more) = key.split_first()?;

@@ -1,0 +1,120 @@
+//! A deployment that changes a component's configuration: validated, announced, deferred, merged, told.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use tokio::sync::oneshot;
+
+use super::state::Subscribed;
+use super::{Deployed, Shared, Style, locked, store};
+
+/// What a test has asked for.
+#[derive(Debug)]
+pub(super) struct Deployment {
+    pub(super) id: String,
+    pub(super) component: String,
+    pub(super) merge: Value,
+}
+
+pub(super) async fn run(shared: Arc<Shared>, deployment: Deployment) {
+    let outcome = deploy(&shared, &deployment).await;
+    locked(&shared.state).outcomes.insert(deployment.id, outcome);
+}
+
+async fn deploy(shared: &Shared, deployment: &Deployment) -> Deployed {
+    let classic = locked(&shared.state).style == Style::Classic;
+    if classic {
+        if let Some(refused) = validate(shared, deployment).await {
+            return refused;
+        }
+        announce(shared, deployment).await;
+    }
+    let mut state = locked(&shared.state);
+    state.merge(&deployment.component, &deployment.merge);
+    if classic {
+        let event = json!({"postUpdateEvent": {"deploymentId": deployment.id}});
+        state.tell("ComponentUpdatePolicyEvents", &event, |_, to| *to == Subscribed::ComponentUpdates);
+    }
+    Deployed::Succeeded
+}
+
+/// Why the deployment fails, if it does.
+async fn validate(shared: &Shared, deployment: &Deployment) -> Option<Deployed> {
+    let (report, bound) = {
+        let mut state = locked(&shared.state);
+        let entry = state.components.entry(deployment.component.clone()).or_default();
+        let mut wanted = entry.configuration.clone();
+        store::merge(&mut wanted, &deployment.merge);
+        let event = json!({"validateConfigurationUpdateEvent": {
+            "configuration": wanted,
+            "deploymentId": deployment.id,
+        }});
+        let whose = deployment.component.clone();
+        let told = state.tell("ValidateConfigurationUpdateEvents", &event, |component, to| {
+            component == whose && *to == Subscribed::Validation
+        });
+        if told == 0 {
+            return None;
+        }
+        let (send, report) = oneshot::channel();
+        state.reports.insert(whose, send);
+        (report, state.validation)
+    };
+    let verdict = tokio::select! {
+        verdict = report => verdict.ok(),
+        () = tokio::time::sleep(bound) => None,
+    };
+    match verdict {
+        Some(Ok(())) => None,
+        Some(Err(message)) => Some(Deployed::Rejected(message)),
+        None => {
+            locked(&shared.state).reports.remove(&deployment.component);
+            Some(Deployed::Unanswered)
+        }
+    }
+}
+
+/// Tells everybody, and waits for as long as somebody defers.
+async fn announce(shared: &Shared, deployment: &Deployment) {
+    loop {
+        let (answers, bound) = {
+            let mut state = locked(&shared.state);
+            let event = json!({"preUpdateEvent": {"deploymentId": deployment.id, "isGgcRestarting": false}});
+            state.tell("ComponentUpdatePolicyEvents", &event, |_, to| *to == Subscribed::ComponentUpdates);
+            let names: std::collections::BTreeSet<_> = state
+                .sessions
+                .values()
+                .filter(|session| {
+                    session.subscriptions.values().any(|to| *to == Subscribed::ComponentUpdates)
+                })
+                .map(|session| session.component.clone())
+                .collect();
+            let mut answers = Vec::new();
+            for name in names {
+                let (send, answer) = oneshot::channel();
+                state.waiting.insert(name, send);
+                answers.push(answer);
+            }
+            (answers, state.notice)
+        };
+        let longest = async {
+            let mut longest = std::time::Duration::ZERO;
+            for answer in answers {
+                if let Ok(deferral) = answer.await {
+                    longest = longest.max(deferral.recheck_after);
+                }
+            }
+            longest
+        };
+        let longest = tokio::select! {
+            longest = longest => longest,
+            // Who says nothing has nothing against it.
+            () = tokio::time::sleep(bound) => std::time::Duration::ZERO,
+        };
+        locked(&shared.state).waiting.clear();
+        if longest.is_zero() {
+            return;
+        }
+        tokio::time::sleep(longest).await;
+    }
+}
