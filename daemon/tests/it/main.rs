@@ -31,6 +31,7 @@ mod power;
 mod presence;
 mod probe;
 mod provision;
+mod recipe;
 mod reload;
 mod renewal;
 mod repeats;

@@ -6,9 +6,9 @@ use std::process::{Command, Output};
 
 use serde_json::{Value, json};
 
-use crate::bed::NOWD;
-
 mod rules;
+
+const NOWD: &str = env!("CARGO_BIN_EXE_nowd");
 
 /// The shipped component, and the examples.
 const GATEWAY: &str = "recipe.json";
@@ -60,9 +60,13 @@ fn each_rule_catches_a_recipe_that_breaks_it() {
     let artifact = "/Manifests/0/Artifacts/0";
     let configuration = "/ComponentConfiguration/DefaultConfiguration";
     let script = |words: &str| json!({ "Script": words });
-    let many: Value = (0..65).map(|number| (format!("key{number}"), json!(1))).collect::<serde_json::Map<_, _>>().into();
+    let many: Value =
+        (0..65).map(|number| (format!("key{number}"), json!(1))).collect::<serde_json::Map<_, _>>().into();
     let deep = (0..8).fold(json!(1), |inner, _| json!({ "key": inner }));
-    let of_nine: Value = (0..9).map(|number| (format!("key{number}"), json!("x".repeat(900)))).collect::<serde_json::Map<_, _>>().into();
+    let of_nine: Value = (0..9)
+        .map(|number| (format!("key{number}"), json!("x".repeat(900))))
+        .collect::<serde_json::Map<_, _>>()
+        .into();
     let cases = [
         // Case: the schema does not look at it.
         ("/manifests", json!([]), "`manifests` is no key"),
@@ -94,7 +98,7 @@ fn each_rule_catches_a_recipe_that_breaks_it() {
         (run, json!({ "Script": "exec true", "Setenv": { "A": "{dep:artifacts:path}" } }), "braces"),
         (run, script(&format!("exec echo {{{}}}", "a".repeat(257))), "256 bytes stand between braces"),
         // Sizes.
-        ("/ComponentDescription", json!("x".repeat(1_400)), "bytes, and 2048 fit"),
+        ("/ComponentDescription", json!("x".repeat(1_600)), "bytes, and 2048 fit"),
         ("/ComponentDescription", json!("100 %"), "more than text"),
         ("/ComponentPublisher", json!("x".repeat(8_000)), "bytes, and 8196 are taken"),
         (configuration, json!({ "methods.d": { "a.toml": "\n".repeat(600) } }), "bytes, and 1024 are taken"),
@@ -104,13 +108,20 @@ fn each_rule_catches_a_recipe_that_breaks_it() {
         // What does not belong there.
         (configuration, json!({ "nowd": { "link": { "password": "x" } } }), "looks like a secret"),
         (configuration, json!({ "key": "-----BEGIN PRIVATE KEY-----" }), "looks like a secret"),
-        ("/ComponentDependencies", json!({ "com.example.Maps": { "VersionRequirement": ">=1.0.0" } }), "is HARD"),
+        (
+            "/ComponentDependencies",
+            json!({ "com.example.Maps": { "VersionRequirement": ">=1.0.0" } }),
+            "is HARD",
+        ),
     ];
     for (pointer, new, said) in cases {
         let mut recipe = value(GATEWAY);
         set(&mut recipe, pointer, new);
         let wrong = rules::broken(&serde_json::to_string_pretty(&recipe).unwrap());
-        assert!(wrong.iter().any(|sentence| sentence.contains(said)), "{pointer}: {said:?} is not in {wrong:#?}");
+        assert!(
+            wrong.iter().any(|sentence| sentence.contains(said)),
+            "{pointer}: {said:?} is not in {wrong:#?}"
+        );
     }
     let wrong = rules::broken("RecipeFormatVersion: 2020-01-25");
     assert!(wrong[0].contains("no JSON"), "{wrong:?}");
@@ -173,13 +184,175 @@ fn check(component: &Value, components: &Value) -> Output {
     let more = ["--set", "link.tls=false"];
     let claim = component["nowd"].get("provisioning").is_some();
     Command::new(NOWD)
-        .args(["check", "--config"])
-        .arg(folder.path().join("nowd.toml"))
-        .arg("--state-dir")
+        .args(["check", "--state-dir"])
         .arg(folder.path())
         .args(if claim { &[][..] } else { &more })
         .env_clear()
         .env("AWS_IOT_THING_NAME", "core-1")
+        // Without --config it would take a nowd.toml that lies there.
+        .current_dir(folder.path())
         .output()
         .unwrap()
+}
+
+fn ok(output: &Output) -> String {
+    let [stdout, stderr] =
+        [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+    assert!(output.status.success(), "{output:?}\n{stdout}{stderr}");
+    stdout
+}
+
+#[test]
+fn the_default_configuration_and_the_examples_are_taken() {
+    let configuration = |name| value(name)["ComponentConfiguration"]["DefaultConfiguration"].clone();
+    ok(&check(&configuration(GATEWAY), &json!({})));
+
+    let with_maps = json!({ "maps": ["com.example.Maps", "com.example.Gate"] });
+    let components = json!({
+        "com.example.Maps": configuration("examples/maps/recipe.json"),
+        "com.example.Gate": configuration("examples/gate/recipe.json"),
+    });
+    let said = ok(&check(&with_maps, &components));
+    assert!(said.contains("target core-1-nowd") && said.contains("1 maps, 1 drop-ins"), "{said}");
+}
+
+#[test]
+fn what_the_guide_deploys_is_taken_as_far_as_files_are_there() {
+    let component = value("deployments/gateway.json");
+    let maps = value("examples/maps/recipe.json")["ComponentConfiguration"]["DefaultConfiguration"].clone();
+    let output = check(&component, &json!({ "com.example.Maps": maps }));
+    // The identity is what a new core waits for; everything else is right.
+    assert_eq!(output.status.code(), Some(78), "{output:?}");
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("link.certificate") || said.contains("identity"), "{said}");
+}
+
+#[test]
+fn the_component_is_laid_out_as_the_tools_of_greengrass_want_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = Command::new(root().join(".ci/greengrass"))
+        .arg("--program")
+        .arg(NOWD)
+        .arg("--into")
+        .arg(folder.path())
+        .output()
+        .unwrap();
+    ok(&output);
+    let version = env!("CARGO_PKG_VERSION");
+    let arch = match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        other => other,
+    };
+    let program = folder.path().join(format!("artifacts/io.nowd.Gateway/{version}/nowd-{arch}"));
+    ok(&Command::new(program).arg("--version").output().unwrap());
+    for recipe in ["recipes/recipe.json".to_owned(), format!("local/io.nowd.Gateway-{version}.json")] {
+        let recipe = std::fs::read_to_string(folder.path().join(recipe)).unwrap();
+        assert_eq!(recipe, text(GATEWAY));
+    }
+}
+
+/// What `maps-recipe` prints.
+fn maps_recipe(files: &[&str]) -> Output {
+    Command::new(file("maps-recipe"))
+        .args(["com.example.Maps", "1.0.0"])
+        .args(files.iter().map(|name| root().join(name)))
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn maps_become_a_component() {
+    let example = ok(&maps_recipe(&["greengrass-recipe/examples/maps/methods.d/bus.toml"]));
+    assert_eq!(
+        example,
+        text("examples/maps/recipe.json"),
+        "the example is not what maps-recipe makes of its maps"
+    );
+
+    // Too long for one value: in pieces, whose lines are those of the file.
+    let name = "plugins/maps/modbus-drive.toml";
+    let recipe = ok(&maps_recipe(&[name]));
+    assert_eq!(rules::broken(&recipe), Vec::<String>::new());
+    let recipe: Value = serde_json::from_str(&recipe).unwrap();
+    assert_eq!(against_the_schema(&recipe), Vec::<String>::new());
+    let configuration = &recipe["ComponentConfiguration"]["DefaultConfiguration"];
+    let pieces = configuration["methods.d"]["modbus-drive.toml"].as_object().unwrap();
+    assert!(pieces.len() > 1 && pieces.keys().is_sorted());
+    let joined: Vec<&str> = pieces.values().map(|piece| piece.as_str().unwrap()).collect();
+    let map = std::fs::read_to_string(root().join(name)).unwrap();
+    assert!(joined.join("\n").lines().eq(map.lines()));
+
+    let all =
+        ["usb-relay", "modbus-drive", "systemd1", "login1"].map(|map| format!("plugins/maps/{map}.toml"));
+    for (files, said) in [
+        (all.each_ref().map(String::as_str).to_vec(), "spread the maps over several components"),
+        (vec![name, name], "was given already"),
+        (vec!["README.md"], "must end in .toml"),
+        (vec![], "which maps?"),
+    ] {
+        let output = maps_recipe(&files);
+        assert_eq!(output.status.code(), Some(1));
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert!(stderr.contains(said), "{stderr}");
+    }
+}
+
+#[test]
+fn the_gate_is_the_one_of_the_examples() {
+    let recipe = value("examples/gate/recipe.json");
+    let files: Vec<&str> = recipe["Manifests"][0]["Artifacts"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|artifact| artifact["Uri"].as_str().unwrap().rsplit('/').next().unwrap())
+        .collect();
+    for name in files {
+        let own = file("examples/gate").join(name);
+        let shipped = root().join("plugins/examples/python").join(name);
+        assert!(own.is_file() != shipped.is_file(), "{name} is to be here or in plugins/examples/python");
+    }
+    // The line that install.sh looks for.
+    let policy = root().join("plugins/examples/python/com.example.Gate.conf");
+    assert!(std::fs::read_to_string(policy).unwrap().contains("<policy user=\"nowd\">"));
+}
+
+const POLICIES: [&str; 3] =
+    ["aws/claim-policy.json", "aws/core-policy-for-the-link.json", "aws/token-exchange-role-policy.json"];
+
+#[test]
+fn the_policies_name_what_they_allow() {
+    let many = |value: &Value| value.as_array().cloned().unwrap_or_else(|| vec![value.clone()]);
+    for name in POLICIES {
+        for statement in many(&value(name)["Statement"]) {
+            assert_eq!(statement["Effect"], "Allow");
+            for action in many(&statement["Action"]) {
+                let action = action.as_str().unwrap().to_owned();
+                assert!(!action.contains('*'), "{name}: {action}");
+            }
+            for resource in many(&statement["Resource"]) {
+                let resource = resource.as_str().unwrap().to_owned();
+                // Not everything of a kind: something stands before the first star.
+                let path = resource.splitn(6, ':').nth(5).unwrap();
+                let named = path.split_once('/').map_or(path, |(_, rest)| rest);
+                assert!(!named.starts_with('*'), "{name}: {resource}");
+            }
+        }
+    }
+}
+
+/// One claim for both kinds of gateways: what the guide to provisioning shows is the file.
+#[test]
+fn the_claim_is_that_of_the_guide() {
+    let guide = std::fs::read_to_string(root().join("docs/guides/provisioning.md")).unwrap();
+    let block = guide.split("```json\n").nth(1).unwrap().split("```").next().unwrap();
+    assert_eq!(serde_json::from_str::<Value>(block).unwrap(), value("aws/claim-policy.json"));
+
+    let template = value("aws/provisioning-template.json");
+    let thing = &template["Resources"]["thing"]["Properties"]["ThingName"];
+    assert_eq!(thing, &json!({ "Fn::Join": ["", [{ "Ref": "CoreThingName" }, "-nowd"]] }));
+    let parameters = &value("deployments/gateway.json")["nowd"]["provisioning"]["parameters"];
+    for (name, _) in template["Parameters"].as_object().unwrap() {
+        let known = name.starts_with("AWS::") || parameters.get(name).is_some();
+        assert!(known, "the template asks for {name}, and no gateway says it");
+    }
 }

@@ -41,7 +41,12 @@ fn look(recipe: &Value, wrong: &mut Vec<String>) {
         }
     }
     for (name, dependency) in object(&recipe["ComponentDependencies"]) {
-        keys(dependency, &format!("the dependency on {name}"), &["VersionRequirement", "DependencyType"], wrong);
+        keys(
+            dependency,
+            &format!("the dependency on {name}"),
+            &["VersionRequirement", "DependencyType"],
+            wrong,
+        );
         if dependency["DependencyType"] != "SOFT" {
             wrong.push(format!("the dependency on {name} is HARD: when that one ends, lite stops this one"));
         }
@@ -98,7 +103,9 @@ fn look_at_manifest(manifest: &Value, name: &str, wrong: &mut Vec<String>) {
         keys(artifact, &format!("{name}: an artifact"), &["Uri", "Permission"], wrong);
         let permission = &artifact["Permission"];
         keys(permission, &format!("{name}: Permission"), &["Read", "Execute"], wrong);
-        if permission["Read"] != "OWNER" || permission.get("Execute").is_some_and(|execute| execute != "OWNER") {
+        if permission["Read"] != "OWNER"
+            || permission.get("Execute").is_some_and(|execute| execute != "OWNER")
+        {
             wrong.push(format!("{name}: {} is not for its owner only", artifact["Uri"]));
         }
     }
@@ -192,12 +199,15 @@ fn object(of: &Value) -> Vec<(&String, &Value)> {
 
 /// The unit that nucleus lite makes of a step, where it is usually installed, with a user of the longest name.
 fn unit(recipe: &Value, step: &Value, phase: &str) -> String {
-    let [name, version] = ["ComponentName", "ComponentVersion"].map(|key| recipe[key].as_str().unwrap_or_default());
+    let [name, version] =
+        ["ComponentName", "ComponentVersion"].map(|key| recipe[key].as_str().unwrap_or_default());
     let user = "u".repeat(32);
     let root = "/var/lib/greengrass";
     let mut unit = String::from("[Unit]\nStartLimitInterval=3600\nStartLimitBurst=3\n");
     writeln!(unit, "Description={}", recipe["ComponentDescription"].as_str().unwrap_or_default()).unwrap();
-    unit.push_str("PartOf=greengrass-lite.target\nWants=ggl.core.ggipcd.service\nAfter=ggl.core.ggipcd.service\n");
+    unit.push_str(
+        "PartOf=greengrass-lite.target\nWants=ggl.core.ggipcd.service\nAfter=ggl.core.ggipcd.service\n",
+    );
     for (dependency, _) in object(&recipe["ComponentDependencies"]) {
         writeln!(unit, "BindsTo=ggl.{dependency}.service").unwrap();
     }
@@ -207,7 +217,8 @@ fn unit(recipe: &Value, step: &Value, phase: &str) -> String {
     writeln!(unit, "Environment=\"{socket}={root}/gg-ipc.socket\"").unwrap();
     unit.push_str("Type=oneshot\nRemainAfterExit=true\n");
     writeln!(unit, "ExecStart=/usr/local/bin/recipe-runner -n {name} -v {version} -p {phase}").unwrap();
-    writeln!(unit, "SyslogIdentifier={name}\nTimeoutSec={}", step["Timeout"].as_u64().unwrap_or(120)).unwrap();
+    writeln!(unit, "SyslogIdentifier={name}\nTimeoutSec={}", step["Timeout"].as_u64().unwrap_or(120))
+        .unwrap();
     writeln!(unit, "User={user}\nGroup={user}\n\n[Install]\nWantedBy=greengrass-lite.target").unwrap();
     unit
 }
