@@ -26,6 +26,7 @@ use crate::uplink::{Facts, Uplink, UplinkEvent};
 
 mod completion;
 mod generations;
+mod guidance;
 mod local;
 mod reload;
 mod reply;
@@ -37,9 +38,10 @@ mod trust;
 
 use completion::ended;
 use generations::{Generations, Numbers};
+pub(crate) use guidance::{Candidate, Guidance};
 use local::Waiters;
+pub(crate) use reload::ReloadCounts;
 use reload::Reloads;
-pub(crate) use reload::{Candidate, Guidance, ReloadCounts};
 use services::Services;
 use stall::Stall;
 

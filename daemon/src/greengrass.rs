@@ -4,6 +4,7 @@
 //! The nucleus is never on the path of a call: it is asked on a thread of its own, and whatever it does, or does not do, the
 //! gateway runs on with what it was given last.
 
+mod choice;
 mod document;
 mod identity;
 mod judge;

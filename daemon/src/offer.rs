@@ -214,7 +214,7 @@ mod tests {
             maps,
             drop_ins: Vec::new(),
             identity: crate::identity::Found::Nothing,
-            of_nucleus: Default::default(),
+            of_nucleus: crate::greengrass::OfNucleus::default(),
         };
         let (_, registry) = crate::setup::plugins(&files, Vec::new()).unwrap();
         Set::new(0, &files.config, registry)

@@ -1,6 +1,7 @@
 //! The questions to a nucleus.
 //!
-//! Each is one stream, sent at once or not at all, and has an answer within its bound or an error. None is sent again.
+//! Each is one stream, sent at once or not at all, and has an answer within its bound or an error. None is sent again, but
+//! for the two that a nucleus may refuse because they came too soon.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,10 +11,13 @@ use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
 use crate::connection::end;
-use crate::error::{CallError, IpcError};
+use crate::error::{CallError, IpcError, RefusalKind};
 use crate::publish::{Publish, Qos};
 use crate::table::{Subscription, Table, Topic, Unopened};
 use crate::wire::{Frame, Kind, LONGEST_FRAME};
+
+/// How long after an answer that may have been too quick the next one is sent.
+const PATIENCE: Duration = Duration::from_millis(200);
 
 /// What a component says of itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,7 +93,8 @@ impl Client {
         self.subscribe("SubscribeToValidateConfigurationUpdates", &json!({}), Topic::Validation).await
     }
 
-    /// The answer to [`crate::Event::Validate`].
+    /// The answer to [`crate::Event::Validate`]. The classic nucleus says that before it is ready for an answer, and refuses
+    /// one that is quicker; so a refused one is sent once more.
     pub async fn report_validity(&self, deployment: &str, verdict: Verdict<'_>) -> Result<(), CallError> {
         let mut report = json!({"deploymentId": deployment, "status": "ACCEPTED"});
         if let (Verdict::Rejected(message), Some(report)) = (verdict, report.as_object_mut()) {
@@ -97,7 +102,7 @@ impl Client {
             report.insert("message".to_owned(), json!(message));
         }
         let request = json!({"configurationValidityReport": report});
-        self.call("SendConfigurationValidityReport", &request).await.map(drop)
+        self.patiently("SendConfigurationValidityReport", &request, RefusalKind::InvalidArguments).await
     }
 
     /// Says how we are.
@@ -114,7 +119,8 @@ impl Client {
         self.subscribe("SubscribeToComponentUpdates", &json!({}), Topic::ComponentUpdates).await
     }
 
-    /// Asks a deployment to wait and to ask again after `recheck_after`, whole milliseconds; zero lets it go on.
+    /// Asks a deployment to wait and to ask again after `recheck_after`, whole milliseconds; zero lets it go on. The same as
+    /// with [`Self::report_validity`] holds for an answer that is too quick.
     pub async fn defer_update(
         &self,
         deployment: &str,
@@ -123,7 +129,7 @@ impl Client {
     ) -> Result<(), CallError> {
         let millis = u64::try_from(recheck_after.as_millis()).unwrap_or(u64::MAX);
         let request = json!({"deploymentId": deployment, "message": message, "recheckAfterMs": millis});
-        self.call("DeferComponentUpdate", &request).await.map(drop)
+        self.patiently("DeferComponentUpdate", &request, RefusalKind::Service).await
     }
 
     /// [`crate::Event::Message`] for what is published to `filter`, through the nucleus's own connection.
@@ -146,6 +152,21 @@ impl Client {
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.queue.is_closed() || self.table.is_closed()
+    }
+
+    /// Once more, and a little later, if it is refused so.
+    async fn patiently(
+        &self,
+        operation: &'static str,
+        request: &Value,
+        early: RefusalKind,
+    ) -> Result<(), CallError> {
+        match self.call(operation, request).await {
+            Err(error) if error.refusal() == Some(early) => {}
+            answer => return answer.map(drop),
+        }
+        tokio::time::sleep(PATIENCE).await;
+        self.call(operation, request).await.map(drop)
     }
 
     async fn call(&self, operation: &'static str, request: &Value) -> Result<Vec<u8>, CallError> {

@@ -23,7 +23,8 @@ use crate::wire::{ACCEPTED, ENDS_STREAM, Frame, Kind, PRELUDE, Prelude};
 
 /// How many frames of ours may wait to be written.
 const QUEUE: usize = 64;
-/// How many events may wait for [`Connection::next`], each of one frame at most; then nothing more is read.
+/// How many events may wait for [`Connection::next`], each of one frame at most; then nothing more is read. Together with
+/// the answers to all streams and the queue this is 40 MiB where every frame is of the longest, which none is.
 const EVENTS: usize = 32;
 /// A ping with more than this is not answered, in bytes: pings cost little.
 const LONGEST_PING: usize = 1024;
@@ -73,6 +74,8 @@ impl Connection {
     /// Dials, shows the token and waits until the nucleus accepts, all within `options.open_timeout`.
     pub async fn open(options: &Options) -> Result<Self, IpcError> {
         tokio::select! {
+            // What has come counts, however late this task is woken; so wherever something is waited for here.
+            biased;
             opened = Self::begin(options) => opened,
             () = tokio::time::sleep(options.open_timeout) => {
                 Err(IpcError::OpenTimeout { after: options.open_timeout })
@@ -97,7 +100,7 @@ impl Connection {
             payload: json!({"authToken": options.token.expose()}).to_string().into_bytes(),
         };
         write.write_all(&connect.write()?).await.map_err(|_| IpcError::ClosedAtConnect)?;
-        accepted(&mut read, options.open_timeout).await?;
+        accepted(&mut read).await?;
 
         let table = Arc::new(Table::default());
         let (queue, queued) = mpsc::channel(QUEUE);
@@ -166,9 +169,9 @@ fn reason(ended: Option<Result<IpcError, tokio::task::JoinError>>) -> IpcError {
     }
 }
 
-/// Waits for the nucleus's yes.
-async fn accepted(read: &mut OwnedReadHalf, bound: Duration) -> Result<(), IpcError> {
-    let frame = match frame(read, bound).await {
+/// Waits for the nucleus's yes, for as long as opening may take.
+async fn accepted(read: &mut OwnedReadHalf) -> Result<(), IpcError> {
+    let frame = match frame(read, Duration::MAX).await {
         Ok(frame) => frame,
         Err(IpcError::Lost { .. } | IpcError::CutOff) => return Err(IpcError::ClosedAtConnect),
         Err(error) => return Err(error),
@@ -206,6 +209,7 @@ async fn frame(read: &mut OwnedReadHalf, bound: Duration) -> Result<Frame, IpcEr
         lengths.frame(prelude, &rest)
     };
     tokio::select! {
+        biased;
         frame = rest => frame,
         () = tokio::time::sleep(bound) => {
             Err(IpcError::Stuck { what: "did not go on with a message", after: bound })
@@ -294,6 +298,7 @@ async fn write_all(
 ) -> IpcError {
     while let Some(frame) = queued.recv().await {
         let written = tokio::select! {
+            biased;
             written = write.write_all(&frame) => written,
             () = tokio::time::sleep(bound) => {
                 return IpcError::Stuck { what: "took no message", after: bound };

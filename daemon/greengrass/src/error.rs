@@ -241,7 +241,7 @@ pub(crate) fn line(text: &str) -> String {
         .take(LONGEST_WORDS)
         .map(|letter| if letter.is_control() { ' ' } else { letter })
         .collect();
-    text.trim().trim_end_matches('.').to_owned()
+    text.trim_start().trim_end_matches(|letter: char| letter == '.' || letter.is_whitespace()).to_owned()
 }
 
 #[cfg(test)]

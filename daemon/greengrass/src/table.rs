@@ -17,6 +17,14 @@ pub const MOST_STREAMS: usize = 64;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Subscription(pub(crate) i32);
 
+impl Subscription {
+    /// The one on this stream: for those who read events by themselves, as tests do.
+    #[must_use]
+    pub const fn of_stream(stream: i32) -> Self {
+        Self(stream)
+    }
+}
+
 /// What a subscription is to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Topic {

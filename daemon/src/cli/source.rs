@@ -18,7 +18,7 @@ pub(super) struct Source {
     /// and `plugin serve`, a nowd.toml in this folder or beside the map goes before that]
     #[arg(long, short, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
-    /// Short for --set state_dir=DIR: the folder for what must survive a restart. What was deployed through Greengrass lies there,
+    /// The folder (`state_dir`) for what must survive a restart. What was deployed through Greengrass lies there,
     /// as greengrass.json, and is read with the configuration
     #[arg(long, value_name = "DIR")]
     pub(super) state_dir: Option<String>,

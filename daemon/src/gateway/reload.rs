@@ -4,8 +4,7 @@
 //! the time for it. Nothing here makes the gateway wait: files are read beside its thread, and readiness is awaited
 //! beside its loop.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use nowd_core::Event;
@@ -13,10 +12,11 @@ use nowd_plugin::{BootInstant, Plugin};
 use nowd_plugin_serial::SerialPlugin;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinSet;
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
 use super::Gateway;
 use super::generations::Generation;
+use super::guidance::{Candidate, Guidance};
 use super::services::Compiled;
 use crate::audit::Event as Audited;
 use crate::cli::excerpt;
@@ -37,46 +37,16 @@ const MOST_WAITING: usize = 16;
 /// Reads configuration and maps when asked to, one time after the other.
 #[derive(Debug)]
 pub(super) struct Reloads {
-    asked: Option<Asked>,
+    pub(super) asked: Option<Asked>,
     /// What is under way: one thing at most.
     work: JoinSet<Step>,
     /// Those who wait for the one that is under way, and for the one after it.
     waiting: [Vec<Answer>; 2],
-    counts: ReloadCounts,
+    pub(super) counts: ReloadCounts,
     /// Where another source is handed over, and what starts the gateway anew.
-    guidance: Option<Guidance>,
+    pub(super) guidance: Option<Guidance>,
     /// The one that is under way.
-    trying: Option<Candidate>,
-}
-
-/// What a gateway hears from whoever runs it inside a process that must not end.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Guidance {
-    /// Taken at the next reload.
-    pub(crate) candidate: Arc<Mutex<Option<Candidate>>>,
-    /// Notified when keys were changed that a running gateway does not change.
-    pub(crate) restart: Arc<Notify>,
-    /// How many calls run or wait now.
-    pub(crate) calls: Arc<AtomicUsize>,
-}
-
-/// Another source of the configuration.
-#[derive(Debug)]
-pub(crate) struct Candidate {
-    pub(crate) source: ConfigSource,
-    /// Whom to tell whether it is in effect, or why not.
-    pub(crate) answer: oneshot::Sender<Result<(), String>>,
-}
-
-impl Guidance {
-    fn take(&self) -> Option<Candidate> {
-        self.candidate.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-
-    /// Hands another one over; one that was not looked at yet is forgotten.
-    pub(crate) fn hand_over(&self, candidate: Candidate) {
-        *self.candidate.lock().unwrap_or_else(PoisonError::into_inner) = Some(candidate);
-    }
+    pub(super) trying: Option<Candidate>,
 }
 
 /// How reloads went since the start.
@@ -104,8 +74,8 @@ type Answer = oneshot::Sender<Result<String, ReloadError>>;
 
 /// Where from, and who asks.
 #[derive(Debug)]
-struct Asked {
-    source: ConfigSource,
+pub(super) struct Asked {
+    pub(super) source: ConfigSource,
     by: Arc<Notify>,
     /// The files that count now.
     files: Signature,
@@ -169,18 +139,6 @@ impl Reloads {
         self.work = JoinSet::new();
         self.waiting = <[_; 2]>::default();
         self.trying = None;
-    }
-
-    /// Tells whoever has handed over what was tried; nothing where that was what lies there anyway.
-    fn tried(&mut self, result: Result<(), String>) {
-        let Some(Candidate { source, answer }) = self.trying.take() else { return };
-        if result.is_ok()
-            && let Some(asked) = &mut self.asked
-        {
-            asked.source = source;
-        }
-        // Whoever asked may be gone.
-        drop(answer.send(result));
     }
 
     /// Somebody wants it, and to hear how it went.
@@ -284,20 +242,6 @@ impl Gateway {
         self
     }
 
-    /// The same, for whoever runs it inside a process that must not end.
-    #[must_use]
-    pub(crate) fn guided(mut self, guidance: Guidance) -> Self {
-        self.reloads.guidance = Some(guidance);
-        self
-    }
-
-    /// Says how many calls run or wait.
-    pub(super) fn tell_calls(&self, calls: usize) {
-        if let Some(guidance) = &self.reloads.guidance {
-            guidance.calls.store(calls, Ordering::Relaxed);
-        }
-    }
-
     pub(super) fn reloaded(&mut self, step: Step) {
         self.uplink.look_at_certificates();
         match step {
@@ -387,24 +331,6 @@ impl Gateway {
 }
 
 impl Gateway {
-    /// Keys that this gateway does not change while it runs.
-    fn tell_what_needs_a_start(&mut self, changed: Vec<&'static str>, report: &mut String) {
-        if let Some(guidance) = &self.reloads.guidance {
-            if !changed.is_empty() {
-                let keys = changed.join("`, `");
-                report.extend(["; `", &keys, "` was changed as well: the gateway starts anew with it now"]);
-                info!("`{keys}` was changed as well: the gateway starts anew with it, in this process");
-                guidance.restart.notify_one();
-            }
-            return;
-        }
-        for key in &changed {
-            report.extend(["; `", key, "` was changed as well, which takes effect at the next start"]);
-            warn!(see = "needs-start", "`{key}` was changed as well, which takes effect at the next start");
-        }
-        self.reloads.counts.need_start = changed;
-    }
-
     /// Callers and the core are told of other methods.
     pub(super) fn put_on_offer(&mut self, generation: Generation) {
         let (offer, hash) = (Arc::clone(&generation.set.offer), generation.set.hash.clone());

@@ -99,12 +99,26 @@ impl Deployed {
         names(&self.component)
     }
 
-    /// Components of maps that nothing is known of are not missed.
-    pub(crate) fn pass_over_missing(&mut self) {
-        let Ok(names) = self.names() else { return };
-        let known = names.into_iter().filter(|name| self.components.contains_key(name));
-        let known: Vec<Value> = known.map(Value::String).collect();
-        self.component.insert("maps".into(), Value::Array(known));
+    /// Only what the nucleus says.
+    pub(crate) fn of_nucleus(&self) -> Self {
+        Self { nucleus: self.nucleus.clone(), ..Self::default() }
+    }
+
+    /// The same with a component of maps.
+    pub(crate) fn add_component(&mut self, name: &str, mut configuration: Map<String, Value>) {
+        configuration.remove("accessControl");
+        self.components.insert(name.to_owned(), configuration);
+    }
+
+    /// Components of maps that nothing is known of are not missed; says which these are.
+    pub(crate) fn pass_over_missing(&mut self) -> Result<Vec<String>, ConfigError> {
+        let (known, missed): (Vec<String>, Vec<String>) =
+            self.names()?.into_iter().partition(|name| self.components.contains_key(name));
+        if !missed.is_empty() {
+            let known = known.into_iter().map(Value::String).collect();
+            self.component.insert("maps".into(), Value::Array(known));
+        }
+        Ok(missed)
     }
 
     /// A text of the component configuration, whatever else is wrong with that.
@@ -215,7 +229,7 @@ impl Whose<'_> {
             let text = match text {
                 Value::Null => String::new(),
                 Value::String(text) => text.clone(),
-                other => {
+                other @ (Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => {
                     let message =
                         format!("`{folder}/{name}` must be a text that holds TOML, and is {}", kind(other));
                     return Err(self.error(message));

@@ -8,7 +8,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use super::document::{Deployed, LARGEST};
+use super::document::Deployed;
 use crate::config::ConfigError;
 use crate::lockout::{make_folder, sync_folder_of};
 
@@ -18,7 +18,7 @@ const ACCEPTED: &str = "greengrass.json";
 const SPENT: &str = "greengrass-exit";
 
 /// More than the largest deployment becomes when it is written with indentation.
-const MOST_READ: u64 = 4 * LARGEST as u64;
+const MOST_READ: u64 = 4 * 1024 * 1024;
 
 /// Where the accepted deployment is kept.
 pub(crate) fn file(state_dir: &Path) -> PathBuf {
@@ -47,7 +47,7 @@ pub(crate) fn write(state_dir: &Path, deployed: &Deployed) -> io::Result<()> {
 /// Spends the one exit that there is between two configurations that are right. Not where that cannot be remembered.
 pub(crate) fn spend_exit(state_dir: &Path, why: &str) -> bool {
     let path = state_dir.join(SPENT);
-    !fs::symlink_metadata(&path).is_ok() && replace(&path, &format!("{why}\n")).is_ok()
+    fs::symlink_metadata(&path).is_err() && replace(&path, &format!("{why}\n")).is_ok()
 }
 
 /// A configuration was right: the next that is wrong may cost an exit again.

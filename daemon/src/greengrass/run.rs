@@ -16,6 +16,7 @@ use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
+use super::choice::{Choice, Trying, answered, choose};
 use super::document::{Deployed, Nucleus};
 use super::judge::{Verdict, judge};
 use super::signals::{Signal, Signals};
@@ -77,13 +78,6 @@ struct Main {
     work: JoinSet<()>,
     /// What it was said to wait for.
     said: Option<String>,
-}
-
-/// Whether a gateway can run now, and with what.
-enum Choice {
-    Start(Box<Setup>, Arc<Deployed>),
-    /// What stands in the way of the latest deployment.
-    Wait(Verdict),
 }
 
 /// Runs until it is told to stop. Inside a runtime.
@@ -222,17 +216,19 @@ impl Main {
         self.said = None;
         self.accept(Arc::clone(&deployed));
         self.running.send_replace(true);
-        let hand_over = |source: ConfigSource| {
+        let everything_else = self.source.clone();
+        let hand_over = |deployed: &Arc<Deployed>| {
             let (answer, answered) = oneshot::channel();
+            let source = everything_else.with(Arc::clone(deployed));
             guidance.hand_over(Candidate { source, answer });
             reload.notify_one();
-            answered
+            Some(Trying { deployed: Arc::clone(deployed), answer: answered })
         };
         let mut current = deployed;
         let mut refused: Option<Arc<Deployed>> = None;
         let mut trying = None;
         if *self.latest != *current {
-            trying = Some((Arc::clone(&self.latest), hand_over(self.source.with(Arc::clone(&self.latest)))));
+            trying = hand_over(&self.latest);
         }
         let mut again = tokio::time::interval(TRY_AGAIN);
         again.reset();
@@ -247,8 +243,7 @@ impl Main {
                     self.look();
                     (refused, trying) = (None, None);
                     if *self.latest != *current {
-                        let source = self.source.with(Arc::clone(&self.latest));
-                        trying = Some((Arc::clone(&self.latest), hand_over(source)));
+                        trying = hand_over(&self.latest);
                     }
                 },
                 result = answered(&mut trying) => if let Some((deployed, result)) = result {
@@ -268,8 +263,7 @@ impl Main {
                     }
                 }
                 Some(ready) = judging.join_next() => if let (Ok(true), Some(deployed)) = (ready, refused.take_if(|_| listens)) {
-                    let source = self.source.with(Arc::clone(&deployed));
-                    trying = Some((deployed, hand_over(source)));
+                    trying = hand_over(&deployed);
                 },
                 signal = self.signals.next() => match signal {
                     Signal::HangUp => {
@@ -356,41 +350,10 @@ impl Main {
     }
 }
 
-/// The first of these that a gateway can run with.
-async fn choose(source: ConfigSource, extra: Vec<Arc<dyn Plugin>>, of: [Option<Arc<Deployed>>; 2]) -> Choice {
-    let judging = tokio::task::spawn_blocking(move || {
-        let mut first = None;
-        for deployed in of.into_iter().flatten() {
-            match judge(&source.with(Arc::clone(&deployed)), &extra) {
-                Verdict::Ready(setup) => return Choice::Start(setup, deployed),
-                verdict => first = first.or(Some(verdict)),
-            }
-        }
-        Choice::Wait(first.unwrap_or_else(Verdict::lost))
-    });
-    judging.await.unwrap_or_else(|_| Choice::Wait(Verdict::lost()))
-}
-
 /// For ever where no identity is wanted.
 async fn get(files: Option<&ConfigFiles>) {
     match files {
         Some(files) => identity::get(files).await,
         None => std::future::pending().await,
-    }
-}
-
-/// For ever where nothing was handed over. What was not looked at before another came is told nowhere.
-async fn answered(
-    trying: &mut Option<(Arc<Deployed>, oneshot::Receiver<Result<(), String>>)>,
-) -> Option<(Arc<Deployed>, Result<(), String>)> {
-    let Some((deployed, answer)) = trying else { return std::future::pending().await };
-    let result = answer.await;
-    let deployed = Arc::clone(deployed);
-    match result {
-        Ok(result) => Some((deployed, result)),
-        Err(_) => {
-            *trying = None;
-            None
-        }
     }
 }

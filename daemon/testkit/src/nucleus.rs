@@ -26,7 +26,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::mosquitto::Mosquitto;
 use deployment::Deployment;
@@ -61,6 +61,8 @@ pub enum Fault {
     Close,
     /// The nucleus says that the protocol was broken.
     ProtocolError,
+    /// The operation is refused with this code, and not done.
+    Refused(&'static str),
 }
 
 /// How a deployment has ended.
@@ -125,6 +127,8 @@ pub struct Nucleus {
 #[derive(Debug)]
 pub(crate) struct Shared {
     state: Mutex<State>,
+    /// Nothing is sent while this is true.
+    held: watch::Sender<bool>,
 }
 
 /// From the handle to the thread.
@@ -175,7 +179,7 @@ impl Nucleus {
             bridge: None,
             mistakes: Vec::new(),
         };
-        let shared = Arc::new(Shared { state: Mutex::new(state) });
+        let shared = Arc::new(Shared { state: Mutex::new(state), held: watch::Sender::new(false) });
         let (commands, queued) = mpsc::channel(256);
         let theirs = Arc::clone(&shared);
         let thread = std::thread::spawn(move || {

@@ -11,6 +11,8 @@ mod config;
 mod description;
 #[path = "../../fuzz/checks/drop_in.rs"]
 mod drop_in;
+#[path = "../../fuzz/checks/ipc.rs"]
+mod ipc;
 #[path = "../../fuzz/checks/maps.rs"]
 mod maps;
 #[path = "../../fuzz/checks/methods.rs"]
@@ -44,6 +46,11 @@ fn the_wire() {
     replay::replay(CORPUS, "presence", presence::check);
     replay::replay(CORPUS, "outcome", outcome::check);
     replay::replay(CORPUS, "methods", methods::check);
+}
+
+#[test]
+fn the_nucleus() {
+    replay::replay(CORPUS, "ipc", ipc::check);
 }
 
 #[test]

@@ -13,6 +13,7 @@ mod configuration;
 mod corpus;
 mod crates;
 mod examples;
+mod greengrass;
 mod hostile;
 mod isolated;
 mod life;

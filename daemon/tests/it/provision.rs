@@ -3,7 +3,7 @@
 mod again;
 mod device;
 mod power;
-mod service;
+pub(crate) mod service;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

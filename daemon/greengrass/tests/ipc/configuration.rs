@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use nowd_greengrass::{Event, RefusalKind, Verdict};
-use nowd_testkit::{Deployed, Nucleus, Style, wait_for};
+use nowd_testkit::{Deployed, Fault, Nucleus, Style, wait_for};
 use serde_json::json;
 
 use crate::common::{BOUND, OURS, next, open};
@@ -86,6 +86,8 @@ async fn a_bad_configuration_fails_the_deployment() {
             configuration: json!({"nowd": {"target": target}}),
         };
         assert_eq!(next(&mut connection).await, expected);
+        // An answer that is quicker than the nucleus is given once more.
+        nucleus.fault("SendConfigurationValidityReport", Fault::Refused("InvalidArgumentsError"));
         client.report_validity(&id, verdict).await.unwrap();
         wait_for(BOUND, "the end of a deployment", || nucleus.deployed(&id).is_some()).await;
         assert_eq!(nucleus.deployed(&id), Some(outcome));

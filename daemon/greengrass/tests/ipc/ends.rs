@@ -121,12 +121,14 @@ async fn a_slow_nucleus_is_waited_for_and_its_late_answers_are_borne() {
     let nucleus = Nucleus::start(Style::Classic);
     let connection = open(&nucleus).await;
     let client = connection.client();
-    nucleus.set_delay(Duration::from_millis(200));
-    let error = client.within(Duration::from_millis(20)).update_state(State::Running).await.unwrap_err();
+    nucleus.hold();
+    let hasty = client.within(Duration::from_millis(20));
+    let error = hasty.update_state(State::Running).await.unwrap_err();
     assert!(matches!(error, CallError::TimedOut { .. }), "{error:?}");
     // A subscription that was given up is ended there, too.
-    let hasty = client.within(Duration::from_millis(20));
     drop(hasty.subscribe_validation().await.unwrap_err());
+    nucleus.release();
+    nucleus.set_delay(Duration::from_millis(20));
     client.update_state(State::Running).await.unwrap();
     wait_for(BOUND, "the end of the subscription", || nucleus.subscriptions(OURS) == 0).await;
     assert_eq!(nucleus.mistakes(), Vec::<String>::new());

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use nowd_greengrass::{CallError, Event, RefusalKind, State};
-use nowd_testkit::{Deployed, Nucleus, Style, wait_for};
+use nowd_testkit::{Deployed, Fault, Nucleus, Style, wait_for};
 use serde_json::json;
 
 use crate::common::{BOUND, OURS, next, open};
@@ -42,6 +42,12 @@ async fn an_update_waits_for_as_long_as_it_is_deferred() {
     assert_eq!(next(&mut connection).await, Event::AfterUpdate { subscription, deployment: id.clone() });
     wait_for(BOUND, "the end of a deployment", || nucleus.deployed(&id).is_some()).await;
     assert_eq!(nucleus.deployed(&id), Some(Deployed::Succeeded));
+    // An answer that is quicker than the nucleus is given once more.
+    nucleus.fault("DeferComponentUpdate", Fault::Refused("ServiceError"));
+    let id = nucleus.deploy(OURS, json!({"nowd": {"target": "gw-9"}}));
+    let Event::BeforeUpdate { deployment, .. } = next(&mut connection).await else { panic!("not told") };
+    client.defer_update(&deployment, Duration::ZERO, "").await.unwrap();
+    wait_for(BOUND, "the end of a deployment", || nucleus.deployed(&id).is_some()).await;
     let late = client.defer_update(&id, Duration::ZERO, "").await.unwrap_err();
     assert_eq!(late.refusal(), Some(RefusalKind::Service), "{late}");
 }

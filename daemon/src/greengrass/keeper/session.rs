@@ -211,7 +211,7 @@ async fn validate(
         }
     }
     // They may come with the same deployment.
-    deployed.pass_over_missing();
+    drop(deployed.pass_over_missing());
     let source = about.source.with(Arc::new(deployed));
     let (extra, runs) = (about.extra.clone(), *about.running.borrow());
     let judging = tokio::task::spawn_blocking(move || judge(&source, &extra));
@@ -226,9 +226,10 @@ async fn validate(
         Some(verdict) => verdict.why(),
         None => Some("it cannot be judged in time".into()),
     };
-    match &why {
-        Some(why) => info!("a deployment is told that its configuration cannot be used: {why}"),
-        None => info!("a deployment is told that its configuration can be used"),
+    if let Some(why) = &why {
+        info!("a deployment is told that its configuration cannot be used: {why}");
+    } else {
+        info!("a deployment is told that its configuration can be used");
     }
     let said = why.as_deref().map_or(Said::Accepted, Said::Rejected);
     let mut reported = client.report_validity(&deployment, said).await;

@@ -31,6 +31,16 @@ impl Nucleus {
         self.state().delay = delay;
     }
 
+    /// Sends nothing, to nobody, until [`Self::release`].
+    pub fn hold(&self) {
+        self.shared.held.send_replace(true);
+    }
+
+    /// Sends everything that was held.
+    pub fn release(&self) {
+        self.shared.held.send_replace(false);
+    }
+
     /// Forgets all subscriptions without a word, as lite does when its MQTT daemon restarts.
     pub fn lose_subscriptions(&self) {
         for session in self.state().sessions.values_mut() {

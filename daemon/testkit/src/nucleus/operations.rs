@@ -36,16 +36,18 @@ pub(super) fn answer(state: &mut State, session: u64, call: &Frame) -> Vec<Out> 
     let operation = call.text("operation").unwrap_or_default();
     let operation = operation.strip_prefix("aws.greengrass#").unwrap_or(operation).to_owned();
     *state.calls.entry(operation.clone()).or_default() += 1;
-    let whole = reply(state, session, stream, &operation, call);
     let fault = state.faults.get_mut(&operation).and_then(std::collections::VecDeque::pop_front);
-    faulty(fault, whole)
+    if let Some(Fault::Refused(code)) = fault {
+        return vec![Out::Bytes(refusal(stream, code, "made for a test"))];
+    }
+    faulty(fault, reply(state, session, stream, &operation, call))
 }
 
 /// What the writer is given instead of `whole`.
 pub(super) fn faulty(fault: Option<Fault>, mut whole: Vec<u8>) -> Vec<Out> {
     let half = whole.len() / 2;
     match fault {
-        None => vec![Out::Bytes(whole)],
+        None | Some(Fault::Refused(_)) => vec![Out::Bytes(whole)],
         Some(Fault::Silent) => Vec::new(),
         Some(Fault::Garbage) => {
             vec![Out::Bytes(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n".to_vec())]

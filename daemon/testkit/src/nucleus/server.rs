@@ -146,6 +146,9 @@ async fn write_out(shared: Arc<Shared>, mut write: OwnedWriteHalf, mut queued: m
         if !delay.is_zero() {
             tokio::time::sleep(delay).await;
         }
+        if shared.held.subscribe().wait_for(|held| !held).await.is_err() {
+            return;
+        }
         match out {
             Out::Bytes(bytes) => {
                 if write.write_all(&bytes).await.is_err() {
