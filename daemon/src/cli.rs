@@ -26,6 +26,7 @@ mod audit;
 mod call;
 mod check;
 mod client;
+mod deployed;
 mod deployment;
 mod lock;
 mod made_out;
@@ -76,6 +77,10 @@ enum Command {
         /// of a component of maps. What only the core can know is not asked for
         #[arg(long, value_name = "[NAME=]FILE", conflicts_with = "maps")]
         component_configuration: Vec<String>,
+        /// For the `install` step of the Greengrass component: what is deployed, asked of the nucleus. Wrong three times, and then let
+        /// pass
+        #[arg(long, conflicts_with_all = ["maps", "component_configuration", "quiet"])]
+        deployed: bool,
         /// Say nothing when all is right
         #[arg(long, short, conflicts_with = "maps")]
         quiet: bool,
@@ -197,6 +202,7 @@ pub fn run(extra: Vec<Arc<dyn Plugin>>) -> ExitCode {
     };
     let result = match cli.command {
         Command::Run(source) => run::run(&source, extra),
+        Command::Check { source, deployed: true, .. } => deployed::check(&source, &extra),
         Command::Check { source, component_configuration: files, quiet, .. } if !files.is_empty() => {
             deployment::check(&source, &extra, &files, quiet)
         }

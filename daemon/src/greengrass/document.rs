@@ -229,9 +229,14 @@ impl Whose<'_> {
             let text = match text {
                 Value::Null => String::new(),
                 Value::String(text) => text.clone(),
-                other @ (Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => {
-                    let message =
-                        format!("`{folder}/{name}` must be a text that holds TOML, and is {}", kind(other));
+                Value::Object(pieces) => pieces::joined(pieces).ok_or_else(|| {
+                    self.error(format!("`{folder}/{name}` must hold texts only, in pieces"))
+                })?,
+                other @ (Value::Bool(_) | Value::Number(_) | Value::Array(_)) => {
+                    let message = format!(
+                        "`{folder}/{name}` must be a text that holds TOML, or an object of its pieces, and is {}",
+                        kind(other)
+                    );
                     return Err(self.error(message));
                 }
             };
@@ -375,5 +380,6 @@ const fn kind(value: &Value) -> &'static str {
     }
 }
 
+mod pieces;
 #[cfg(test)]
 mod tests;

@@ -72,7 +72,7 @@ fn with_excerpt(e: &SetupError) -> String {
 }
 
 /// What can be mended without another configuration.
-const fn may_come(e: &SetupError) -> bool {
+pub(crate) const fn may_come(e: &SetupError) -> bool {
     match e {
         SetupError::Config(e) => match e {
             ConfigError::Missing { .. } | ConfigError::NotDeployed { .. } | ConfigError::Read { .. } => true,

@@ -18,6 +18,8 @@ use tokio::runtime::Builder;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
+pub(super) use gather::component;
+
 use super::Deployed;
 use super::document::Nucleus;
 use crate::config::ConfigSource;

@@ -8,6 +8,8 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 use super::document::Deployed;
 use crate::config::ConfigError;
 use crate::lockout::{make_folder, sync_folder_of};
@@ -16,6 +18,9 @@ use crate::lockout::{make_folder, sync_folder_of};
 const ACCEPTED: &str = "greengrass.json";
 /// There while an exit was spent since the last configuration that was right.
 const SPENT: &str = "greengrass-exit";
+
+/// The configuration that the recipe's check has refused last, and how often.
+const REFUSED: &str = "greengrass-refused.json";
 
 /// More than the largest deployment becomes when it is written with indentation.
 const MOST_READ: u64 = 4 * 1024 * 1024;
@@ -54,6 +59,32 @@ pub(crate) fn spend_exit(state_dir: &Path, why: &str) -> bool {
 pub(crate) fn forget_exit(state_dir: &Path) {
     // Where it cannot be removed, none is spent.
     drop(fs::remove_file(state_dir.join(SPENT)));
+}
+
+/// The recipe's check refuses a configuration: how often it has, with this time, by this version of the program.
+pub(crate) fn count_refusal(state_dir: &Path, deployed: &Deployed) -> u32 {
+    let path = state_dir.join(REFUSED);
+    let known = read_text(&path).ok().and_then(|text| serde_json::from_str::<Refused>(&text).ok());
+    let version = env!("CARGO_PKG_VERSION").to_owned();
+    let same = known.filter(|known| known.deployed == *deployed && known.version == version);
+    let times = same.map_or(0, |known| known.times).saturating_add(1);
+    let refused = Refused { version, times, deployed: deployed.clone() };
+    let written =
+        serde_json::to_string(&refused).map_err(io::Error::from).and_then(|text| replace(&path, &text));
+    // What cannot be counted is not refused for ever.
+    written.map_or(u32::MAX, |()| times)
+}
+
+/// It lets one pass.
+pub(crate) fn forget_refusals(state_dir: &Path) {
+    drop(fs::remove_file(state_dir.join(REFUSED)));
+}
+
+#[derive(Serialize, Deserialize)]
+struct Refused {
+    version: String,
+    times: u32,
+    deployed: Deployed,
 }
 
 fn read_text(path: &Path) -> io::Result<String> {

@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use nowd_testkit::{Nucleus, Style};
 use serde_json::{Value, json};
 
 mod rules;
@@ -316,6 +317,75 @@ fn the_gate_is_the_one_of_the_examples() {
     assert!(std::fs::read_to_string(policy).unwrap().contains("<policy user=\"nowd\">"));
 }
 
+/// The `install` step, as the recipe's script says it.
+fn install(nucleus: &Nucleus, work: &Path) -> (i32, String) {
+    let script =
+        value(GATEWAY)["Manifests"][2]["Lifecycle"]["install"]["Script"].as_str().unwrap().to_owned();
+    let script =
+        script.replace("{artifacts:path}/nowd-amd64", NOWD).replace("{work:path}", work.to_str().unwrap());
+    let output = Command::new("/bin/sh")
+        .args(["-c", &script])
+        .current_dir(work)
+        .env_clear()
+        .envs(nucleus.environment("io.nowd.Gateway"))
+        .output()
+        .unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.code().unwrap(), String::from_utf8(said).unwrap())
+}
+
+/// What fails a deployment on lite, and on classic where the version changes too; and never a core for long.
+#[test]
+fn the_step_before_the_gateway_refuses_what_is_wrong_three_times() {
+    for style in [Style::Lite, Style::Classic] {
+        let nucleus = Nucleus::start(style);
+        let work = tempfile::tempdir().unwrap();
+        let install = || install(&nucleus, work.path());
+        // Nothing is known yet, and everything else may come: an identity, a component of maps.
+        nucleus.set_configuration("io.nowd.Gateway", value("deployments/gateway.json"));
+        let (code, said) = install();
+        assert!(code == 0 && said.starts_with("ok"), "{code}: {said}");
+
+        // A component of maps that is wrong, in pieces.
+        let maps = |last: &str| {
+            let map = "# a map\n[simulator]";
+            json!({ "methods.d": { "first.toml": { "001": map, "002": last } } })
+        };
+        nucleus.set_configuration("com.example.Maps", maps("[methods.first]\ndealy = \"1s\""));
+        for _ in 0..3 {
+            let (code, said) = install();
+            assert_eq!(code, 78, "{said}");
+            assert!(
+                said.contains("com.example.Maps, methods.d/first.toml:4:1: unknown key `dealy`"),
+                "{said}"
+            );
+        }
+        let (code, said) = install();
+        assert!(code == 0 && said.contains("let pass, since it was refused 3 times"), "{code}: {said}");
+        // Another mistake is another matter.
+        nucleus.merge("io.nowd.Gateway", &json!({ "nowd": { "acces": {} } }));
+        let (code, said) = install();
+        assert!(code == 78 && said.contains("unknown key `acces`"), "{code}: {said}");
+
+        nucleus.set_configuration("io.nowd.Gateway", value("deployments/gateway.json"));
+        nucleus.set_configuration("com.example.Maps", maps("[methods.first]"));
+        let (code, said) = install();
+        assert!(code == 0 && said.starts_with("ok"), "{code}: {said}");
+        assert_eq!(std::fs::read_dir(work.path()).unwrap().count(), 0, "what was refused is forgotten");
+        // The gateway's own place is not taken from it.
+        assert_eq!(nucleus.calls("SubscribeToValidateConfigurationUpdates"), 0);
+
+        // A nucleus that cannot be asked stands in nobody's way.
+        nucleus.refuse("GetConfiguration", "UnauthorizedError", "not you");
+        assert_eq!(install().0, 0);
+        nucleus.stop();
+        let (code, said) = install();
+        assert!(code == 0 && said.contains("nothing is checked"), "{code}: {said}");
+    }
+    let alone = Command::new(NOWD).args(["check", "--deployed"]).env_clear().output().unwrap();
+    assert_eq!(alone.status.code(), Some(64));
+}
+
 const POLICIES: [&str; 3] =
     ["aws/claim-policy.json", "aws/core-policy-for-the-link.json", "aws/token-exchange-role-policy.json"];
 
@@ -355,4 +425,11 @@ fn the_claim_is_that_of_the_guide() {
         let known = name.starts_with("AWS::") || parameters.get(name).is_some();
         assert!(known, "the template asks for {name}, and no gateway says it");
     }
+}
+
+#[test]
+fn the_guide_shows_the_deployment_that_lies_there() {
+    let guide = std::fs::read_to_string(root().join("docs/guides/greengrass.md")).unwrap();
+    let block = guide.split("```json\n").nth(1).unwrap().split("```").next().unwrap();
+    assert_eq!(serde_json::from_str::<Value>(block).unwrap(), value("deployments/gateway.json"));
 }

@@ -64,7 +64,10 @@ pub(super) async fn gather(
 }
 
 /// The configuration of a component of maps: an error where that cannot be known.
-pub(super) async fn component(client: &Client, name: &str) -> Result<Option<Map<String, Value>>, CallError> {
+pub(in super::super) async fn component(
+    client: &Client,
+    name: &str,
+) -> Result<Option<Map<String, Value>>, CallError> {
     match client.object(Some(name), &[]).await {
         Ok(Value::Object(configuration)) => Ok(Some(without_access(configuration))),
         Ok(_) => Ok(None),
