@@ -230,7 +230,9 @@ impl Whose<'_> {
                 Value::Null => String::new(),
                 Value::String(text) => text.clone(),
                 Value::Object(pieces) => pieces::joined(pieces).ok_or_else(|| {
-                    self.error(format!("`{folder}/{name}` must hold texts only, in pieces"))
+                    self.error(format!(
+                        "`{folder}/{name}` must be a text that holds TOML, or an object of its pieces, which are texts"
+                    ))
                 })?,
                 other @ (Value::Bool(_) | Value::Number(_) | Value::Array(_)) => {
                     let message = format!(

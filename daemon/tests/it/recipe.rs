@@ -36,7 +36,7 @@ fn lower(value: &Value) -> Value {
     match value {
         Value::Object(of) => of.iter().map(|(key, value)| (key.to_lowercase(), lower(value))).collect(),
         Value::Array(of) => of.iter().map(lower).collect(),
-        other => other.clone(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => value.clone(),
     }
 }
 
@@ -129,13 +129,16 @@ fn each_rule_catches_a_recipe_that_breaks_it() {
 }
 
 fn set(recipe: &mut Value, pointer: &str, new: Value) {
+    if let Some(there) = recipe.pointer_mut(pointer).filter(|_| !new.is_null()) {
+        *there = new;
+        return;
+    }
     let (parent, key) = pointer.rsplit_once('/').unwrap();
-    let parent = recipe.pointer_mut(parent).unwrap();
-    match parent {
-        Value::Array(of) => of[key.parse::<usize>().unwrap()] = new,
-        Value::Object(of) if new.is_null() => drop(of.remove(key)),
-        Value::Object(of) => drop(of.insert(key.into(), new)),
-        other => panic!("{other} has no parts"),
+    let parent = recipe.pointer_mut(parent).and_then(Value::as_object_mut).unwrap();
+    if new.is_null() {
+        assert!(parent.remove(key).is_some(), "{pointer} is not there");
+    } else {
+        parent.insert(key.into(), new);
     }
 }
 
@@ -319,8 +322,8 @@ fn the_gate_is_the_one_of_the_examples() {
 
 /// The `install` step, as the recipe's script says it.
 fn install(nucleus: &Nucleus, work: &Path) -> (i32, String) {
-    let script =
-        value(GATEWAY)["Manifests"][2]["Lifecycle"]["install"]["Script"].as_str().unwrap().to_owned();
+    let recipe = value(GATEWAY);
+    let script = recipe.pointer("/Manifests/2/Lifecycle/install/Script").and_then(Value::as_str).unwrap();
     let script =
         script.replace("{artifacts:path}/nowd-amd64", NOWD).replace("{work:path}", work.to_str().unwrap());
     let output = Command::new("/bin/sh")

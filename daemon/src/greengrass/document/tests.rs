@@ -114,7 +114,7 @@ fn what_is_wrong_is_said_with_its_place() {
         (json!({"methods.d": {"a/x.toml": "x"}}), "\"a/x.toml\" must be a plain name of a file"),
         (
             json!({"plugins.d": {"x.toml": {"plugin": {}}}}),
-            "`plugins.d/x.toml` must be a text that holds TOML, and is an object",
+            "`plugins.d/x.toml` must be a text that holds TOML, or an object of its pieces, which are texts",
         ),
         (json!({"maps": 7}), "`maps` must be a list of names of components, and is a number"),
         (json!({"maps": ["a b"]}), "`maps`: \"a b\" is no name of a component"),

@@ -65,8 +65,8 @@ fn look(recipe: &Value, wrong: &mut Vec<String>) {
         let name = manifest["Name"].as_str().unwrap_or("a manifest");
         look_at_manifest(manifest, name, wrong);
         for phase in ["install", "run"] {
-            let size = unit(recipe, &manifest["Lifecycle"][phase], phase).len();
-            if !manifest["Lifecycle"][phase].is_null() && size > LARGEST_UNIT {
+            let size = unit(recipe, at(manifest, &["Lifecycle", phase]), phase).len();
+            if !at(manifest, &["Lifecycle", phase]).is_null() && size > LARGEST_UNIT {
                 wrong.push(format!("{name}: the unit for {phase} has {size} bytes, and {LARGEST_UNIT} fit"));
             }
         }
@@ -89,7 +89,7 @@ fn look_at_manifest(manifest: &Value, name: &str, wrong: &mut Vec<String>) {
     keys(manifest, name, &["Name", "Platform", "Lifecycle", "Artifacts"], wrong);
     keys(&manifest["Platform"], &format!("{name}: Platform"), &["os", "architecture", "runtime"], wrong);
     for (key, value) in [("os", "linux"), ("runtime", "*")] {
-        if manifest["Platform"][key] != value {
+        if at(manifest, &["Platform", key]) != value {
             wrong.push(format!("{name}: Platform says no `{key}: {value}`"));
         }
     }
@@ -114,27 +114,27 @@ fn look_at_manifest(manifest: &Value, name: &str, wrong: &mut Vec<String>) {
     }
 }
 
-fn look_at_step(manifest: &Value, phase: &str, step: &Value, at: &str, wrong: &mut Vec<String>) {
-    keys(step, at, &["Script", "Setenv", "RequiresPrivilege", "Timeout"], wrong);
+fn look_at_step(manifest: &Value, phase: &str, step: &Value, place: &str, wrong: &mut Vec<String>) {
+    keys(step, place, &["Script", "Setenv", "RequiresPrivilege", "Timeout"], wrong);
     if phase == "run" && step.get("Timeout").is_some() {
-        wrong.push(format!("{at}: it has a Timeout, after which the classic nucleus kills it"));
+        wrong.push(format!("{place}: it has a Timeout, after which the classic nucleus kills it"));
     }
     if phase == "run" && step.get("RequiresPrivilege").is_some() {
-        wrong.push(format!("{at}: it runs as root"));
+        wrong.push(format!("{place}: it runs as root"));
     }
     let script = step["Script"].as_str().unwrap_or_default();
     if !script.starts_with("exec ") || script.contains(['\n', ';', '&', '|', '`', '$']) {
-        wrong.push(format!("{at}: its script is not one exec, so that signals go to a shell: {script}"));
+        wrong.push(format!("{place}: its script is not one exec, so that signals go to a shell: {script}"));
     }
     for text in std::iter::once(script)
         .chain(object(&step["Setenv"]).into_iter().filter_map(|(_, value)| value.as_str()))
     {
         let rest = VARIABLES.iter().fold(text.to_owned(), |text, variable| text.replace(variable, ""));
         if rest.contains(['{', '}']) {
-            wrong.push(format!("{at}: it has braces that are no variable of both nuclei: {text}"));
+            wrong.push(format!("{place}: it has braces that are no variable of both nuclei: {text}"));
         }
         if rest.split('{').skip(1).any(|inside| inside.split('}').next().unwrap().len() > LONGEST_VARIABLE) {
-            wrong.push(format!("{at}: more than {LONGEST_VARIABLE} bytes stand between braces"));
+            wrong.push(format!("{place}: more than {LONGEST_VARIABLE} bytes stand between braces"));
         }
     }
     let named = script.split_whitespace().filter_map(|word| word.strip_prefix("{artifacts:path}/"));
@@ -145,9 +145,11 @@ fn look_at_step(manifest: &Value, phase: &str, step: &Value, at: &str, wrong: &m
             artifact["Uri"].as_str().is_some_and(|uri| uri.rsplit('/').next() == Some(file))
         });
         match of_name.next() {
-            None => wrong.push(format!("{at}: {file} is no artifact")),
-            Some(artifact) if program == Some(file) && artifact["Permission"]["Execute"] != "OWNER" => {
-                wrong.push(format!("{at}: {file} has no `Execute: OWNER`, and nobody may run it"));
+            None => wrong.push(format!("{place}: {file} is no artifact")),
+            Some(artifact)
+                if program == Some(file) && at(artifact, &["Permission", "Execute"]) != "OWNER" =>
+            {
+                wrong.push(format!("{place}: {file} has no `Execute: OWNER`, and nobody may run it"));
             }
             Some(_) => {}
         }
@@ -173,7 +175,7 @@ fn values(value: &Value, at: &str, depth: usize, wrong: &mut Vec<String>) {
                 values(value, &format!("{at}/{key}"), depth + 1, wrong);
             }
         }
-        leaf => {
+        leaf @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_)) => {
             let text = leaf.to_string();
             if text.len() > LARGEST_VALUE {
                 wrong.push(format!("{at} has {} bytes, and {LARGEST_VALUE} are taken", text.len()));
@@ -191,6 +193,10 @@ fn keys(of: &Value, at: &str, known: &[&str], wrong: &mut Vec<String>) {
             wrong.push(format!("{at}: `{key}` is no key that both nuclei know; {known:?} are, in this case"));
         }
     }
+}
+
+fn at<'a>(of: &'a Value, path: &[&str]) -> &'a Value {
+    path.iter().fold(of, |of, key| of.get(key).unwrap_or(&Value::Null))
 }
 
 fn object(of: &Value) -> Vec<(&String, &Value)> {
