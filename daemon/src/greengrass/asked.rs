@@ -6,12 +6,11 @@
 use std::time::Duration;
 
 use nowd_greengrass::{Connection, Environment, Options};
-use serde_json::Value;
 use tokio::runtime::Builder;
 use tracing::debug;
 
 use super::document::{Deployed, Nucleus};
-use super::keeper::component;
+use super::keeper::whole;
 
 /// The nucleus may take so long in all. A step has 120 s where nothing is said.
 const WITHIN: Duration = Duration::from_secs(15);
@@ -42,12 +41,12 @@ async fn everything(environment: &Environment) -> Option<Deployed> {
     };
     let client = connection.client();
     let asking = async {
-        let Ok(Value::Object(own)) = client.object(None, &[]).await else { return None };
+        let own = whole(&client, None).await.ok()?.unwrap_or_default();
         let nucleus = Nucleus { thing_name: environment.thing_name.clone(), ..Nucleus::default() };
         let mut deployed = Deployed { nucleus, ..Deployed::default() }.with_component(own);
         for name in deployed.names().unwrap_or_default() {
-            if let Ok(Some(configuration)) = component(&client, &name).await {
-                deployed.components.insert(name, configuration);
+            if let Ok(Some(configuration)) = whole(&client, Some(&name)).await {
+                deployed.add_component(&name, configuration);
             }
         }
         Some(deployed)

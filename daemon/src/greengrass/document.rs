@@ -27,7 +27,7 @@ const SUFFIX: &str = "-nowd";
 const MAPS: &str = "methods.d";
 const DROP_INS: &str = "plugins.d";
 /// What may stand in a component configuration; the first is the nucleus's.
-const KEYS: [&str; 5] = ["accessControl", "nowd", MAPS, DROP_INS, "maps"];
+pub(crate) const KEYS: [&str; 5] = ["accessControl", "nowd", MAPS, DROP_INS, "maps"];
 
 /// What was deployed to this core: what the nucleus says of itself, the component configuration, and those of components of maps.
 /// Kept as `greengrass.json`; what this version does not know in it is passed over.
@@ -108,6 +108,13 @@ impl Deployed {
     pub(crate) fn add_component(&mut self, name: &str, mut configuration: Map<String, Value>) {
         configuration.remove("accessControl");
         self.components.insert(name.to_owned(), configuration);
+    }
+
+    /// Components of maps that nothing is known of.
+    pub(crate) fn missing(&self) -> Vec<String> {
+        // What is wrong with the names is said by whoever judges.
+        let names = self.names().unwrap_or_default();
+        names.into_iter().filter(|name| !self.components.contains_key(name)).collect()
     }
 
     /// Components of maps that nothing is known of are not missed; says which these are.

@@ -18,7 +18,7 @@ use tokio::runtime::Builder;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-pub(super) use gather::component;
+pub(super) use gather::whole;
 
 use super::Deployed;
 use super::document::Nucleus;

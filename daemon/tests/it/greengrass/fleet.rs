@@ -114,7 +114,12 @@ async fn twenty_cores_get_identities_of_their_own_and_one_that_was_killed_half_w
     service.acts(Act::Answer, Act::Answer);
 
     let cores: Vec<Fresh> = std::iter::once(first).chain((1..20).map(|n| Fresh::new(n, &service))).collect();
-    let mut gateways: Vec<Process> = cores.iter().map(Fresh::start).collect();
+    let mut gateways = Vec::new();
+    for core in &cores {
+        gateways.push(core.start());
+        // One after the other: mosquitto tells all who listen what AWS IoT Core tells only the one who has asked.
+        wait_for(PATIENCE, &format!("an identity of {}", core.thing), || core.identity().is_some()).await;
+    }
     for core in &cores {
         answers(&cloud, &core.target()).await;
     }
