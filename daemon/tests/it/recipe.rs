@@ -7,6 +7,8 @@ use std::process::{Command, Output};
 use nowd_testkit::{Nucleus, Style};
 use serde_json::{Value, json};
 
+use crate::tools;
+
 mod rules;
 
 const NOWD: &str = env!("CARGO_BIN_EXE_nowd");
@@ -435,4 +437,30 @@ fn the_guide_shows_the_deployment_that_lies_there() {
     let guide = std::fs::read_to_string(root().join("docs/guides/greengrass.md")).unwrap();
     let block = guide.split("```json\n").nth(1).unwrap().split("```").next().unwrap();
     assert_eq!(serde_json::from_str::<Value>(block).unwrap(), value("deployments/gateway.json"));
+}
+
+/// As the service's own model has it, which AWS's clients go by.
+#[test]
+fn the_deployment_of_the_guide_fits_the_service() {
+    let component = json!({
+        "componentVersion": env!("CARGO_PKG_VERSION"),
+        "configurationUpdate": { "merge": text("deployments/gateway.json") },
+        "runWith": { "posixUser": "nowd:nowd" },
+    });
+    let request = json!({
+        "targetArn": "arn:aws:iot:eu-central-1:123456789012:thinggroup/gateways-canary",
+        "deploymentName": "gateways-canary",
+        "components": { "io.nowd.Gateway": component, "com.example.Maps": { "componentVersion": "1.0.0" } },
+        "deploymentPolicies": value("deployments/policies.json"),
+        "iotJobConfiguration": value("deployments/iot-job.json"),
+    });
+    let program = "import json, sys, botocore.session, botocore.validate\n\
+         service = botocore.session.get_session().get_service_model('greengrassv2')\n\
+         shape = service.operation_model('CreateDeployment').input_shape\n\
+         print(botocore.validate.ParamValidator().validate(json.loads(sys.argv[1]), shape).generate_report())";
+    let mut python = tools::python();
+    let output = python.args(["-c", program]).arg(request.to_string()).env_clear().output().unwrap();
+    assert_eq!(ok(&output).trim(), "");
+    // Lite takes so much of it.
+    assert!(request.to_string().len() < 4_000);
 }
