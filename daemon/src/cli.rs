@@ -26,6 +26,8 @@ mod audit;
 mod call;
 mod check;
 mod client;
+mod deployed;
+mod deployment;
 mod lock;
 mod made_out;
 pub(crate) mod methods;
@@ -63,13 +65,22 @@ enum Command {
     Run(Source),
     /// Check configuration, maps, certificate and key without connecting to anything
     ///
-    /// With maps named, says of each of their methods what it will send, and what the answers mean.
+    /// With maps named, says of each of their methods what it will send, and what the answers mean. On a core device, `--state-dir` names
+    /// the component's work folder: what was deployed is checked with the rest.
     Check {
         #[command(flatten)]
         source: Source,
         /// Explain these maps or drop-ins; each need not lie in `methods.d/` or `plugins.d/` yet
         #[arg(value_name = "MAP")]
         maps: Vec<PathBuf>,
+        /// A component configuration of Greengrass (JSON) before it is deployed, instead of what was deployed here; with NAME=FILE, that
+        /// of a component of maps. What only the core can know is not asked for
+        #[arg(long, value_name = "[NAME=]FILE", conflicts_with = "maps")]
+        component_configuration: Vec<String>,
+        /// For the `install` step of the Greengrass component: what is deployed, asked of the nucleus. Wrong three times, and then let
+        /// pass
+        #[arg(long, conflicts_with_all = ["maps", "component_configuration", "quiet"])]
+        deployed: bool,
         /// Say nothing when all is right
         #[arg(long, short, conflicts_with = "maps")]
         quiet: bool,
@@ -191,7 +202,11 @@ pub fn run(extra: Vec<Arc<dyn Plugin>>) -> ExitCode {
     };
     let result = match cli.command {
         Command::Run(source) => run::run(&source, extra),
-        Command::Check { source, maps, quiet } if maps.is_empty() => {
+        Command::Check { source, deployed: true, .. } => deployed::check(&source, &extra),
+        Command::Check { source, component_configuration: files, quiet, .. } if !files.is_empty() => {
+            deployment::check(&source, &extra, &files, quiet)
+        }
+        Command::Check { source, maps, quiet, .. } if maps.is_empty() => {
             check::check(&source.or_here(), extra, quiet)
         }
         Command::Check { source, maps, .. } => check::explain(&source, extra, &maps),

@@ -21,10 +21,10 @@ mod provisioning;
 
 pub use audit::{AuditConfig, Size};
 pub use bus::BusConfig;
-pub use layers::{ConfigFiles, ConfigSource};
+pub use layers::{ConfigFiles, ConfigSource, Deployment};
 pub(crate) use layers::{Signature, read_map};
 pub use metrics::MetricsConfig;
-pub use provisioning::{Parameter, ParameterFile, ProvisioningConfig};
+pub use provisioning::{Parameter, ParameterFile, ParameterVariable, ProvisioningConfig};
 
 /// Everything in `nowd.toml`.
 #[derive(Debug, Clone, Deserialize)]
@@ -227,6 +227,15 @@ pub enum ConfigError {
         origin: String,
         /// What is wrong.
         message: String,
+    },
+    /// A component of maps is named, and nothing is known of it.
+    #[error(
+        "component configuration: `maps` names {component}, which is not deployed here, or has no configuration; deploy it with this one, or \
+         take it out of `maps`"
+    )]
+    NotDeployed {
+        /// Its name.
+        component: String,
     },
     /// A key that must be there is not.
     #[error("`{key}` is not set; {hint}")]

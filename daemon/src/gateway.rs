@@ -26,6 +26,7 @@ use crate::uplink::{Facts, Uplink, UplinkEvent};
 
 mod completion;
 mod generations;
+mod guidance;
 mod local;
 mod reload;
 mod reply;
@@ -37,6 +38,7 @@ mod trust;
 
 use completion::ended;
 use generations::{Generations, Numbers};
+pub(crate) use guidance::{Candidate, Guidance};
 use local::Waiters;
 pub(crate) use reload::ReloadCounts;
 use reload::Reloads;
@@ -224,7 +226,9 @@ impl Gateway {
     /// Hears one thing and deals with it. May be dropped while waiting.
     async fn step(&mut self) {
         let wake = self.core.wake_at().map(until);
-        self.uplink.set_quiet(self.core.calls() == 0);
+        let calls = self.core.calls();
+        self.uplink.set_quiet(calls == 0);
+        self.tell_calls(calls);
         tokio::select! {
             event = self.uplink.next() => {
                 let stalled_again = self.check_stall();

@@ -10,6 +10,7 @@ mod clock;
 mod config;
 mod exit;
 mod gateway;
+mod greengrass;
 mod identity;
 mod journal;
 mod local;
@@ -33,11 +34,12 @@ pub use cli::command;
 pub use cli::run;
 pub use clock::{WallClock, WallReading};
 pub use config::{
-    AuditConfig, BusConfig, ClockTrust, Config, ConfigError, ConfigFiles, ConfigSource, MetricsConfig,
-    Parameter, ParameterFile, ProvisioningConfig, Size,
+    AuditConfig, BusConfig, ClockTrust, Config, ConfigError, ConfigFiles, ConfigSource, Deployment,
+    MetricsConfig, Parameter, ParameterFile, ParameterVariable, ProvisioningConfig, Size,
 };
 pub use exit::Exit;
 pub use gateway::{Gateway, StartError};
+pub use greengrass::Deployed;
 pub use identity::{Found, IdentityError, Used};
 pub use journal::JournalError;
 pub use setup::{Setup, SetupError};

@@ -18,7 +18,7 @@ use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuild
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{Layer, Registry, fmt};
+use tracing_subscriber::{Layer, Registry, fmt, reload};
 
 use crate::config::{ConfigError, LogConfig, LogFormat};
 
@@ -28,6 +28,9 @@ use journal::{Journal, Socket};
 
 /// What counts the lines that this process has lost.
 static LOST: OnceLock<ErrorCounter> = OnceLock::new();
+
+/// What decides which parts log what.
+static FILTER: OnceLock<reload::Handle<Targets, Registry>> = OnceLock::new();
 
 /// How many lines may wait to be written.
 const QUEUE: usize = 4_096;
@@ -44,8 +47,19 @@ pub(crate) fn start(config: &LogConfig) -> Result<Lines, ConfigError> {
     let targets = check(config)?;
     let (layer, lines) = layer(config.format);
     // A process that already logs keeps doing so its own way.
-    drop(tracing_subscriber::registry().with(layer.with_filter(targets)).try_init());
+    let (targets, handle) = reload::Layer::new(targets);
+    if tracing_subscriber::registry().with(layer.with_filter(targets)).try_init().is_ok() {
+        FILTER.get_or_init(|| handle);
+    }
     Ok(lines)
+}
+
+/// Other parts log, or less of them, from here on. Where lines go to stays as it was at the start of the process.
+pub(crate) fn filter(config: &LogConfig) {
+    if let (Ok(targets), Some(handle)) = (check(config), FILTER.get()) {
+        // Without a subscriber nobody hears anything anyway.
+        drop(handle.reload(targets));
+    }
 }
 
 /// Which parts log what.

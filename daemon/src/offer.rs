@@ -209,8 +209,13 @@ mod tests {
         let config: Config = toml::from_str(config).unwrap();
         let map = |(number, text): (usize, &str)| MapSource { file: number.to_string(), text: text.into() };
         let maps = maps.into_iter().enumerate().map(map).collect();
-        let files =
-            ConfigFiles { config, maps, drop_ins: Vec::new(), identity: crate::identity::Found::Nothing };
+        let files = ConfigFiles {
+            config,
+            maps,
+            drop_ins: Vec::new(),
+            identity: crate::identity::Found::Nothing,
+            of_nucleus: crate::greengrass::OfNucleus::default(),
+        };
         let (_, registry) = crate::setup::plugins(&files, Vec::new()).unwrap();
         Set::new(0, &files.config, registry)
     }

@@ -222,6 +222,32 @@ impl Setup {
         Ok(Self { settings, plugins, set, extra, pool, link, certificates, clock, config: config.clone() })
     }
 
+    /// Checks all that does not depend on the machine that it will be deployed to, with stand-ins for name and broker where those
+    /// come from there. Gives the methods, and says what comes from there.
+    pub(crate) fn check_deployment(
+        mut files: ConfigFiles,
+        extra: &[Arc<dyn Plugin>],
+    ) -> Result<(Registry, Vec<&'static str>), SetupError> {
+        let Plugins { registry, described, .. } = load(&files, extra, &Pool::default(), None)?;
+        let (registry, _) = offered(&registry, &described, &Descriptions::new());
+        let mut from_there = Vec::new();
+        if files.config.target.is_none() {
+            from_there.push("target");
+            files.config.target = Level::new("core").ok();
+        }
+        if files.config.link.endpoint.is_none() {
+            from_there.push("link.endpoint");
+            files.config.link.endpoint = Some("nucleus.invalid".into());
+        }
+        if files.config.link.tls {
+            from_there.push("certificate and key");
+        }
+        link::options(&files, &target(&files.config)?)?;
+        check_compat(&files.config)?;
+        files.config.metrics.check()?;
+        Ok((registry, from_there))
+    }
+
     /// The gateway's name.
     #[must_use]
     pub fn target(&self) -> &Level {

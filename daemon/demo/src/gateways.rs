@@ -61,7 +61,13 @@ fn write(
 
 /// Runs the gateway of this configuration until `stop`.
 pub(crate) fn start(config: PathBuf, stop: CancellationToken) -> anyhow::Result<Running> {
-    let source = ConfigSource { file: config, required: true, environment: Vec::new(), set: Vec::new() };
+    let source = ConfigSource {
+        file: config,
+        required: true,
+        environment: Vec::new(),
+        set: Vec::new(),
+        deployment: nowd::Deployment::None,
+    };
     let files = source.load()?;
     let setup = Setup::new(&files, Vec::new(), WallClock::of_this_machine(files.config.clock))?;
     let name = setup.target().to_string();

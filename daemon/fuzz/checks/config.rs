@@ -18,7 +18,13 @@ pub(crate) fn check(data: &[u8]) {
         std::fs::create_dir(folder.path().join("nowd.toml.d")).unwrap();
         std::fs::write(folder.path().join("nowd.toml.d/10-site.toml"), drop_in).unwrap();
     }
-    let source = ConfigSource { file: main, required: true, environment: pair(variable), set: pair(option) };
+    let source = ConfigSource {
+        file: main,
+        required: true,
+        environment: pair(variable),
+        set: pair(option),
+        deployment: nowd::Deployment::None,
+    };
     match source.load() {
         Ok(files) => check_files(&source, &files),
         Err(e) => check_message(folder.path(), &e),

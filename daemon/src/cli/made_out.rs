@@ -39,7 +39,11 @@ fn make_out(source: &ConfigSource, key: &[&str]) -> Option<(String, String)> {
     };
     let in_file = |file: PathBuf| Some((in_text(&read(&file)?, key)?, file.display().to_string()));
     let in_files = || drop_ins(&source.file).into_iter().chain([source.file.clone()]).find_map(in_file);
-    set.or_else(environment).or_else(in_files)
+    let deployed = || {
+        let deployed = source.deployed().ok()??;
+        Some((deployed.text(key)?, "the component configuration".to_owned()))
+    };
+    set.or_else(environment).or_else(deployed).or_else(in_files)
 }
 
 /// Those beside the main file, the last by name first.
@@ -87,8 +91,13 @@ mod tests {
     fn the_uppermost_layer_that_names_a_folder() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("nowd.toml");
-        let mut source =
-            ConfigSource { file: file.clone(), required: true, environment: Vec::new(), set: Vec::new() };
+        let mut source = ConfigSource {
+            file: file.clone(),
+            required: true,
+            environment: Vec::new(),
+            set: Vec::new(),
+            deployment: crate::config::Deployment::None,
+        };
         let is = |source: &ConfigSource, state: &str, from: &str| {
             let (folder, origin) = state_dir(source);
             assert_eq!(folder, Path::new(state));
@@ -121,8 +130,13 @@ mod tests {
     fn the_bus() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("nowd.toml");
-        let mut source =
-            ConfigSource { file: file.clone(), required: true, environment: Vec::new(), set: Vec::new() };
+        let mut source = ConfigSource {
+            file: file.clone(),
+            required: true,
+            environment: Vec::new(),
+            set: Vec::new(),
+            deployment: crate::config::Deployment::None,
+        };
         assert_eq!(bus(&source), BusAddress::System);
         fs::write(&file, "targte = 1\n[bus]\naddress = 'session'\n").unwrap();
         assert_eq!(bus(&source), BusAddress::Session);

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{Failure, say};
-use crate::config::{ConfigError, ConfigFiles, ConfigSource};
+use super::{Failure, made_out, say};
+use crate::config::{ConfigError, ConfigFiles, ConfigSource, Deployment};
+use crate::greengrass::kept;
 
 /// Where the configuration is unless said otherwise.
 pub(super) const DEFAULT_CONFIG: &str = "/etc/nowd/nowd.toml";
@@ -17,6 +18,10 @@ pub(super) struct Source {
     /// and `plugin serve`, a nowd.toml in this folder or beside the map goes before that]
     #[arg(long, short, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
+    /// The folder (`state_dir`) for what must survive a restart. What was deployed through Greengrass lies there,
+    /// as greengrass.json, and is read with the configuration
+    #[arg(long, value_name = "DIR")]
+    pub(super) state_dir: Option<String>,
     /// Set one key over all other layers, such as --set link.endpoint=broker:8883
     #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
     pub(super) set: Vec<(String, String)>,
@@ -26,7 +31,7 @@ impl Source {
     pub(super) fn load(&self) -> Result<ConfigFiles, crate::config::ConfigError> {
         let source = self.layers();
         // What may not be looked for is told with the reason, below.
-        if !source.required && matches!(source.file.try_exists(), Ok(false)) {
+        if !source.required && !source.is_deployed() && matches!(source.file.try_exists(), Ok(false)) {
             let text =
                 format!("nowd: {} is not there; name another file with --config", source.file.display());
             say(&mut std::io::stderr(), &text);
@@ -68,12 +73,19 @@ impl Source {
         let environment = std::env::vars_os()
             .filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)))
             .collect();
-        ConfigSource {
+        let state_dir = self.state_dir.iter().map(|folder| ("state_dir".to_owned(), folder.clone()));
+        let source = ConfigSource {
             file: self.file(),
             required: self.config.is_some(),
             environment,
-            set: self.set.clone(),
-        }
+            set: state_dir.chain(self.set.iter().cloned()).collect(),
+            deployment: Deployment::None,
+        };
+        // Who may not look into the folder is not told of a file that is hardly ever there.
+        let kept = kept::file(&made_out::state_dir(&source).0);
+        let deployment =
+            if kept.symlink_metadata().is_ok() { Deployment::Kept(kept) } else { Deployment::None };
+        ConfigSource { deployment, ..source }
     }
 
     pub(super) fn file(&self) -> PathBuf {

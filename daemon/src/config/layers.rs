@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{ErrorKind, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use config::builder::DefaultState;
 use config::{ConfigBuilder, Environment, File, FileFormat};
@@ -11,6 +12,7 @@ use nowd_plugin::map::{MapError, MapSource};
 use nowd_plugin::words::plain;
 
 use super::{Config, ConfigError};
+use crate::greengrass::{Deployed, Document, OfNucleus, kept};
 use crate::identity::{self, Found};
 
 /// The largest configuration file, in bytes.
@@ -27,6 +29,20 @@ pub struct ConfigSource {
     pub environment: Vec<(String, String)>,
     /// `KEY=VALUE` of the command line.
     pub set: Vec<(String, String)>,
+    /// What was deployed through Greengrass: a layer between files and environment, and more maps and drop-ins.
+    pub deployment: Deployment,
+}
+
+/// Where it is found what was deployed through Greengrass.
+#[derive(Debug, Clone, Default)]
+pub enum Deployment {
+    /// Nowhere: there is none.
+    #[default]
+    None,
+    /// In this file, if it is there.
+    Kept(PathBuf),
+    /// It is this.
+    Known(Arc<Deployed>),
 }
 
 /// Which files there were, and when each was changed: path, inode, size, seconds and nanoseconds of its last change.
@@ -44,6 +60,8 @@ pub struct ConfigFiles {
     pub drop_ins: Vec<MapSource>,
     /// What stands in for what the configuration leaves out: the identity that `nowd provision` made.
     pub identity: Found,
+    /// Which keys are as the nucleus of Greengrass says, for want of anything else.
+    pub(crate) of_nucleus: OfNucleus,
 }
 
 impl ConfigSource {
@@ -55,17 +73,41 @@ impl ConfigSource {
             check_file(&file, &text)?;
             builder = builder.add_source(File::from_str(&text, FileFormat::Toml));
         }
+        let deployed = self.deployed()?;
+        let document = deployed.as_deref().map(Deployed::read).transpose()?.unwrap_or_default();
+        builder = add_document(builder, &document)?;
         builder = self.add_environment(builder)?;
         builder = self.add_command_line(builder)?;
         let mut config = finish(builder)
             .map_err(|e| ConfigError::Layer { origin: "configuration".into(), message: words(&e) })?;
         let identity = identity::complete(&mut config);
+        let of_nucleus = deployed.map(|deployed| deployed.nucleus.complete(&mut config)).unwrap_or_default();
         Ok(ConfigFiles {
             config,
-            maps: self.beside("methods.d")?,
-            drop_ins: self.beside("plugins.d")?,
+            maps: [self.beside("methods.d")?, document.maps].concat(),
+            drop_ins: [self.beside("plugins.d")?, document.drop_ins].concat(),
             identity,
+            of_nucleus,
         })
+    }
+
+    /// What was deployed, if anything was.
+    pub(crate) fn deployed(&self) -> Result<Option<Arc<Deployed>>, ConfigError> {
+        match &self.deployment {
+            Deployment::None => Ok(None),
+            Deployment::Known(deployed) => Ok(Some(Arc::clone(deployed))),
+            Deployment::Kept(file) => Ok(kept::read(file)?.map(Arc::new)),
+        }
+    }
+
+    /// Whether anything was.
+    pub(crate) const fn is_deployed(&self) -> bool {
+        !matches!(self.deployment, Deployment::None)
+    }
+
+    /// The same, with this deployment.
+    pub(crate) fn with(&self, deployed: Arc<Deployed>) -> Self {
+        Self { deployment: Deployment::Known(deployed), ..self.clone() }
     }
 
     /// The files as they lie there now, to see later whether they are still the same. What cannot be looked at is not there.
@@ -137,6 +179,19 @@ impl ConfigSource {
     }
 }
 
+/// By itself on top of nothing first, so that a mistake is told as one of the component configuration.
+fn add_document(
+    builder: ConfigBuilder<DefaultState>,
+    document: &Document,
+) -> Result<ConfigBuilder<DefaultState>, ConfigError> {
+    let alone = finish(config::Config::builder().add_source(document.layer.clone())).map(drop);
+    alone.or_else(complete).map_err(|e| ConfigError::Layer {
+        origin: "component configuration, `nowd`".into(),
+        message: words(&e),
+    })?;
+    Ok(builder.add_source(document.layer.clone()))
+}
+
 fn finish(builder: ConfigBuilder<DefaultState>) -> Result<Config, config::ConfigError> {
     builder.build()?.try_deserialize()
 }
@@ -152,7 +207,12 @@ fn is_missing(message: &str) -> bool {
 
 /// The crate's message on one line.
 fn words(error: &config::ConfigError) -> String {
-    plain(&error.to_string().lines().map(str::trim).collect::<Vec<_>>().join(", "))
+    let line = error.to_string().lines().map(str::trim).collect::<Vec<_>>().join(", ");
+    // The key that it is about is none of the names that there are.
+    match line.rsplit_once(" for key `") {
+        Some((what, key)) => format!("{} for key `{key}", plain(what)),
+        None => plain(&line),
+    }
 }
 
 /// One map, named as the user would name it.

@@ -27,12 +27,17 @@ pub struct ProvisioningConfig {
 
 /// One parameter.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(untagged, expecting = "expected a text, or { file = \"/proc/device-tree/serial-number\" }")]
+#[serde(
+    untagged,
+    expecting = "expected a text, { file = \"/proc/device-tree/serial-number\" }, or { env = \"AWS_IOT_THING_NAME\" }"
+)]
 pub enum Parameter {
     /// This text.
     Text(String),
     /// The text of a file, without what is white or NUL at its ends.
     File(ParameterFile),
+    /// The text of a variable of the environment, in the same way.
+    Variable(ParameterVariable),
 }
 
 /// Where a parameter is read from.
@@ -41,4 +46,12 @@ pub enum Parameter {
 pub struct ParameterFile {
     /// The file, of 4,096 bytes at most.
     pub file: PathBuf,
+}
+
+/// Which variable a parameter is.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ParameterVariable {
+    /// The variable's name; of 4,096 bytes at most is what it holds.
+    pub env: String,
 }

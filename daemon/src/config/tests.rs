@@ -17,6 +17,7 @@ fn load(
         required: true,
         environment: pairs(environment),
         set: pairs(set),
+        deployment: Deployment::None,
     };
     source.load().map_err(|e| e.to_string().replace(&format!("{}/", directory.path().display()), ""))
 }
@@ -64,7 +65,13 @@ fn what_is_no_file_is_not_opened() {
     std::fs::create_dir(directory.path().join("methods.d")).unwrap();
     let pipe = directory.path().join("methods.d/pipe.toml");
     assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
-    let source = ConfigSource { file, required: true, environment: Vec::new(), set: Vec::new() };
+    let source = ConfigSource {
+        file,
+        required: true,
+        environment: Vec::new(),
+        set: Vec::new(),
+        deployment: Deployment::None,
+    };
     let message = source.load().unwrap_err().to_string();
     assert_eq!(message, format!("{}: cannot be read: it is no regular file; take it away", pipe.display()));
 }

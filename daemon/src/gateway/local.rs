@@ -113,6 +113,7 @@ impl Gateway {
 
     fn snapshot(&self) -> Snapshot {
         Snapshot {
+            waiting: None,
             target: self.target.as_str().to_owned(),
             incarnation: self.incarnation,
             started: self.started,

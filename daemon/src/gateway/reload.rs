@@ -12,10 +12,11 @@ use nowd_plugin::{BootInstant, Plugin};
 use nowd_plugin_serial::SerialPlugin;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinSet;
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
 use super::Gateway;
 use super::generations::Generation;
+use super::guidance::{Candidate, Guidance};
 use super::services::Compiled;
 use crate::audit::Event as Audited;
 use crate::cli::excerpt;
@@ -36,12 +37,16 @@ const MOST_WAITING: usize = 16;
 /// Reads configuration and maps when asked to, one time after the other.
 #[derive(Debug)]
 pub(super) struct Reloads {
-    asked: Option<Asked>,
+    pub(super) asked: Option<Asked>,
     /// What is under way: one thing at most.
     work: JoinSet<Step>,
     /// Those who wait for the one that is under way, and for the one after it.
     waiting: [Vec<Answer>; 2],
-    counts: ReloadCounts,
+    pub(super) counts: ReloadCounts,
+    /// Where another source is handed over, and what starts the gateway anew.
+    pub(super) guidance: Option<Guidance>,
+    /// The one that is under way.
+    pub(super) trying: Option<Candidate>,
 }
 
 /// How reloads went since the start.
@@ -69,8 +74,8 @@ type Answer = oneshot::Sender<Result<String, ReloadError>>;
 
 /// Where from, and who asks.
 #[derive(Debug)]
-struct Asked {
-    source: ConfigSource,
+pub(super) struct Asked {
+    pub(super) source: ConfigSource,
     by: Arc<Notify>,
     /// The files that count now.
     files: Signature,
@@ -107,6 +112,8 @@ impl Reloads {
             work: JoinSet::new(),
             waiting: <[_; 2]>::default(),
             counts: ReloadCounts::default(),
+            guidance: None,
+            trying: None,
         }
     }
 
@@ -131,6 +138,7 @@ impl Reloads {
         self.asked = None;
         self.work = JoinSet::new();
         self.waiting = <[_; 2]>::default();
+        self.trying = None;
     }
 
     /// Somebody wants it, and to hear how it went.
@@ -172,6 +180,8 @@ impl Reloads {
         by.notified().await;
         let [current, next] = &mut self.waiting;
         current.append(next);
+        self.trying = self.guidance.as_ref().and_then(Guidance::take);
+        let source = self.trying.as_ref().map_or(source, |candidate| &candidate.source);
         let (source, extra, clock) = (source.clone(), extra.to_vec(), clock.clone());
         let (pool, ports) = (Arc::clone(pool), ports.cloned());
         self.work.spawn_blocking(move || {
@@ -255,6 +265,7 @@ impl Gateway {
         let lines = excerpt.map(|lines| format!("\n{lines}")).unwrap_or_default();
         self.supervisor.reloaded();
         self.reloads.tell(&Err(ReloadError::Config(format!("{reason}{lines}"))));
+        self.reloads.tried(Err(reason.to_owned()));
         self.records.push(Line::Audit(Audited::Reloaded { error: Some(reason.to_owned()) }));
         let counts = &mut self.reloads.counts;
         counts.rejected = counts.rejected.saturating_add(1);
@@ -304,11 +315,8 @@ impl Gateway {
         );
         let mut report =
             format!("{methods} methods are on offer: {added} new, {removed} gone, {altered} changed");
-        self.reloads.counts.need_start.clone_from(&changed);
-        for key in changed {
-            report.extend(["; `", key, "` was changed as well, which takes effect at the next start"]);
-            warn!(see = "needs-start", "`{key}` was changed as well, which takes effect at the next start");
-        }
+        self.reloads.tried(Ok(()));
+        self.tell_what_needs_a_start(changed, &mut report);
         for (plugin, notes) in self.services.notes() {
             report.extend(notes.iter().flat_map(|note| ["\n", plugin.as_str(), ": ", note.as_str()]));
         }

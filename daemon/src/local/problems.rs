@@ -49,6 +49,12 @@ impl Snapshot {
 
 fn problems(snapshot: &Snapshot) -> Vec<Problem> {
     let mut problems = Vec::new();
+    if let Some(why) = &snapshot.waiting {
+        return vec![error(
+            format!("no gateway runs yet, so no call comes from anywhere: {why}"),
+            "mend what it says, here or by a deployment; it goes on by itself then, and need not be started again",
+        )];
+    }
     safe_actions(snapshot, &mut problems);
     problems.extend(link(snapshot));
     refusals(snapshot, &mut problems);

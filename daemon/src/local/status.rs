@@ -25,6 +25,8 @@ const HEALTH_WITHIN: Duration = Duration::from_millis(500);
 /// What the gateway's loop knows at one moment. Putting it into words is for others.
 #[derive(Debug)]
 pub(crate) struct Snapshot {
+    /// Why no gateway runs yet, in a process that waits for what is missing.
+    pub(crate) waiting: Option<String>,
     pub(crate) target: String,
     pub(crate) incarnation: Uuid,
     pub(crate) started: BootInstant,
@@ -57,6 +59,9 @@ pub(crate) struct StatusReport {
     #[serde(default)]
     pub(crate) problems: Vec<Problem>,
     pub(crate) version: String,
+    /// Why no gateway runs yet, in a process that waits for what is missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) waiting: Option<String>,
     pub(crate) target: String,
     pub(crate) incarnation: Uuid,
     pub(crate) uptime_ms: u64,
@@ -185,6 +190,7 @@ impl From<Snapshot> for StatusReport {
         Self {
             problems,
             version: env!("CARGO_PKG_VERSION").into(),
+            waiting: snapshot.waiting,
             target: snapshot.target,
             incarnation: snapshot.incarnation,
             uptime_ms: since(snapshot.started),

@@ -159,6 +159,7 @@ impl Plan {
 pub(crate) fn configured_name(files: &ConfigFiles) -> Option<&Level> {
     match &files.identity {
         Found::Used(used) if used.target => None,
+        _ if files.of_nucleus.target => None,
         Found::Nothing | Found::Used(_) | Found::Unusable(_) => files.config.target.as_ref(),
     }
 }
@@ -201,6 +202,7 @@ fn parameters(own: &ProvisioningConfig) -> Result<BTreeMap<String, String>, Conf
     let value = |parameter: &Parameter| match parameter {
         Parameter::Text(text) => Ok(text.clone()),
         Parameter::File(from) => text_of(&from.file),
+        Parameter::Variable(from) => text_of_variable(&from.env),
     };
     own.parameters.iter().map(|(name, parameter)| Ok((name.clone(), value(parameter)?))).collect()
 }
@@ -215,14 +217,28 @@ fn text_of(path: &Path) -> Result<String, ConfigError> {
     let mut bytes = Vec::new();
     File::open(path).map_err(failed)?.take(LARGEST_PARAMETER + 1).read_to_end(&mut bytes).map_err(failed)?;
     let text = String::from_utf8(bytes).ok().filter(|text| text.len() <= 4_096);
-    let text = text.as_deref().map(|text| text.trim_matches(|c: char| c.is_whitespace() || c == '\0'));
-    match text {
-        Some(text) if !text.is_empty() && !text.contains(char::is_control) => Ok(text.to_owned()),
-        Some(_) | None => Err(ConfigError::Value {
-            key: "provisioning.parameters",
-            message: format!("{} holds no line of text, of 4,096 bytes at most", path.display()),
-        }),
-    }
+    let wrong = || ConfigError::Value {
+        key: "provisioning.parameters",
+        message: format!("{} holds no line of text, of 4,096 bytes at most", path.display()),
+    };
+    text.as_deref().and_then(line).ok_or_else(wrong)
+}
+
+fn text_of_variable(name: &str) -> Result<String, ConfigError> {
+    let text = std::env::var(name).ok().filter(|text| text.len() <= 4_096);
+    let wrong = || ConfigError::Value {
+        key: "provisioning.parameters",
+        message: format!(
+            "the environment's {name} is not set, or holds no line of text of 4,096 bytes at most"
+        ),
+    };
+    text.as_deref().and_then(line).ok_or_else(wrong)
+}
+
+/// Without what is white or NUL at its ends, if that is one line.
+fn line(text: &str) -> Option<String> {
+    let text = text.trim_matches(|c: char| c.is_whitespace() || c == '\0');
+    (!text.is_empty() && !text.contains(char::is_control)).then(|| text.to_owned())
 }
 
 const fn missing(key: &'static str, hint: &'static str) -> ConfigError {

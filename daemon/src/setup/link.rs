@@ -20,6 +20,14 @@ pub(super) fn link(
     target: &Level,
     clock: &WallClock,
 ) -> Result<(nowd_link::Options, Option<Certificates>), SetupError> {
+    let mut options = options(files, target)?;
+    let certificates = certificates(files, target, clock)?;
+    options.tls = certificates.as_ref().map(Certificates::tls);
+    Ok((options, certificates))
+}
+
+/// All but certificate and key.
+pub(super) fn options(files: &ConfigFiles, target: &Level) -> Result<nowd_link::Options, SetupError> {
     let config = &files.config.link;
     let hint = "set `endpoint = \"host:8883\"` under [link] in nowd.toml, or NOWD__LINK__ENDPOINT";
     let endpoint = config.endpoint.as_deref().ok_or(ConfigError::Missing { key: "link.endpoint", hint })?;
@@ -36,8 +44,6 @@ pub(super) fn link(
         return Err(ConfigError::Value { key: "link.client_id", message: e.to_string() }.into());
     }
     let mut options = nowd_link::Options::new(client_id, host, port);
-    let certificates = certificates(files, target, clock)?;
-    options.tls = certificates.as_ref().map(Certificates::tls);
     options.allow_plain = config.allow_plain;
     options.keep_alive = config.keep_alive;
     options.user_timeout = config.silence;
@@ -51,7 +57,7 @@ pub(super) fn link(
     between("link.keep_alive", config.keep_alive, 5, 1_200)?;
     between("link.silence", config.silence, 1, 60)?;
     between("link.probe", config.probe, 1, 1_200)?;
-    Ok((options, certificates))
+    Ok(options)
 }
 
 fn is_here(host: &str) -> bool {

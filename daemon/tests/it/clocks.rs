@@ -13,8 +13,13 @@ use crate::bed::{Bed, PATIENCE, comes_back, nowd, request, within_ms, words};
 async fn with_clock(trust: ClockTrust, reading: WallReading, first_attempts: u32) {
     let mut bed = Bed::new().await;
     let cloud = bed.cloud().await;
-    let source =
-        ConfigSource { file: bed.config(), required: true, environment: Vec::new(), set: Vec::new() };
+    let source = ConfigSource {
+        file: bed.config(),
+        required: true,
+        environment: Vec::new(),
+        set: Vec::new(),
+        deployment: nowd::Deployment::None,
+    };
     let files = source.load().unwrap();
     let setup = Setup::new(&files, Vec::new(), WallClock::new(trust, move || reading)).unwrap();
     let stop = CancellationToken::new();

@@ -215,8 +215,13 @@ fn gateway_with(
     manager: &Manager,
     stop: &CancellationToken,
 ) -> std::thread::JoinHandle<()> {
-    let source =
-        ConfigSource { file: bed.config(), required: true, environment: Vec::new(), set: Vec::new() };
+    let source = ConfigSource {
+        file: bed.config(),
+        required: true,
+        environment: Vec::new(),
+        set: Vec::new(),
+        deployment: nowd::Deployment::None,
+    };
     let files = source.load().unwrap();
     let plugin: Arc<dyn Plugin> = Arc::<Faulty>::clone(plugin);
     let manager = ServiceManager::new(manager.address().as_ref(), Some(WATCHDOG)).unwrap();

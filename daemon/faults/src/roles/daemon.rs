@@ -12,7 +12,13 @@ use crate::clock::WallFile;
 
 pub(super) fn run(config: PathBuf, clock: PathBuf) -> anyhow::Result<()> {
     tracing_subscriber::fmt().json().flatten_event(true).with_writer(std::io::stderr).init();
-    let source = ConfigSource { file: config, required: true, environment: Vec::new(), set: Vec::new() };
+    let source = ConfigSource {
+        file: config,
+        required: true,
+        environment: Vec::new(),
+        set: Vec::new(),
+        deployment: nowd::Deployment::None,
+    };
     let files = source.load()?;
     let (clock, readings) = (WallFile(clock), AtomicU64::new(0));
     let clock =

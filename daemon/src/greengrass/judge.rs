@@ -1,0 +1,84 @@
+//! Whether a gateway can run with a deployment: yes, not yet, or never.
+//!
+//! Reads files, and starts nothing. May wait for the disk, so it is not for the thread of the calls.
+
+use std::sync::Arc;
+
+use nowd_plugin::Plugin;
+
+use crate::cli::excerpt;
+use crate::clock::WallClock;
+use crate::config::{ConfigError, ConfigFiles, ConfigSource};
+use crate::setup::{Setup, SetupError};
+
+/// What there is to say of a deployment, with everything else that is configured here.
+#[derive(Debug)]
+pub(crate) enum Verdict {
+    /// A gateway can run with it.
+    Ready(Box<Setup>),
+    /// Something is not there that may come: an identity, a file, a key that is not set.
+    Missing {
+        /// What, in a sentence.
+        why: String,
+        /// The configuration, as far as that can be read.
+        files: Option<Box<ConfigFiles>>,
+    },
+    /// It must be changed.
+    Wrong(Box<SetupError>),
+}
+
+impl Verdict {
+    /// A judgement that was lost, which is a bug.
+    pub(crate) fn lost() -> Self {
+        Self::Missing { why: "judging the configuration has failed, which is a bug".into(), files: None }
+    }
+
+    /// Why not, with the line of the file that it is about.
+    pub(crate) fn why(&self) -> Option<String> {
+        match self {
+            Self::Ready(_) => None,
+            Self::Missing { why, .. } => Some(why.clone()),
+            Self::Wrong(e) => Some(with_excerpt(e)),
+        }
+    }
+}
+
+/// Judges the deployment of `source` with everything else.
+pub(crate) fn judge(source: &ConfigSource, extra: &[Arc<dyn Plugin>]) -> Verdict {
+    let files = match source.load() {
+        Ok(files) => files,
+        Err(e) => return of(e.into(), None),
+    };
+    if let Err(e) = crate::log::check(&files.config.log) {
+        return Verdict::Wrong(Box::new(e.into()));
+    }
+    let clock = WallClock::of_this_machine(files.config.clock);
+    match Setup::new(&files, extra.to_vec(), clock) {
+        Ok(setup) => Verdict::Ready(Box::new(setup)),
+        Err(e) => of(e, Some(Box::new(files))),
+    }
+}
+
+fn of(e: SetupError, files: Option<Box<ConfigFiles>>) -> Verdict {
+    if may_come(&e) {
+        return Verdict::Missing { why: with_excerpt(&e), files };
+    }
+    Verdict::Wrong(Box::new(e))
+}
+
+fn with_excerpt(e: &SetupError) -> String {
+    let lines = excerpt(e).map(|lines| format!("\n{lines}")).unwrap_or_default();
+    format!("{e}{lines}")
+}
+
+/// What can be mended without another configuration.
+pub(crate) const fn may_come(e: &SetupError) -> bool {
+    match e {
+        SetupError::Config(e) => match e {
+            ConfigError::Missing { .. } | ConfigError::NotDeployed { .. } | ConfigError::Read { .. } => true,
+            ConfigError::File(_) | ConfigError::Layer { .. } | ConfigError::Value { .. } => false,
+        },
+        SetupError::Tls(_) | SetupError::Identity(_) => true,
+        SetupError::Map(_) | SetupError::Serial(_) | SetupError::Registry(_) => false,
+    }
+}

@@ -1,0 +1,359 @@
+//! The process of the component: a gateway while one can run, and otherwise somebody who says what is missing.
+//!
+//! It ends when it is told to, and at most once between two configurations that are right because one is wrong. Other
+//! configurations are taken by the gateway that runs, or by one that is started anew in this process; each has an incarnation of
+//! its own, so that what was sent to the one before is refused.
+
+use std::path::PathBuf;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use nowd_greengrass::Environment;
+use nowd_plugin::{CancellationToken, Plugin};
+use tokio::sync::{Notify, oneshot, watch};
+use tokio::task::JoinSet;
+use tracing::{error, info, warn};
+
+use super::choice::{Choice, Trying, answered, choose};
+use super::document::{Deployed, Nucleus};
+use super::judge::{Verdict, judge};
+use super::signals::{Signal, Signals};
+use super::waiting::Desk;
+use super::{identity, keeper, kept};
+use crate::config::{ConfigFiles, ConfigSource};
+use crate::gateway::{Candidate, Gateway, Guidance, StartError};
+use crate::log;
+use crate::setup::{Setup, SetupError};
+
+/// How long the first start waits for the nucleus before it goes on with what it knows.
+const FIRST_WITHIN: Duration = Duration::from_secs(2);
+/// How often it is looked whether what was missing has come.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// How often a configuration that was refused is tried again, for files that may have come.
+const TRY_AGAIN: Duration = Duration::from_secs(30);
+/// After a start that failed for something that another process has.
+const START_AGAIN: Duration = Duration::from_secs(1);
+
+/// What the process begins with.
+#[derive(Debug)]
+pub(crate) struct Process {
+    /// Everything but the deployment.
+    pub(crate) source: ConfigSource,
+    pub(crate) state_dir: PathBuf,
+    pub(crate) extra: Vec<Arc<dyn Plugin>>,
+    pub(crate) environment: Environment,
+}
+
+/// Why the process ends by itself.
+#[derive(Debug)]
+pub(crate) enum Ended {
+    /// The configuration is wrong, and none was right before.
+    Wrong(Box<SetupError>),
+    /// The kernel gives no signals.
+    Signals(std::io::Error),
+}
+
+/// How a gateway, or the wait for one, has ended.
+#[derive(Debug, PartialEq, Eq)]
+enum Left {
+    Stop,
+    Again,
+}
+
+struct Main {
+    source: ConfigSource,
+    state_dir: PathBuf,
+    extra: Vec<Arc<dyn Plugin>>,
+    signals: Signals,
+    news: watch::Receiver<Option<Arc<Deployed>>>,
+    calls: Arc<AtomicUsize>,
+    running: watch::Sender<bool>,
+    /// What the nucleus says now; before it has said anything, what the environment says.
+    latest: Arc<Deployed>,
+    /// What a gateway ran with last.
+    accepted: Option<Arc<Deployed>>,
+    /// Keeps that.
+    work: JoinSet<()>,
+    /// What it was said to wait for.
+    said: Option<String>,
+}
+
+/// Runs until it is told to stop. Inside a runtime.
+pub(crate) async fn run(process: Process, accepted: Option<Deployed>) -> Result<(), Ended> {
+    let Process { source, state_dir, extra, environment } = process;
+    let signals = Signals::new().map_err(Ended::Signals)?;
+    let nucleus = Nucleus {
+        thing_name: environment.thing_name.clone(),
+        endpoint: None,
+        root_ca: environment.root_ca.as_ref().and_then(|file| file.to_str()).map(str::to_owned),
+    };
+    let calls: Arc<AtomicUsize> = Arc::default();
+    let (running, is_running) = watch::channel(false);
+    let about = keeper::About {
+        source: source.clone(),
+        extra: extra.clone(),
+        calls: Arc::clone(&calls),
+        running: is_running,
+        nucleus: nucleus.clone(),
+    };
+    info!(
+        version = env!("CARGO_PKG_VERSION"),
+        nucleus = environment.nucleus_version.as_deref().unwrap_or("unknown"),
+        "starting as a component of Greengrass"
+    );
+    let news = keeper::start(&environment, about);
+    // The environment is of now.
+    let accepted = accepted.map(|accepted| {
+        let endpoint = accepted.nucleus.endpoint.clone();
+        Arc::new(Deployed { nucleus: Nucleus { endpoint, ..nucleus.clone() }, ..accepted })
+    });
+    let bare = Arc::new(Deployed { nucleus, ..Deployed::default() });
+    let latest = accepted.clone().unwrap_or(bare);
+    let main = Main {
+        source,
+        state_dir,
+        extra,
+        signals,
+        news,
+        calls,
+        running,
+        latest,
+        accepted,
+        work: JoinSet::new(),
+        said: None,
+    };
+    main.go().await
+}
+
+impl Main {
+    async fn go(mut self) -> Result<(), Ended> {
+        tokio::select! {
+            _ = self.news.changed() => self.look(),
+            () = tokio::time::sleep(FIRST_WITHIN) => {}
+            signal = self.signals.next() => if signal == Signal::Stop { return Ok(()) },
+        }
+        let mut is_first = true;
+        loop {
+            let choosing = choose(
+                self.source.clone(),
+                self.extra.clone(),
+                [Some(self.latest.clone()), self.accepted.clone()],
+            );
+            let choice = tokio::select! {
+                choice = choosing => choice,
+                () = self.signals.stop() => return Ok(()),
+            };
+            let left = match choice {
+                Choice::Start(setup, deployed) => match self.serve(*setup, deployed).await {
+                    Ok(left) => left,
+                    Err(e) => self.wait(e.to_string(), None, START_AGAIN).await,
+                },
+                Choice::Wait(Verdict::Wrong(e)) if is_first && self.may_exit(&e) => {
+                    return Err(Ended::Wrong(e));
+                }
+                Choice::Wait(verdict) => {
+                    let why = verdict.why().unwrap_or_default();
+                    let files = if let Verdict::Missing { files, .. } = verdict { files } else { None };
+                    self.wait(why, files, LOOK_EVERY).await
+                }
+            };
+            if left == Left::Stop {
+                return Ok(());
+            }
+            is_first = false;
+        }
+    }
+
+    /// Takes what the nucleus has said last.
+    fn look(&mut self) {
+        if let Some(latest) = self.news.borrow_and_update().clone() {
+            self.latest = latest;
+        }
+    }
+
+    /// Three exits within an hour, and a nucleus gives a component up.
+    fn may_exit(&self, e: &SetupError) -> bool {
+        self.accepted.is_none() && kept::spend_exit(&self.state_dir, &e.to_string())
+    }
+
+    /// A gateway runs with it.
+    fn accept(&mut self, deployed: Arc<Deployed>) {
+        let state_dir = self.state_dir.clone();
+        self.accepted = Some(Arc::clone(&deployed));
+        while self.work.try_join_next().is_some() {}
+        self.work.spawn_blocking(move || {
+            kept::forget_exit(&state_dir);
+            if let Err(e) = kept::write(&state_dir, &deployed) {
+                let file = kept::file(&state_dir);
+                warn!(
+                    see = "deployment-not-kept",
+                    "{}: what was deployed cannot be kept, so a start without the nucleus runs without it: {e}",
+                    file.display()
+                );
+            }
+        });
+    }
+
+    /// Runs a gateway until it is told to stop, or is to be started anew.
+    async fn serve(&mut self, setup: Setup, deployed: Arc<Deployed>) -> Result<Left, StartError> {
+        log::filter(&setup.config.log);
+        let reload = Arc::new(Notify::new());
+        let guidance = Guidance { calls: Arc::clone(&self.calls), ..Guidance::default() };
+        info!(
+            version = env!("CARGO_PKG_VERSION"),
+            target = %setup.target(),
+            endpoint = setup.endpoint(),
+            methods = setup.plugins.registry.methods().count(),
+            "starting"
+        );
+        let gateway = Gateway::new(setup)?
+            .reloading(self.source.with(Arc::clone(&deployed)), Arc::clone(&reload))
+            .guided(guidance.clone());
+        let stop = CancellationToken::new();
+        let mut gateway = pin!(gateway.run(stop.clone()));
+        self.said = None;
+        self.accept(Arc::clone(&deployed));
+        self.running.send_replace(true);
+        let everything_else = self.source.clone();
+        let hand_over = |deployed: &Arc<Deployed>| {
+            let (answer, answered) = oneshot::channel();
+            let source = everything_else.with(Arc::clone(deployed));
+            guidance.hand_over(Candidate { source, answer });
+            reload.notify_one();
+            Some(Trying { deployed: Arc::clone(deployed), answer: answered })
+        };
+        let mut current = deployed;
+        let mut refused: Option<Arc<Deployed>> = None;
+        let mut trying = None;
+        if *self.latest != *current {
+            trying = hand_over(&self.latest);
+        }
+        let mut again = tokio::time::interval(TRY_AGAIN);
+        again.reset();
+        let mut judging = JoinSet::new();
+        let mut left = Left::Again;
+        loop {
+            let listens = !stop.is_cancelled();
+            tokio::select! {
+                () = &mut gateway => break,
+                () = guidance.restart.notified(), if listens => stop.cancel(),
+                changed = self.news.changed(), if listens && !self.news_ended() => if changed.is_ok() {
+                    self.look();
+                    (refused, trying) = (None, None);
+                    if *self.latest != *current {
+                        trying = hand_over(&self.latest);
+                    }
+                },
+                result = answered(&mut trying) => if let Some((deployed, result)) = result {
+                    trying = None;
+                    match result {
+                        Ok(()) => {
+                            current = Arc::clone(&deployed);
+                            self.accept(deployed);
+                        }
+                        Err(_) => refused = Some(deployed),
+                    }
+                },
+                _ = again.tick(), if refused.is_some() && judging.is_empty() => {
+                    if let Some(refused) = &refused {
+                        let (source, extra) = (self.source.with(Arc::clone(refused)), self.extra.clone());
+                        judging.spawn_blocking(move || matches!(judge(&source, &extra), Verdict::Ready(_)));
+                    }
+                }
+                Some(ready) = judging.join_next() => if let (Ok(true), Some(deployed)) = (ready, refused.take_if(|_| listens)) {
+                    trying = hand_over(&deployed);
+                },
+                signal = self.signals.next() => match signal {
+                    Signal::HangUp => {
+                        info!("asked to read the maps again");
+                        reload.notify_one();
+                    }
+                    Signal::Stop if left == Left::Stop => {
+                        warn!(
+                            see = "left-at-once",
+                            "asked to stop a second time: leaving at once; calls that run are not waited for"
+                        );
+                        break;
+                    }
+                    Signal::Stop => {
+                        left = Left::Stop;
+                        stop.cancel();
+                    }
+                },
+            }
+        }
+        self.running.send_replace(false);
+        self.calls.store(0, Ordering::Relaxed);
+        Ok(left)
+    }
+
+    /// The keeper's thread is gone: nothing more comes.
+    fn news_ended(&self) -> bool {
+        self.news.has_changed().is_err()
+    }
+
+    /// Says what is missing, and ends when there is something new to be looked at.
+    async fn wait(&mut self, why: String, files: Option<Box<ConfigFiles>>, every: Duration) -> Left {
+        if self.said.as_ref() != Some(&why) {
+            error!(
+                see = "no-gateway-yet",
+                "no gateway runs yet, and one starts by itself when this is mended: {why}"
+            );
+            self.said = Some(why.clone());
+        }
+        if let Some(files) = &files {
+            log::filter(&files.config.log);
+        }
+        let bus = files.as_ref().map(|files| files.config.bus.clone()).unwrap_or_default();
+        let target = files.as_ref().and_then(|files| files.config.target.as_ref());
+        let target = target.map_or_else(|| "(no name yet)".to_owned(), ToString::to_string);
+        let mut desk = Desk::open(&bus, &self.state_dir, target, why.clone());
+        let asked = Arc::clone(&desk.asked);
+        let wanted = files.filter(|files| identity::is_wanted(files));
+        let left = {
+            let mut getting = pin!(get(wanted.as_deref()));
+            let mut looks = tokio::time::interval(every);
+            looks.reset();
+            let mut choosing = JoinSet::new();
+            loop {
+                tokio::select! {
+                    () = &mut getting => break Left::Again,
+                    () = desk.answer() => {}
+                    () = asked.notified() => looks.reset_immediately(),
+                    changed = self.news.changed(), if !self.news_ended() => if changed.is_ok() {
+                        self.look();
+                        break Left::Again;
+                    },
+                    _ = looks.tick(), if choosing.is_empty() => {
+                        let of = [Some(self.latest.clone()), self.accepted.clone()];
+                        choosing.spawn(choose(self.source.clone(), self.extra.clone(), of));
+                    }
+                    Some(choice) = choosing.join_next() => match choice {
+                        // A start that failed is tried again.
+                        Ok(Choice::Start(..)) => break Left::Again,
+                        Ok(Choice::Wait(verdict)) => if verdict.why().as_ref() != Some(&why) {
+                            break Left::Again;
+                        },
+                        Err(_) => {}
+                    },
+                    signal = self.signals.next() => match signal {
+                        Signal::HangUp => looks.reset_immediately(),
+                        Signal::Stop => break Left::Stop,
+                    },
+                }
+            }
+        };
+        desk.close().await;
+        left
+    }
+}
+
+/// For ever where no identity is wanted.
+async fn get(files: Option<&ConfigFiles>) {
+    match files {
+        Some(files) => identity::get(files).await,
+        None => std::future::pending().await,
+    }
+}
