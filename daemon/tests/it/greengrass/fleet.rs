@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::core::{COMPONENT, ECHO};
 use crate::bed::{PATIENCE, raw};
-use crate::provision::service::{Act, Service};
+use crate::provision::service::{Act, CERTIFICATE, Service};
 
 /// One core of a fleet; all run as this test's own user.
 struct Fresh {
@@ -158,6 +158,8 @@ async fn a_refusal_is_told_and_tried_again_and_no_key_is_shown() {
     gateway.wait_for_line(PATIENCE, "this gateway has no identity yet, and tries on").await;
     service.acts(Act::Answer, Act::Answer);
     gateway.wait_for_line(PATIENCE, "this gateway has an identity now").await;
+    let certificates = service.asked().iter().filter(|topic| *topic == CERTIFICATE).count();
+    assert_eq!(certificates, 1, "the one that was refused is registered later");
     let cloud = cloud(&service, &mut tasks).await;
     answers(&cloud, &core.target()).await;
     let said = gateway.lines().join("\n");
