@@ -17,5 +17,5 @@ mod waiting;
 
 pub(crate) use asked::ask;
 pub use document::Deployed;
-pub(crate) use document::{Document, OfNucleus};
+pub(crate) use document::{Document, OfNucleus, shown};
 pub(crate) use run::{Ended, Process, run};

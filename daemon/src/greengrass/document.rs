@@ -21,6 +21,8 @@ const MOST_FILES: usize = 256;
 /// The longest name of a component (Greengrass's own bound) or of a file (the kernel's), in bytes.
 const LONGEST_COMPONENT: usize = 128;
 const LONGEST_FILE: usize = 255;
+/// The longest sentence about a mistake, in characters.
+const LONGEST_MESSAGE: usize = 1_000;
 /// What a gateway is called beside the core's own thing.
 const SUFFIX: &str = "-nowd";
 
@@ -210,7 +212,7 @@ impl Whose<'_> {
     }
 
     fn error(&self, message: impl Into<String>) -> ConfigError {
-        ConfigError::Layer { origin: self.words(), message: message.into() }
+        ConfigError::Layer { origin: self.words(), message: shown(&message.into()) }
     }
 
     fn object<'o>(
@@ -254,6 +256,11 @@ impl Whose<'_> {
         };
         files.iter().map(file).collect()
     }
+}
+
+/// Keys come from afar, and may be long or hold anything.
+pub(crate) fn shown(message: &str) -> String {
+    message.chars().map(|c| if c.is_control() { ' ' } else { c }).take(LONGEST_MESSAGE).collect()
 }
 
 fn check_size(deployed: &Deployed) -> Result<(), ConfigError> {
