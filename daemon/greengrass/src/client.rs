@@ -93,7 +93,7 @@ impl Client {
         self.subscribe("SubscribeToValidateConfigurationUpdates", &json!({}), Topic::Validation).await
     }
 
-    /// The answer to [`crate::Event::Validate`]. The classic nucleus says that before it is ready for an answer, and refuses
+    /// The answer to [`crate::Event::Validate`]. A classic nucleus may say that before it is ready for an answer, and refuse
     /// one that is quicker; so a refused one is sent once more.
     pub async fn report_validity(&self, deployment: &str, verdict: Verdict<'_>) -> Result<(), CallError> {
         let mut report = json!({"deploymentId": deployment, "status": "ACCEPTED"});

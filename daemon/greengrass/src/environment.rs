@@ -16,7 +16,8 @@ pub const LONGEST_PATH: usize = 107;
 /// What the nucleus says to a component's process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Environment {
-    /// The nucleus's socket.
+    /// The nucleus's socket. The classic nucleus gives a path relative to the component's working folder where its own
+    /// is too long for the kernel: it is good for as long as the process stays in that folder.
     pub socket: PathBuf,
     /// Who we are to the nucleus.
     pub token: Token,

@@ -72,6 +72,8 @@ pub enum Deployed {
     Succeeded,
     /// The component rejected it, with these words.
     Rejected(String),
+    /// The nucleus could not do it, for this reason.
+    Failed(&'static str),
     /// The component was asked to validate it and has not answered in time.
     Unanswered,
 }
@@ -177,6 +179,7 @@ impl Nucleus {
             published: Vec::new(),
             calls: BTreeMap::new(),
             bridge: None,
+            online: false,
             mistakes: Vec::new(),
         };
         let shared = Arc::new(Shared { state: Mutex::new(state), held: watch::Sender::new(false) });
@@ -257,7 +260,7 @@ impl Nucleus {
         self.state().merge(component, new);
     }
 
-    /// A deployment with this merge: validated and announced where the nucleus and the component know how, then merged.
+    /// A deployment with this merge: announced and validated where the nucleus and the component know how, then merged.
     /// Returns its id; how it ends is [`Self::deployed`].
     #[must_use]
     pub fn deploy(&self, component: &str, merge: Value) -> String {

@@ -101,3 +101,14 @@ async fn a_bad_configuration_fails_the_deployment() {
     wait_for(BOUND, "the end of a deployment", || nucleus.deployed(&id).is_some()).await;
     assert_eq!(nucleus.deployed(&id), Some(Deployed::Unanswered));
 }
+
+#[tokio::test]
+async fn the_stand_in_for_lite_takes_no_long_text() {
+    let nucleus = Nucleus::start(Style::Lite);
+    let failed = Deployed::Failed("a value is longer than nucleus lite takes");
+    for (length, outcome) in [(1_022, Deployed::Succeeded), (1_023, failed)] {
+        let id = nucleus.deploy(OURS, json!({"methods.d": {"window.toml": "x".repeat(length)}}));
+        wait_for(BOUND, "the end of a deployment", || nucleus.deployed(&id).is_some()).await;
+        assert_eq!(nucleus.deployed(&id), Some(outcome));
+    }
+}

@@ -1,7 +1,7 @@
 //! Messages of AWS IoT Core through the nucleus.
 
 use nowd_greengrass::{CallError, Event, Message, Publish, Qos};
-use nowd_testkit::{Mosquitto, Nucleus, Published, Style, wait_for};
+use nowd_testkit::{Mosquitto, Nucleus, Published, Style, wait_for, within};
 
 use crate::common::{BOUND, OURS, end, next, open};
 
@@ -80,6 +80,39 @@ async fn lite_hands_on_little_and_loses_the_rest() {
     let error = client.publish_iot_core(&publish("t", &[b'x'; 8_000])).await.unwrap_err();
     assert_eq!(error, CallError::Closed { operation: "PublishToIoTCore" });
     drop(end(&mut connection).await);
+}
+
+#[tokio::test]
+async fn a_broker_that_was_away_is_subscribed_to_again() {
+    let mut broker = Mosquitto::start();
+    let nucleus = Nucleus::bridged(Style::Lite, &broker);
+    let mut connection = open(&nucleus).await;
+    let client = connection.client();
+    client.subscribe_iot_core("gw-7/#", Qos::AtLeastOnce).await.unwrap();
+    broker.stop();
+    wait_until(|| async { client.publish_iot_core(&publish("gw-7/a", b"lost")).await.is_err() }).await;
+    broker.restart();
+    // Whatever it takes until it is there: the last of these comes back.
+    let published =
+        wait_until(|| async { client.publish_iot_core(&publish("gw-7/b", b"back")).await.is_ok() });
+    published.await;
+    client.subscribe_iot_core("gw-8/#", Qos::AtLeastOnce).await.unwrap();
+    client.publish_iot_core(&publish("gw-7/c", b"last")).await.unwrap();
+    loop {
+        let Event::Message { message, .. } = next(&mut connection).await else { panic!("no message") };
+        if message.topic == "gw-7/c" {
+            break;
+        }
+    }
+}
+
+async fn wait_until<F: Future<Output = bool>>(mut look: impl FnMut() -> F) {
+    within(BOUND, "the broker", async {
+        while !look().await {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    })
+    .await;
 }
 
 #[tokio::test]

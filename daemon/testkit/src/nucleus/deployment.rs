@@ -1,4 +1,5 @@
-//! A deployment that changes a component's configuration: validated, announced, deferred, merged, told.
+//! A deployment that changes a component's configuration: announced, deferred, validated, merged, told. Lite only merges, where
+//! nothing is too long for it.
 
 use std::sync::Arc;
 
@@ -7,6 +8,9 @@ use tokio::sync::oneshot;
 
 use super::state::Subscribed;
 use super::{Deployed, Shared, Style, locked, store};
+
+/// No value of a configuration may be longer on lite, in bytes of JSON; a list is one value.
+const LITE_LEAF: usize = 1_024;
 
 /// What a test has asked for.
 #[derive(Debug)]
@@ -24,10 +28,12 @@ pub(super) async fn run(shared: Arc<Shared>, deployment: Deployment) {
 async fn deploy(shared: &Shared, deployment: &Deployment) -> Deployed {
     let classic = locked(&shared.state).style == Style::Classic;
     if classic {
+        announce(shared, deployment).await;
         if let Some(refused) = validate(shared, deployment).await {
             return refused;
         }
-        announce(shared, deployment).await;
+    } else if longest_leaf(&deployment.merge) > LITE_LEAF {
+        return Deployed::Failed("a value is longer than nucleus lite takes");
     }
     let mut state = locked(&shared.state);
     state.merge(&deployment.component, &deployment.merge);
@@ -36,6 +42,14 @@ async fn deploy(shared: &Shared, deployment: &Deployment) -> Deployed {
         state.tell("ComponentUpdatePolicyEvents", &event, |_, to| *to == Subscribed::ComponentUpdates);
     }
     Deployed::Succeeded
+}
+
+/// The length of the longest value that is no object, in bytes of JSON.
+fn longest_leaf(value: &Value) -> usize {
+    match value.as_object() {
+        Some(entries) => entries.values().map(longest_leaf).max().unwrap_or_default(),
+        None => value.to_string().len(),
+    }
 }
 
 /// Why the deployment fails, if it does.
@@ -57,7 +71,7 @@ async fn validate(shared: &Shared, deployment: &Deployment) -> Option<Deployed> 
             return None;
         }
         let (send, report) = oneshot::channel();
-        state.reports.insert(whose, send);
+        state.reports.insert(whose, (deployment.id.clone(), send));
         (report, state.validation)
     };
     let verdict = tokio::select! {
@@ -92,7 +106,7 @@ async fn announce(shared: &Shared, deployment: &Deployment) {
             let mut answers = Vec::new();
             for name in names {
                 let (send, answer) = oneshot::channel();
-                state.waiting.insert(name, send);
+                state.waiting.insert(name, (deployment.id.clone(), send));
                 answers.push(answer);
             }
             (answers, state.notice)

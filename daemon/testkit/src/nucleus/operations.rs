@@ -1,5 +1,7 @@
 //! What a component may ask, and what it is told.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
 use super::frame::{Frame, frame, huge};
@@ -40,7 +42,15 @@ pub(super) fn answer(state: &mut State, session: u64, call: &Frame) -> Vec<Out> 
     if let Some(Fault::Refused(code)) = fault {
         return vec![Out::Bytes(refusal(stream, code, "made for a test"))];
     }
-    faulty(fault, reply(state, session, stream, &operation, call))
+    let (whole, filter) = reply(state, session, stream, &operation, call);
+    let outs = faulty(fault, whole);
+    match (&state.bridge, filter) {
+        (Some(bridge), Some(filter)) => {
+            drop(bridge.try_send(Bridged::Subscribe(filter, session, outs)));
+            Vec::new()
+        }
+        (None, _) | (_, None) => outs,
+    }
 }
 
 /// What the writer is given instead of `whole`.
@@ -74,18 +84,25 @@ pub(super) fn faulty(fault: Option<Fault>, mut whole: Vec<u8>) -> Vec<Out> {
     }
 }
 
-fn reply(state: &mut State, session: u64, stream: i32, operation: &str, call: &Frame) -> Vec<u8> {
+/// The answer, and the filter that the broker has to know before it is given.
+fn reply(
+    state: &mut State,
+    session: u64,
+    stream: i32,
+    operation: &str,
+    call: &Frame,
+) -> (Vec<u8>, Option<String>) {
     let lite = state.style == Style::Lite;
     if lite && !LITE.contains(&operation) {
-        return refusal(stream, "ServiceError", "");
+        return (refusal(stream, "ServiceError", ""), None);
     }
     let request = serde_json::from_slice::<Value>(&call.payload).unwrap_or_default();
     let done = match state.refused.get(operation) {
-        Some((code, message)) => return refusal(stream, code, message),
+        Some((code, message)) => return (refusal(stream, code, message), None),
         None if !request.is_object() => no("InvalidArgumentsError", "the request is no JSON object"),
         None => perform(state, session, stream, operation, &request),
     };
-    match done {
+    let whole = match done {
         Ok(Some(value)) => {
             let model = format!("aws.greengrass#{operation}Response");
             let texts = [(":content-type", "application/json"), ("service-model-type", model.as_str())];
@@ -93,9 +110,10 @@ fn reply(state: &mut State, session: u64, stream: i32, operation: &str, call: &F
             let flags = if lite || operation.starts_with("SubscribeTo") { 0 } else { 2 };
             let whole = frame(0, flags, stream, &texts, value.to_string().as_bytes());
             if lite && whole.len() > LITE_FRAME {
-                return refusal(stream, "ServiceError", "");
+                return (refusal(stream, "ServiceError", ""), None);
             }
-            whole
+            let filter = Some("topicName").filter(|_| operation == "SubscribeToIoTCore");
+            return (whole, filter.and_then(|name| text(&request, name)));
         }
         Ok(None) => {
             let said = json!({
@@ -105,7 +123,8 @@ fn reply(state: &mut State, session: u64, stream: i32, operation: &str, call: &F
             frame(1, 2, stream, &[(":content-type", "application/json")], said.to_string().as_bytes())
         }
         Err(No(code, message)) => refusal(stream, code, &message),
-    }
+    };
+    (whole, None)
 }
 
 fn refusal(stream: i32, code: &str, message: &str) -> Vec<u8> {
@@ -158,9 +177,6 @@ fn perform(
             if qos(request).is_none() {
                 return no("InvalidArgumentsError", "qos is not 0 or 1");
             }
-            if let Some(bridge) = &state.bridge {
-                drop(bridge.try_send(Bridged::Subscribe(filter.clone())));
-            }
             Subscribed::IotCore { filter }
         }
         _ => return Ok(None),
@@ -181,10 +197,11 @@ fn get(state: &State, own: &str, request: &Value) -> Result<Value, No> {
 }
 
 fn report(state: &mut State, own: &str, request: &Value) -> Result<Value, No> {
-    let Some(waiting) = state.reports.remove(own) else {
+    let report = request.get("configurationValidityReport").cloned().unwrap_or_default();
+    let deployment = text(&report, "deploymentId").unwrap_or_default();
+    let Some((_, waiting)) = take(&mut state.reports, own, &deployment) else {
         return no("InvalidArgumentsError", "Validation request either timed out or was never made");
     };
-    let report = request.get("configurationValidityReport").cloned().unwrap_or_default();
     let message = text(&report, "message").unwrap_or_default();
     let verdict = match text(&report, "status").as_deref() {
         Some("ACCEPTED") => Ok(()),
@@ -213,18 +230,24 @@ fn defer(state: &mut State, own: &str, request: &Value) -> Result<Value, No> {
             None => return no("InvalidArgumentsError", "recheckAfterMs is not a number"),
         },
     };
+    let Some((deployment, waiting)) = take(&mut state.waiting, own, &deployment) else {
+        return no("ServiceError", "Time limit to respond to PreComponentUpdateEvent exceeded");
+    };
     let deferral = Deferral {
         component: own.to_owned(),
         deployment,
         recheck_after: std::time::Duration::from_millis(millis),
         message: text(request, "message"),
     };
-    let Some(waiting) = state.waiting.remove(own) else {
-        return no("ServiceError", "Time limit to respond to PreComponentUpdateEvent exceeded");
-    };
     state.deferrals.push(deferral.clone());
     drop(waiting.send(deferral));
     Ok(json!({}))
+}
+
+/// Who waits for an answer of this component about this deployment, and for no other.
+fn take<T>(from: &mut BTreeMap<String, (String, T)>, own: &str, deployment: &str) -> Option<(String, T)> {
+    let (known, _) = from.get(own)?;
+    if known == deployment { from.remove(own) } else { None }
 }
 
 fn publish(state: &mut State, own: String, request: &Value) -> Result<Value, No> {
@@ -265,6 +288,10 @@ fn publish(state: &mut State, own: String, request: &Value) -> Result<Value, No>
             qos,
             ..Published::default()
         };
+    }
+    if lite && state.bridge.is_some() && !state.online {
+        // It keeps nothing for later.
+        return no("ServiceError", "Failed to send mqtt publish");
     }
     state.published.push(message.clone());
     if let Some(bridge) = &state.bridge {

@@ -32,14 +32,17 @@ pub(super) struct State {
     pub(super) validation: Duration,
     /// How long it waits for a deferral.
     pub(super) notice: Duration,
-    pub(super) reports: BTreeMap<String, oneshot::Sender<Result<(), String>>>,
-    pub(super) waiting: BTreeMap<String, oneshot::Sender<Deferral>>,
+    /// By component, who waits for it, and for which deployment.
+    pub(super) reports: BTreeMap<String, (String, oneshot::Sender<Result<(), String>>)>,
+    pub(super) waiting: BTreeMap<String, (String, oneshot::Sender<Deferral>)>,
     pub(super) deferrals: Vec<Deferral>,
     pub(super) outcomes: BTreeMap<String, Deployed>,
     pub(super) published: Vec<Published>,
     pub(super) calls: BTreeMap<String, usize>,
     /// Where publishes go instead of to those who have subscribed.
     pub(super) bridge: Option<mpsc::Sender<Bridged>>,
+    /// Whether the broker is reached.
+    pub(super) online: bool,
     pub(super) mistakes: Vec<String>,
 }
 
@@ -47,7 +50,8 @@ pub(super) struct State {
 #[derive(Debug)]
 pub(super) enum Bridged {
     Publish(Published),
-    Subscribe(String),
+    /// And what the component of this session hears when the broker has answered.
+    Subscribe(String, u64, Vec<Out>),
 }
 
 #[derive(Debug, Default)]

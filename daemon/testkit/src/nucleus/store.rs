@@ -48,3 +48,6 @@ fn merge_at(old: &mut Value, new: &Value, path: &mut Vec<String>, changed: &mut 
 pub(super) fn at(path: &[String], value: Value) -> Value {
     path.iter().rev().fold(value, |value, key| Value::Object(Map::from_iter([(key.clone(), value)])))
 }
+
+#[cfg(test)]
+mod tests;

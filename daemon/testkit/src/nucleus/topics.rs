@@ -15,3 +15,6 @@ pub(super) fn matches(filter: &str, topic: &str) -> bool {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
