@@ -3,4 +3,5 @@
 mod core;
 mod fleet;
 mod nucleus;
+mod via;
 mod whole;
