@@ -155,7 +155,7 @@ impl Sender {
         }
     }
 
-    /// How a message of the gateway to itself is sent. A nucleus keeps QoS 1 while it is offline, and sends it when nobody asks any
+    /// How a message of the gateway to itself is sent. A nucleus keeps `QoS` 1 while it is offline, and sends it when nobody asks any
     /// more; one that is lost says the same.
     pub(super) const fn probe_qos(&self) -> Qos {
         match self {

@@ -59,8 +59,8 @@ pub(crate) fn remedy(reason: &str, topic: &str) -> String {
             "look into the broker's log: it does not say why".into()
         }
         _ if reason.starts_with(UNAUTHORIZED) => format!(
-            "add {topic} to the `resources` of aws.greengrass#PublishToIoTCore or aws.greengrass#SubscribeToIoTCore under \
-             `accessControl`, `aws.greengrass.ipc.mqttproxy` in the recipe, and deploy it"
+            "let `accessControl` of the component configuration allow {topic}, under `aws.greengrass.ipc.mqttproxy`, to \
+             aws.greengrass#SubscribeToIoTCore where it is to hear it, and to aws.greengrass#PublishToIoTCore where it is to publish"
         ),
         _ if reason.starts_with("the nucleus ") => {
             "look into the nucleus's log, and whether it is connected to AWS".into()

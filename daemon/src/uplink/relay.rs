@@ -59,7 +59,7 @@ impl RelayError {
         match self {
             Self::NotAComponent => "not_a_component",
             Self::Ipc(_) => "nucleus",
-            Self::Unsubscribed { .. } | Self::Ended { .. } => "subscription",
+            Self::Unsubscribed { .. } | Self::Ended { .. } => "subscription_ended",
         }
     }
 

@@ -131,7 +131,7 @@ async fn why_there_is_none() {
         relay.sender().subscribe(FILTER.into()).unwrap();
         match next(&mut relay).await {
             Ok(Event::Subscribed { results, .. }) => assert!(!ends && results[0].1.is_err(), "{results:?}"),
-            Err(e) => assert!(ends && e.kind() == "subscription" && !e.needs_mending(), "{e}"),
+            Err(e) => assert!(ends && e.kind() == "subscription_ended" && !e.needs_mending(), "{e}"),
             Ok(other) => panic!("{other:?}"),
         }
     }

@@ -45,7 +45,7 @@ impl Via {
             "log": {"format": "json", "level": "info,nowd=debug"},
         });
         for (key, value) in more.as_object().unwrap() {
-            nowd[key] = value.clone();
+            nowd.as_object_mut().unwrap().insert(key.clone(), value.clone());
         }
         let all = json!({"accessControl": {}, "nowd": nowd, "methods.d": {"echo.toml": MAP}});
         self.nucleus.set_configuration(COMPONENT, all);
@@ -93,8 +93,9 @@ impl Via {
     async fn stamp(&self, id: &str) -> (Value, u64) {
         self.ask("echo", id, &json!({"incarnation": uuid::Uuid::nil(), "at": 1}), &json!(null));
         let reply = self.reply(id, 1).await;
-        assert_eq!(reply["status"], "resync", "{reply}");
-        (reply["gateway"]["incarnation"].clone(), reply["gateway"]["now"].as_u64().unwrap())
+        let of = |what: &str| reply.pointer(what).unwrap().clone();
+        assert_eq!(of("/status"), "resync", "{reply}");
+        (of("/gateway/incarnation"), of("/gateway/now").as_u64().unwrap())
     }
 }
 
