@@ -15,5 +15,5 @@ mod signals;
 mod waiting;
 
 pub use document::Deployed;
-pub(crate) use document::{Document, OfNucleus};
+pub(crate) use document::{Document, OfNucleus, shown};
 pub(crate) use run::{Ended, Process, run};

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use tracing::warn;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
-use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::filter::{Filtered, LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry, fmt, reload};
@@ -30,7 +30,9 @@ use journal::{Journal, Socket};
 static LOST: OnceLock<ErrorCounter> = OnceLock::new();
 
 /// What decides which parts log what.
-static FILTER: OnceLock<reload::Handle<Targets, Registry>> = OnceLock::new();
+static FILTER: OnceLock<reload::Handle<Filtering, Registry>> = OnceLock::new();
+
+type Filtering = Filtered<Box<dyn Layer<Registry> + Send + Sync>, Targets, Registry>;
 
 /// How many lines may wait to be written.
 const QUEUE: usize = 4_096;
@@ -47,8 +49,8 @@ pub(crate) fn start(config: &LogConfig) -> Result<Lines, ConfigError> {
     let targets = check(config)?;
     let (layer, lines) = layer(config.format);
     // A process that already logs keeps doing so its own way.
-    let (targets, handle) = reload::Layer::new(targets);
-    if tracing_subscriber::registry().with(layer.with_filter(targets)).try_init().is_ok() {
+    let (layer, handle) = reload::Layer::new(layer.with_filter(targets));
+    if tracing_subscriber::registry().with(layer).try_init().is_ok() {
         FILTER.get_or_init(|| handle);
     }
     Ok(lines)
@@ -58,7 +60,7 @@ pub(crate) fn start(config: &LogConfig) -> Result<Lines, ConfigError> {
 pub(crate) fn filter(config: &LogConfig) {
     if let (Ok(targets), Some(handle)) = (check(config), FILTER.get()) {
         // Without a subscriber nobody hears anything anyway.
-        drop(handle.reload(targets));
+        drop(handle.modify(|layer| *layer.filter_mut() = targets));
     }
 }
 

@@ -105,9 +105,13 @@ pub(crate) struct Done {
     pub(crate) unused: Vec<String>,
 }
 
+/// A certificate that this process was given and has not registered yet: no other is asked for in its place.
+pub(crate) type Waiting = Option<Created>;
+
 /// Gets the gateway its identity. `for_ever` while the service cannot be reached, else a few times; `say` hears each step.
 pub(crate) async fn provision(
     plan: &Plan,
+    waiting: &mut Waiting,
     for_ever: bool,
     say: &dyn Fn(&str),
 ) -> Result<Done, ProvisionError> {
@@ -122,9 +126,8 @@ pub(crate) async fn provision(
             say(line);
         }
     };
-    let mut waiting = None;
     loop {
-        match try_once(plan, &mut waiting, say).await {
+        match try_once(plan, waiting, say).await {
             Ok(done) => return Ok(done),
             Err(Failure(ProvisionError::Again(sentence))) if for_ever || attempt < ATTEMPTS => {
                 let pause = backoff.next_delay().max(Duration::from_secs(1));
@@ -137,8 +140,7 @@ pub(crate) async fn provision(
     }
 }
 
-/// `waiting` is a certificate that this process was given and has not registered yet: no other is asked for in its place.
-async fn try_once(plan: &Plan, waiting: &mut Option<Created>, say: &dyn Fn(&str)) -> Result<Done, Failure> {
+async fn try_once(plan: &Plan, waiting: &mut Waiting, say: &dyn Fn(&str)) -> Result<Done, Failure> {
     let (pending, damage) = plan.store.pending()?;
     if let Some(damage) = damage {
         say(&format!("{damage}: what was begun is begun anew"));
@@ -200,7 +202,7 @@ fn registered(plan: &Plan, pending: &Pending) -> Option<(String, Level, Tls)> {
 async fn register(
     plan: &Plan,
     pending: &mut Pending,
-    waiting: &mut Option<Created>,
+    waiting: &mut Waiting,
     say: &dyn Fn(&str),
 ) -> Result<(String, Level, Tls), Failure> {
     let key = key(&plan.store, say)?;

@@ -13,7 +13,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use crate::connection::end;
 use crate::error::{CallError, IpcError, RefusalKind};
 use crate::publish::{Publish, Qos};
-use crate::table::{Subscription, Table, Topic, Unopened};
+use crate::table::{Subscription, Table, Topic};
 use crate::wire::{Frame, Kind, LONGEST_FRAME};
 
 /// How long after an answer that may have been too quick the next one is sent.
@@ -188,24 +188,23 @@ impl Client {
         request: &Value,
         topic: Option<Topic>,
     ) -> Result<(i32, Vec<u8>), CallError> {
-        let (stream, answer) = self.table.open(topic).map_err(|unopened| match unopened {
-            Unopened::Full => CallError::Busy { operation },
-            Unopened::Closed => CallError::Closed { operation },
+        let payload = request.to_string().into_bytes();
+        let (stream, answer) = self.table.open(operation, topic, |stream| {
+            let frame = Frame {
+                kind: Kind::Message,
+                flags: 0,
+                stream,
+                model: Some(format!("aws.greengrass#{operation}Request")),
+                operation: Some(format!("aws.greengrass#{operation}")),
+                payload,
+            };
+            let bytes = frame.write().map_err(|error| too_large(operation, &error))?;
+            self.queue.try_send(bytes).map_err(|error| match error {
+                TrySendError::Full(_) => CallError::Busy { operation },
+                TrySendError::Closed(_) => CallError::Closed { operation },
+            })
         })?;
         let mut pending = Pending { client: self, stream, answered: false };
-        let frame = Frame {
-            kind: Kind::Message,
-            flags: 0,
-            stream,
-            model: Some(format!("aws.greengrass#{operation}Request")),
-            operation: Some(format!("aws.greengrass#{operation}")),
-            payload: request.to_string().into_bytes(),
-        };
-        let bytes = frame.write().map_err(|error| too_large(operation, &error))?;
-        self.queue.try_send(bytes).map_err(|error| match error {
-            TrySendError::Full(_) => CallError::Busy { operation },
-            TrySendError::Closed(_) => CallError::Closed { operation },
-        })?;
         let answer = tokio::select! {
             biased;
             answer = answer => answer.map_err(|_| CallError::Closed { operation })?,

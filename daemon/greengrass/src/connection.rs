@@ -26,6 +26,8 @@ const QUEUE: usize = 64;
 /// How many events may wait for [`Connection::next`], each of one frame at most; then nothing more is read. Together with
 /// the answers to all streams and the queue this is 40 MiB where every frame is of the longest, which none is.
 const EVENTS: usize = 32;
+/// How long the reader has for the nucleus's last words when nothing can be written any more.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 /// A ping with more than this is not answered, in bytes: pings cost little.
 const LONGEST_PING: usize = 1024;
 
@@ -109,7 +111,8 @@ impl Connection {
         let mut tasks = JoinSet::new();
         let reader = Reader { read, bound, table: Arc::clone(&table), queue: queue.clone(), tell };
         tasks.spawn(reader.run());
-        tasks.spawn(write_all(write, queued, bound));
+        let writer = Writer { write, bound, table: Arc::clone(&table), queued };
+        tasks.spawn(writer.run());
         let client = Client::new(Arc::clone(&table), queue, bound);
         Ok(Self { told, tasks, table, client, error: None })
     }
@@ -291,22 +294,37 @@ pub(crate) const fn end(stream: i32) -> Frame {
     }
 }
 
-async fn write_all(
-    mut write: OwnedWriteHalf,
-    mut queued: mpsc::Receiver<Vec<u8>>,
+struct Writer {
+    write: OwnedWriteHalf,
     bound: Duration,
-) -> IpcError {
-    while let Some(frame) = queued.recv().await {
-        let written = tokio::select! {
-            biased;
-            written = write.write_all(&frame) => written,
-            () = tokio::time::sleep(bound) => {
-                return IpcError::Stuck { what: "took no message", after: bound };
-            }
-        };
-        if let Err(source) = written {
-            return IpcError::Lost { source: Some(source) };
+    table: Arc<Table>,
+    queued: mpsc::Receiver<Vec<u8>>,
+}
+
+impl Writer {
+    async fn run(mut self) -> IpcError {
+        let error = self.write().await;
+        if matches!(error, IpcError::Lost { .. }) {
+            // Why it has closed may lie unread in the socket; then it is the reader that ends the connection.
+            tokio::time::sleep(LAST_WORDS).await;
         }
+        self.table.close();
+        error
     }
-    IpcError::Closed
+
+    async fn write(&mut self) -> IpcError {
+        while let Some(frame) = self.queued.recv().await {
+            let written = tokio::select! {
+                biased;
+                written = self.write.write_all(&frame) => written,
+                () = tokio::time::sleep(self.bound) => {
+                    return IpcError::Stuck { what: "took no message", after: self.bound };
+                }
+            };
+            if let Err(source) = written {
+                return IpcError::Lost { source: Some(source) };
+            }
+        }
+        IpcError::Closed
+    }
 }

@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 
-use crate::error::Refusal;
+use crate::error::{CallError, Refusal};
 use crate::wire::{Frame, Kind};
 
 /// How many calls and subscriptions may be open on one connection.
@@ -75,21 +75,23 @@ struct Inner {
     closed: bool,
 }
 
-/// Why no stream was opened.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Unopened {
-    Full,
-    Closed,
-}
-
 impl Table {
-    pub(crate) fn open(&self, topic: Option<Topic>) -> Result<(i32, oneshot::Receiver<Answer>), Unopened> {
+    /// Opens the next stream and sends its call, in one go: the classic nucleus ends a connection whose streams do not come
+    /// numbered in order and without a gap.
+    pub(crate) fn open(
+        &self,
+        operation: &'static str,
+        topic: Option<Topic>,
+        send: impl FnOnce(i32) -> Result<(), CallError>,
+    ) -> Result<(i32, oneshot::Receiver<Answer>), CallError> {
         let mut inner = self.lock();
         // After two thousand million calls the connection has to be a new one.
-        let stream = inner.last.checked_add(1).filter(|_| !inner.closed).ok_or(Unopened::Closed)?;
+        let next = inner.last.checked_add(1).filter(|_| !inner.closed);
+        let stream = next.ok_or(CallError::Closed { operation })?;
         if inner.streams.len() >= MOST_STREAMS {
-            return Err(Unopened::Full);
+            return Err(CallError::Busy { operation });
         }
+        send(stream)?;
         inner.last = stream;
         let (asked, answer) = oneshot::channel();
         inner.streams.insert(stream, Stream { asked: Some(asked), topic });

@@ -99,6 +99,8 @@ impl Judge {
             setgid(daemon.gid)?;
             setuid(daemon.uid)
         };
+        // What was deployed is for the component's user only, whoever that is.
+        let is_own = is_own && !source.layers().is_deployed();
         if is_own && become_daemon().is_ok() { Self::Daemon } else { Self::Root }
     }
 }

@@ -94,7 +94,7 @@ pub(super) fn run(Provision { source, renew, wait }: &Provision) -> Result<(), F
         tell("a renewal was begun and not ended: it is taken up");
     }
     let runtime = Builder::new_current_thread().enable_all().build().map_err(|e| internal(&e))?;
-    let done = runtime.block_on(provision(&plan, *wait, &tell));
+    let done = runtime.block_on(provision(&plan, &mut None, *wait, &tell));
     // Cut off whatever is still being resolved.
     runtime.shutdown_background();
     drop(held);

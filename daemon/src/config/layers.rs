@@ -12,7 +12,7 @@ use nowd_plugin::map::{MapError, MapSource};
 use nowd_plugin::words::plain;
 
 use super::{Config, ConfigError};
-use crate::greengrass::{Deployed, Document, OfNucleus, kept};
+use crate::greengrass::{Deployed, Document, OfNucleus, kept, shown};
 use crate::identity::{self, Found};
 
 /// The largest configuration file, in bytes.
@@ -193,7 +193,7 @@ fn add_document(
     let alone = finish(config::Config::builder().add_source(document.layer.clone())).map(drop);
     alone.or_else(complete).map_err(|e| ConfigError::Layer {
         origin: "component configuration, `nowd`".into(),
-        message: words(&e),
+        message: shown(&words(&e)),
     })?;
     Ok(builder.add_source(document.layer.clone()))
 }

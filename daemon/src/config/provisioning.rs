@@ -29,7 +29,7 @@ pub struct ProvisioningConfig {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(
     untagged,
-    expecting = "expected a text, { file = \"/proc/device-tree/serial-number\" } or { env = \"AWS_IOT_THING_NAME\" }"
+    expecting = "expected a text, { file = \"/proc/device-tree/serial-number\" }, or { env = \"AWS_IOT_THING_NAME\" }"
 )]
 pub enum Parameter {
     /// This text.

@@ -108,7 +108,7 @@ fn mistakes_are_told_with_their_place() {
         (
             &[],
             &[("link.tls", "maybe")],
-            "--set link.tls=maybe: invalid type: string \"maybe\", expected a boolean",
+            "--set link.tls=maybe: invalid type: string \"maybe\", expected true or false",
         ),
         (&[], &[("access.default", "[\"x\"]")], "--set access.default=[\"x\"]: \"[\\\"x\\\"]\" is no name"),
         (&[], &[("nonsense", "1")], "--set nonsense=1: unknown key `nonsense`"),

@@ -21,13 +21,15 @@ const MOST_FILES: usize = 256;
 /// The longest name of a component (Greengrass's own bound) or of a file (the kernel's), in bytes.
 const LONGEST_COMPONENT: usize = 128;
 const LONGEST_FILE: usize = 255;
+/// The longest sentence about a mistake, in characters.
+const LONGEST_MESSAGE: usize = 1_000;
 /// What a gateway is called beside the core's own thing.
 const SUFFIX: &str = "-nowd";
 
 const MAPS: &str = "methods.d";
 const DROP_INS: &str = "plugins.d";
 /// What may stand in a component configuration; the first is the nucleus's.
-const KEYS: [&str; 5] = ["accessControl", "nowd", MAPS, DROP_INS, "maps"];
+pub(crate) const KEYS: [&str; 5] = ["accessControl", "nowd", MAPS, DROP_INS, "maps"];
 
 /// What was deployed to this core: what the nucleus says of itself, the component configuration, and those of components of maps.
 /// Kept as `greengrass.json`; what this version does not know in it is passed over.
@@ -108,6 +110,13 @@ impl Deployed {
     pub(crate) fn add_component(&mut self, name: &str, mut configuration: Map<String, Value>) {
         configuration.remove("accessControl");
         self.components.insert(name.to_owned(), configuration);
+    }
+
+    /// Components of maps that nothing is known of.
+    pub(crate) fn missing(&self) -> Vec<String> {
+        // What is wrong with the names is said by whoever judges.
+        let names = self.names().unwrap_or_default();
+        names.into_iter().filter(|name| !self.components.contains_key(name)).collect()
     }
 
     /// Components of maps that nothing is known of are not missed; says which these are.
@@ -207,7 +216,7 @@ impl Whose<'_> {
     }
 
     fn error(&self, message: impl Into<String>) -> ConfigError {
-        ConfigError::Layer { origin: self.words(), message: message.into() }
+        ConfigError::Layer { origin: self.words(), message: shown(&message.into()) }
     }
 
     fn object<'o>(
@@ -244,6 +253,11 @@ impl Whose<'_> {
         };
         files.iter().map(file).collect()
     }
+}
+
+/// Keys come from afar, and may be long or hold anything.
+pub(crate) fn shown(message: &str) -> String {
+    message.chars().map(|c| if c.is_control() { ' ' } else { c }).take(LONGEST_MESSAGE).collect()
 }
 
 fn check_size(deployed: &Deployed) -> Result<(), ConfigError> {

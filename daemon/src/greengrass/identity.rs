@@ -9,10 +9,11 @@ use tracing::{info, warn};
 use crate::clock::WallClock;
 use crate::config::{ConfigFiles, Via};
 use crate::identity::{Found, IdentityError, Store};
-use crate::provision::{Done, Plan, PlanError, ProvisionError, provision};
+use crate::provision::{Done, Plan, PlanError, ProvisionError, Waiting, provision};
 
-/// After a refusal: somebody must change something at the service, and 20,000 cores ask.
-const AFTER_REFUSAL: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(15 * 60));
+/// After a refusal: somebody must change something at the service, and 20,000 cores ask. A certificate that was given for nothing is
+/// used again for the hour that the service remembers it, so each costs one an hour at most.
+const AFTER_REFUSAL: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(60 * 60));
 /// While something is missing here.
 const WHILE_MISSING: Duration = Duration::from_secs(5);
 
@@ -43,8 +44,9 @@ enum Failed {
 pub(super) async fn get(files: &ConfigFiles) {
     let mut pause = AFTER_REFUSAL.0;
     let mut said = String::new();
+    let mut waiting = None;
     loop {
-        let failed = match once(files).await {
+        let failed = match once(files, &mut waiting).await {
             Ok(Done { identity, unused }) => {
                 info!(target = %identity.target, endpoint = identity.endpoint, "this gateway has an identity now");
                 for certificate in unused {
@@ -80,11 +82,11 @@ fn spread(pause: Duration) -> Duration {
     half.saturating_add(Duration::from_millis(u64::try_from(drawn).unwrap_or_default()))
 }
 
-async fn once(files: &ConfigFiles) -> Result<Done, Failed> {
+async fn once(files: &ConfigFiles, waiting: &mut Waiting) -> Result<Done, Failed> {
     let state_dir = &files.config.state_dir;
     let clock = WallClock::of_this_machine(files.config.clock);
     let held = Store::of(state_dir).hold().map_err(ProvisionError::from)?;
     let _held = held.ok_or_else(|| ProvisionError::InUse(state_dir.display().to_string()))?;
     let plan = Plan::new(files, None, &clock)?;
-    Ok(provision(&plan, true, &|line| info!("{line}")).await?)
+    Ok(provision(&plan, waiting, true, &|line| info!("{line}")).await?)
 }

@@ -7,6 +7,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::document::Deployed;
 use crate::config::ConfigError;
@@ -39,8 +40,28 @@ pub(crate) fn read(file: &Path) -> Result<Option<Deployed>, ConfigError> {
     })
 }
 
+/// What is to be kept, by whichever thread comes to it: one writes at a time, and always the latest.
+#[derive(Debug, Default)]
+pub(crate) struct Keeping {
+    latest: Mutex<Option<Arc<Deployed>>>,
+    writing: Mutex<()>,
+}
+
+impl Keeping {
+    /// Never waits for the disk.
+    pub(crate) fn set(&self, deployed: Arc<Deployed>) {
+        *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = Some(deployed);
+    }
+
+    pub(crate) fn write(&self, state_dir: &Path) -> io::Result<()> {
+        let _one = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        latest.map_or(Ok(()), |latest| write(state_dir, &latest))
+    }
+}
+
 /// Keeps it, on the disk when this returns.
-pub(crate) fn write(state_dir: &Path, deployed: &Deployed) -> io::Result<()> {
+fn write(state_dir: &Path, deployed: &Deployed) -> io::Result<()> {
     replace(&file(state_dir), &serde_json::to_string_pretty(deployed)?)
 }
 

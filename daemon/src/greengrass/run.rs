@@ -75,6 +75,7 @@ struct Main {
     /// What a gateway ran with last.
     accepted: Option<Arc<Deployed>>,
     /// Keeps that.
+    keeping: Arc<kept::Keeping>,
     work: JoinSet<()>,
     /// What it was said to wait for.
     said: Option<String>,
@@ -121,6 +122,7 @@ pub(crate) async fn run(process: Process, accepted: Option<Deployed>) -> Result<
         running,
         latest,
         accepted,
+        keeping: Arc::default(),
         work: JoinSet::new(),
         said: None,
     };
@@ -181,12 +183,13 @@ impl Main {
 
     /// A gateway runs with it.
     fn accept(&mut self, deployed: Arc<Deployed>) {
-        let state_dir = self.state_dir.clone();
+        let (state_dir, keeping) = (self.state_dir.clone(), Arc::clone(&self.keeping));
         self.accepted = Some(Arc::clone(&deployed));
+        self.keeping.set(deployed);
         while self.work.try_join_next().is_some() {}
         self.work.spawn_blocking(move || {
             kept::forget_exit(&state_dir);
-            if let Err(e) = kept::write(&state_dir, &deployed) {
+            if let Err(e) = keeping.write(&state_dir) {
                 let file = kept::file(&state_dir);
                 warn!(
                     see = "deployment-not-kept",

@@ -7,6 +7,8 @@ mod answer;
 mod certificate;
 #[path = "../../fuzz/checks/config.rs"]
 mod config;
+#[path = "../../fuzz/checks/deployment.rs"]
+mod deployment;
 #[path = "../../fuzz/checks/description.rs"]
 mod description;
 #[path = "../../fuzz/checks/drop_in.rs"]
@@ -56,6 +58,7 @@ fn the_nucleus() {
 #[test]
 fn configuration_and_maps() {
     replay::replay(CORPUS, "config", config::check);
+    replay::replay(CORPUS, "deployment", deployment::check);
     replay::replay(CORPUS, "certificate", certificate::check);
     replay::replay(CORPUS, "maps", maps::check);
     replay::replay(CORPUS, "params", params::check);

@@ -150,7 +150,7 @@ async fn what_the_configuration_does_not_fit() {
         ("template = \"fleet\"", "template = \"a/b\"", 78, "`provisioning.template`: must be 1 to 36"),
         ("key = ", "# ", 78, "`provisioning.key` is not set"),
         ("serial-number\"", "nothing\"", 78, "/nothing: cannot be read"),
-        ("parameters.Site = \"north\"", "parameters.Site = 7", 78, "expected a text, or { file ="),
+        ("parameters.Site = \"north\"", "parameters.Site = 7", 78, "expected a text, { file ="),
         ("localhost:", "127.0.0.2:", 69, "127.0.0.2"),
         // Where the daemon will connect is where the new identity is tried.
         ("[link]\n", "[link]\nendpoint = \"127.0.0.1:1\"\n", 69, "127.0.0.1:1 cannot be reached"),

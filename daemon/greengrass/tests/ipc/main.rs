@@ -10,5 +10,6 @@
 mod common;
 mod configuration;
 mod ends;
+mod flood;
 mod iot_core;
 mod lifecycle;

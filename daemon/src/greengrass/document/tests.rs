@@ -98,7 +98,7 @@ fn what_is_wrong_is_said_with_its_place() {
         (json!({"nowd": {"link": {"endpiont": "x"}}}), "unknown key `endpiont`; did you mean `endpoint`?"),
         (
             json!({"nowd": {"link": {"tls": "perhaps"}}}),
-            "`nowd`: invalid type: string \"perhaps\", expected a boolean",
+            "`nowd`: invalid type: string \"perhaps\", expected true or false",
         ),
         (json!({"nowd": {"link": {"silence": 2}}}), "\"2\" is not a duration; write a number with its unit"),
         (

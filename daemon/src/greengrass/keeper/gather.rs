@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use tracing::{debug, info};
 
 use super::super::Deployed;
-use super::super::document::Nucleus;
+use super::super::document::{KEYS, Nucleus};
 
 /// The nucleus's own component, under the names that the two kinds give it.
 const NUCLEI: [&str; 2] = ["aws.greengrass.Nucleus", "aws.greengrass.NucleusLite"];
@@ -38,10 +38,8 @@ pub(super) async fn gather(
     }
     // First the subscription, then the question: nothing that changes in between is missed.
     subscribed.to(&client, "", &[]).await;
-    let own = match client.object(None, &[]).await {
-        Ok(Value::Object(own)) => own,
-        Ok(_) => Map::new(),
-        Err(e) if is_absent(&e) => Map::new(),
+    let own = match whole(&client, None).await {
+        Ok(own) => own.unwrap_or_default(),
         Err(e) => {
             debug!("the component configuration cannot be asked for: {e}");
             return (subscribed, None);
@@ -65,14 +63,36 @@ pub(super) async fn gather(
 
 /// The configuration of a component of maps: an error where that cannot be known.
 pub(super) async fn component(client: &Client, name: &str) -> Result<Option<Map<String, Value>>, CallError> {
-    match client.object(Some(name), &[]).await {
-        Ok(Value::Object(configuration)) => Ok(Some(without_access(configuration))),
+    whole(client, Some(name))
+        .await
+        .map(|configuration| configuration.map(without_access))
+        .inspect_err(|e| info!("the configuration of {name} cannot be asked for: {e}"))
+}
+
+/// A component's whole configuration, or, from a nucleus that cannot give that much at once, what of it is of use.
+async fn whole(client: &Client, name: Option<&str>) -> Result<Option<Map<String, Value>>, CallError> {
+    match client.object(name, &[]).await {
+        Ok(Value::Object(configuration)) => Ok(Some(configuration)),
         Ok(_) => Ok(None),
         Err(e) if is_absent(&e) => Ok(None),
-        Err(e) => {
-            info!("the configuration of {name} cannot be asked for: {e}");
-            Err(e)
+        Err(e) if e.refusal() == Some(RefusalKind::Service) => {
+            let mut configuration = Map::new();
+            for key in KEYS.into_iter().skip(1) {
+                // A list is a leaf, and comes inside an object.
+                let value = match key {
+                    "maps" => client.configuration(name, &[key]).await,
+                    _ => client.object(name, &[key]).await,
+                };
+                match value {
+                    Ok(value) => drop(configuration.insert(key.to_owned(), value)),
+                    Err(e) if is_absent(&e) => {}
+                    // Half of it is another configuration.
+                    Err(_) => return Err(e),
+                }
+            }
+            Ok(Some(configuration))
         }
+        Err(e) => Err(e),
     }
 }
 

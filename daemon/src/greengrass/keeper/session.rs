@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use nowd_greengrass::{Client, Connection, Event, IpcError, RefusalKind, State, Verdict as Said};
+use nowd_greengrass::{Client, Connection, Event, IpcError, State, Verdict as Said};
 use nowd_plugin::BootInstant;
 use serde_json::Value;
 use tokio::sync::watch;
@@ -18,17 +18,16 @@ use super::deferral::Deferral;
 use super::gather::{Subscribed, component, gather};
 
 /// A deployment tells each key that it changes: asked when none has come for so long ...
-const QUIET: Duration = Duration::from_millis(250);
+const QUIET: Duration = Duration::from_secs(1);
 /// ... and so long after the first at the latest.
-const LATEST: Duration = Duration::from_secs(2);
+const LATEST: Duration = Duration::from_secs(5);
 /// Asked without having been told, for a nucleus that tells nothing.
 const REGULAR: Duration = Duration::from_secs(300);
-/// Asked again where our own configuration could not be had.
+/// Asked again where our own configuration could not be had, or a component of maps is not there: nobody tells when it comes.
 const AGAIN: Duration = Duration::from_secs(30);
-/// How long a judgement may take, of the 30 s that the nucleus usually waits for it.
+/// How long a judgement may take, and what is asked for it, of the 20 s after which the nucleus lets the deployment fail.
 const JUDGED_WITHIN: Duration = Duration::from_secs(10);
-/// A nucleus may not be ready for an answer that comes at once.
-const SECOND_TRY: Duration = Duration::from_millis(100);
+const ASKED_WITHIN: Duration = Duration::from_secs(3);
 /// How many questions run beside one another.
 const MOST: usize = 16;
 
@@ -86,7 +85,8 @@ pub(super) async fn run(
                     subscribed = Some(now);
                     // What has changed meanwhile is asked for soon.
                     if schedule.since.is_none() {
-                        let pause = if deployed.is_some() { REGULAR } else { AGAIN };
+                        let whole = deployed.as_ref().is_some_and(|deployed| deployed.missing().is_empty());
+                        let pause = if whole { REGULAR } else { AGAIN };
                         schedule.at = BootInstant::now().saturating_add(pause);
                     }
                     if let Some(deployed) = deployed {
@@ -125,7 +125,8 @@ fn heard(
     deferral: &mut Deferral,
     beside: &mut JoinSet<Done>,
 ) -> Option<IpcError> {
-    if beside.len() >= MOST {
+    // A deployment fails without an answer, and asks once.
+    if beside.len() >= MOST && !matches!(event, Event::Validate { .. }) {
         debug!("the nucleus asks more than is answered");
         return None;
     }
@@ -177,18 +178,13 @@ async fn say_running(client: Client) -> Done {
 
 async fn defer(client: Client, deployment: String, wait: Duration, calls: usize) -> Done {
     let words = format!("{calls} calls run or wait");
-    let mut said = client.defer_update(&deployment, wait, &words).await;
-    if said.as_ref().is_err_and(|e| e.refusal().is_some()) {
-        tokio::time::sleep(SECOND_TRY).await;
-        said = client.defer_update(&deployment, wait, &words).await;
-    }
-    if let Err(e) = said {
+    if let Err(e) = client.defer_update(&deployment, wait, &words).await {
         debug!("the deployment cannot be asked to wait: {e}");
     }
     Done::Answered
 }
 
-/// Judges a configuration before a deployment brings it.
+/// Judges a configuration before a deployment brings it, and always answers: the deployment fails without.
 async fn validate(
     client: Client,
     about: About,
@@ -196,19 +192,46 @@ async fn validate(
     deployment: String,
     configuration: Value,
 ) -> Done {
-    let Value::Object(own) = configuration else { return Done::Answered };
+    let why = judged(&client, about, before, configuration).await;
+    if let Some(why) = &why {
+        info!("a deployment is told that its configuration cannot be used: {why}");
+    } else {
+        info!("a deployment is told that its configuration can be used");
+    }
+    let said = why.as_deref().map_or(Said::Accepted, Said::Rejected);
+    if let Err(e) = client.report_validity(&deployment, said).await {
+        debug!("the deployment cannot be told: {e}");
+    }
+    Done::Answered
+}
+
+/// Why it cannot be used.
+async fn judged(
+    client: &Client,
+    about: About,
+    before: Option<Arc<Deployed>>,
+    configuration: Value,
+) -> Option<String> {
+    let Value::Object(own) = configuration else {
+        return Some("the component configuration is no object".into());
+    };
     let mut deployed = before.map(|before| (*before).clone()).unwrap_or_default();
     deployed.nucleus = super::super::document::Nucleus {
         endpoint: deployed.nucleus.endpoint.take(),
         ..about.nucleus.clone()
     };
     deployed = deployed.with_component(own);
-    for name in deployed.names().unwrap_or_default() {
-        if !deployed.components.contains_key(&name)
-            && let Ok(Some(configuration)) = component(&client, &name).await
-        {
-            deployed.components.insert(name, configuration);
+    let client = client.within(ASKED_WITHIN);
+    let asked = async {
+        for name in deployed.missing() {
+            if let Ok(Some(configuration)) = component(&client, &name).await {
+                deployed.add_component(&name, configuration);
+            }
         }
+    };
+    tokio::select! {
+        () = asked => {}
+        () = tokio::time::sleep(ASKED_WITHIN) => {}
     }
     // They may come with the same deployment.
     drop(deployed.pass_over_missing());
@@ -219,26 +242,11 @@ async fn validate(
         verdict = judging => verdict.ok(),
         () = tokio::time::sleep(JUDGED_WITHIN) => None,
     };
-    let why = match verdict {
+    match verdict {
         Some(Verdict::Ready(_)) => None,
         // A gateway that waits loses nothing by it, and what is missing may come.
         Some(Verdict::Missing { .. }) if !runs => None,
         Some(verdict) => verdict.why(),
         None => Some("it cannot be judged in time".into()),
-    };
-    if let Some(why) = &why {
-        info!("a deployment is told that its configuration cannot be used: {why}");
-    } else {
-        info!("a deployment is told that its configuration can be used");
     }
-    let said = why.as_deref().map_or(Said::Accepted, Said::Rejected);
-    let mut reported = client.report_validity(&deployment, said).await;
-    if reported.as_ref().is_err_and(|e| e.refusal() == Some(RefusalKind::InvalidArguments)) {
-        tokio::time::sleep(SECOND_TRY).await;
-        reported = client.report_validity(&deployment, said).await;
-    }
-    if let Err(e) = reported {
-        debug!("the deployment cannot be told: {e}");
-    }
-    Done::Answered
 }

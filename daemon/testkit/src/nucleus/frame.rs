@@ -1,6 +1,7 @@
 //! Frames, by a reading of the documentation of its own: nothing here is shared with the client that it is a partner for.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
@@ -130,14 +131,20 @@ fn length(length: usize) -> [u8; 4] {
     u32::try_from(length).expect("frames are short").to_be_bytes()
 }
 
-/// CRC-32 bit by bit: slow, short, and nobody else's.
+/// CRC-32 of each byte, bit by bit.
+static TABLE: LazyLock<[u32; 256]> = LazyLock::new(|| {
+    std::array::from_fn(|byte| {
+        (0..8).fold(u32::try_from(byte).unwrap_or_default(), |sum, _| {
+            if sum & 1 == 1 { (sum >> 1) ^ 0xEDB8_8320 } else { sum >> 1 }
+        })
+    })
+});
+
+/// CRC-32, short, and nobody else's.
 fn crc(bytes: &[u8]) -> u32 {
+    let table = &*TABLE;
     !bytes.iter().fold(u32::MAX, |sum, byte| {
-        (0..8).fold(
-            sum ^ u32::from(*byte),
-            |sum, _| {
-                if sum & 1 == 1 { (sum >> 1) ^ 0xEDB8_8320 } else { sum >> 1 }
-            },
-        )
+        let [low, ..] = sum.to_le_bytes();
+        (sum >> 8) ^ table.get(usize::from(low ^ byte)).copied().unwrap_or_default()
     })
 }

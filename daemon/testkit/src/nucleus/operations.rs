@@ -29,6 +29,11 @@ fn no<T>(code: &'static str, message: &str) -> Result<T, No> {
 pub(super) fn answer(state: &mut State, session: u64, call: &Frame) -> Vec<Out> {
     let stream = call.int(":stream-id").unwrap_or(0);
     let flags = call.int(":message-flags").unwrap_or(0);
+    if let Some(mistake) = out_of_order(state, session, stream, flags) {
+        state.mistakes.push(mistake.clone());
+        let said = json!({"message": mistake}).to_string();
+        return vec![Out::Bytes(frame(6, 0, 0, &[], said.as_bytes())), Out::Cut];
+    }
     if flags & 2 != 0 {
         if let Some(session) = state.sessions.get_mut(&session) {
             session.subscriptions.remove(&stream);
@@ -51,6 +56,21 @@ pub(super) fn answer(state: &mut State, session: u64, call: &Frame) -> Vec<Out> 
         }
         (None, _) | (_, None) => outs,
     }
+}
+
+/// The classic nucleus wants streams numbered from 1, in order and without a gap, and ended only if they are there; so does
+/// this one in either style.
+fn out_of_order(state: &mut State, session: u64, stream: i32, flags: i32) -> Option<String> {
+    let session = state.sessions.get_mut(&session)?;
+    let (ends, known) = (flags & 2 != 0, stream <= session.last);
+    if ends && known {
+        return None;
+    }
+    if ends || stream != session.last + 1 {
+        return Some(format!("stream {stream} after {}, flags {flags}", session.last));
+    }
+    session.last = stream;
+    None
 }
 
 /// What the writer is given instead of `whole`.

@@ -116,8 +116,12 @@ async fn connect(
             for one in outs {
                 drop(out.try_send(one));
             }
-            let session =
-                Session { component, out: out.clone(), subscriptions: std::collections::BTreeMap::new() };
+            let session = Session {
+                component,
+                out: out.clone(),
+                last: 0,
+                subscriptions: std::collections::BTreeMap::new(),
+            };
             state.sessions.insert(number, session);
             (None, number)
         } else {

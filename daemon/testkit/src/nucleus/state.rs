@@ -66,6 +66,8 @@ pub(super) struct Session {
     pub(super) component: String,
     pub(super) out: mpsc::Sender<Out>,
     pub(super) subscriptions: BTreeMap<i32, Subscribed>,
+    /// The last stream that the component has opened.
+    pub(super) last: i32,
 }
 
 /// For a connection's writer.

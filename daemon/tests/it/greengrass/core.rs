@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nowd_cloud::{Answer, CallRequest, Config, Invoker};
-use nowd_link::{DatePolicy, Options, Tls, TlsFiles};
+use nowd_link::{Connection, DatePolicy, Event, Options, Qos, Tls, TlsFiles};
 use nowd_protocol::Level;
 use nowd_testkit::{Access, Ca, Identity, Listener, Mosquitto, Nucleus, Process, Style, within};
 use serde_json::{Value, json};
@@ -110,7 +110,15 @@ impl Core {
         self.start_with(&self.nucleus.environment(COMPONENT))
     }
 
-    pub(super) fn start_with(&self, environment: &[(String, String)]) -> Process {
+    /// The same as the user of this test, who may ask it on a bus of his own.
+    pub(super) fn start_as_this_user(&self) -> Process {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_nowd"));
+        command.arg("run").arg("--state-dir").arg(self.work()).env_clear();
+        command.envs(self.nucleus.environment(COMPONENT));
+        Process::start(command)
+    }
+
+    fn start_with(&self, environment: &[(String, String)]) -> Process {
         let program = self.path("nowd");
         if !program.exists() {
             // By a process of its own: a program that is open for writing, here or in a child of another test, cannot be run.
@@ -143,6 +151,22 @@ impl Core {
         Cloud::at(&self.ca, port, &mut self.tasks).await
     }
 
+    /// What the gateway says of itself at a broker.
+    pub(super) async fn presence(&self, port: u16) -> Value {
+        let mut options = options(&self.ca, port);
+        options.client_id = format!("observer-{port}");
+        let mut connection = Connection::open(&options).await.unwrap();
+        connection.sender().subscribe(&[&format!("nowd/presence/{TARGET}")], Qos::AtLeastOnce).unwrap();
+        within(PATIENCE, "the presence", async {
+            loop {
+                if let Event::Message(message) = connection.next().await.unwrap() {
+                    return serde_json::from_slice(&message.payload).unwrap();
+                }
+            }
+        })
+        .await
+    }
+
     /// The deployment that was kept.
     pub(super) fn kept(&self) -> Value {
         fs::read_to_string(self.work().join("greengrass.json"))
@@ -159,8 +183,16 @@ fn give(path: &Path) {
     }
 }
 
-pub(super) fn is_root() -> bool {
+fn is_root() -> bool {
     nix::unistd::geteuid().is_root()
+}
+
+fn options(ca: &Ca, port: u16) -> Options {
+    let Identity { ca, certificate, key } = ca.client("cloud");
+    let mut options = Options::new("cloud", "localhost", port);
+    let files = TlsFiles { ca: Some(ca), certificate, key };
+    options.tls = Some(Arc::new(Tls::load(&files, DatePolicy::Judge).unwrap()));
+    options
 }
 
 /// The cloud side.
@@ -169,11 +201,8 @@ pub(super) struct Cloud(Arc<Invoker>);
 
 impl Cloud {
     async fn at(ca: &Ca, port: u16, tasks: &mut JoinSet<()>) -> Self {
-        let Identity { ca, certificate, key } = ca.client("cloud");
-        let mut options = Options::new("cloud", "localhost", port);
-        let files = TlsFiles { ca: Some(ca), certificate, key };
-        options.tls = Some(Arc::new(Tls::load(&files, DatePolicy::Judge).unwrap()));
-        let (invoker, background) = Invoker::new(Config::new(options, Level::new("cloud").unwrap())).unwrap();
+        let config = Config::new(options(ca, port), Level::new("cloud").unwrap());
+        let (invoker, background) = Invoker::new(config).unwrap();
         tasks.spawn(background.run(CancellationToken::new()));
         within(PATIENCE, "the cloud side's connection", invoker.connected()).await;
         Self(Arc::new(invoker))

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use nowd_cloud::{CallRequest, Config, Invoker};
+use nowd_plugin::BootInstant;
 use nowd_protocol::Level;
 use nowd_testkit::{Access, Identity, Nucleus, Process, Style, wait_for, within};
 use serde_json::{Value, json};
@@ -14,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::core::{COMPONENT, ECHO};
 use crate::bed::{PATIENCE, raw};
-use crate::provision::service::{Act, Service};
+use crate::provision::service::{Act, CERTIFICATE, Service};
 
 /// One core of a fleet; all run as this test's own user.
 struct Fresh {
@@ -114,7 +115,12 @@ async fn twenty_cores_get_identities_of_their_own_and_one_that_was_killed_half_w
     service.acts(Act::Answer, Act::Answer);
 
     let cores: Vec<Fresh> = std::iter::once(first).chain((1..20).map(|n| Fresh::new(n, &service))).collect();
-    let mut gateways: Vec<Process> = cores.iter().map(Fresh::start).collect();
+    let mut gateways = Vec::new();
+    for core in &cores {
+        gateways.push(core.start());
+        // One after the other: mosquitto tells all who listen what AWS IoT Core tells only the one who has asked.
+        wait_for(PATIENCE, &format!("an identity of {}", core.thing), || core.identity().is_some()).await;
+    }
     for core in &cores {
         answers(&cloud, &core.target()).await;
     }
@@ -153,6 +159,8 @@ async fn a_refusal_is_told_and_tried_again_and_no_key_is_shown() {
     gateway.wait_for_line(PATIENCE, "this gateway has no identity yet, and tries on").await;
     service.acts(Act::Answer, Act::Answer);
     gateway.wait_for_line(PATIENCE, "this gateway has an identity now").await;
+    let certificates = service.asked().iter().filter(|topic| *topic == CERTIFICATE).count();
+    assert_eq!(certificates, 1, "the one that was refused is registered later");
     let cloud = cloud(&service, &mut tasks).await;
     answers(&cloud, &core.target()).await;
     let said = gateway.lines().join("\n");
@@ -160,4 +168,17 @@ async fn a_refusal_is_told_and_tried_again_and_no_key_is_shown() {
     for token in service.tokens() {
         assert!(!said.contains(&token), "{said}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_in_the_middle_of_provisioning_is_soon() {
+    let service = Service::start(Access::Everything).await;
+    service.acts(Act::Silent, Act::Silent);
+    let core = Fresh::new(8, &service);
+    let mut gateway = core.start();
+    wait_for(PATIENCE, "a request for a certificate", || !service.asked().is_empty()).await;
+    let asked = BootInstant::now();
+    gateway.terminate();
+    assert_eq!(gateway.exit(PATIENCE).await.code(), Some(0));
+    assert!(BootInstant::now().saturating_since(asked) < Duration::from_secs(4));
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::time::Duration;
 
 use nowd_plugin::BootInstant;
-use nowd_testkit::{Bus, Fault, Style, wait_for};
+use nowd_testkit::{Bus, Fault, Style, wait_for, within};
 use serde_json::json;
 
 use super::core::{COMPONENT, Core, ECHO, TARGET};
@@ -96,16 +96,11 @@ async fn what_is_wrong_from_the_start_costs_one_exit_and_is_mended_by_a_deployme
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_missing_is_told_and_taken_up_when_it_comes() {
     let mut core = Core::new(Style::Lite);
-    let bus = Bus::start();
     let mut good = core.good();
     let key = core.path(&format!("{TARGET}.key"));
     let away = core.path("away");
     fs::rename(&key, &away).unwrap();
     good["maps"] = json!(["com.example.Maps"]);
-    // The bus of the test is for its own user only.
-    if !super::core::is_root() {
-        good["nowd"]["bus"] = json!({"address": bus.address()});
-    }
     core.nucleus.set_configuration(COMPONENT, good.clone());
     let gateway = core.start();
     gateway.wait_for_line(PATIENCE, "`maps` names com.example.Maps, which is not deployed here").await;
@@ -113,10 +108,6 @@ async fn what_is_missing_is_told_and_taken_up_when_it_comes() {
     core.nucleus.set_configuration("com.example.Maps", maps);
     core.nucleus.merge(COMPONENT, &json!({"methods.d": {"gone.toml": ""}}));
     gateway.wait_for_line(PATIENCE, &format!("{}", key.display())).await;
-    if !super::core::is_root() {
-        let (code, text) = core.nowd(&["status", "--check", "--bus", &bus.address()]).await;
-        assert!(code == 1 && text.contains("no gateway runs yet"), "{text}");
-    }
     fs::rename(&away, &key).unwrap();
     gateway.wait_for_line(PATIENCE, "the link is up").await;
     let cloud = core.cloud().await;
@@ -124,4 +115,54 @@ async fn what_is_missing_is_told_and_taken_up_when_it_comes() {
     // A change there is taken up as well.
     core.nucleus.merge("com.example.Maps", &json!({"methods.d": {"more.toml": ""}}));
     cloud.hears(TARGET, "more", "unknown_method").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_waits_says_so_on_the_bus_and_a_gateway_takes_its_place() {
+    let mut core = Core::new(Style::Classic);
+    let bus = Bus::start();
+    let mut good = core.good();
+    good["nowd"]["bus"] = json!({"address": bus.address()});
+    let key = core.path(&format!("{TARGET}.key"));
+    let away = core.path("away");
+    fs::rename(&key, &away).unwrap();
+    core.nucleus.set_configuration(COMPONENT, good);
+    let mut gateway = core.start_as_this_user();
+    gateway.wait_for_line(PATIENCE, "no gateway runs yet").await;
+    let address = bus.address();
+    let ask = async |args: &[&str]| core.nowd(&[args, &["--bus", &address]].concat()).await;
+    let until = async |expected: &str| {
+        within(PATIENCE, expected, async {
+            while !ask(&["status"]).await.1.contains(expected) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        })
+        .await;
+    };
+    until("PROBLEM  no gateway runs yet, so no call comes from anywhere: ").await;
+    let (code, text) = ask(&["status", "--check"]).await;
+    assert!(code == 1 && text.contains(&key.display().to_string()), "{text}");
+    let (code, text) = ask(&["reload"]).await;
+    assert!(code == 78 && text.contains(&key.display().to_string()), "{text}");
+    let (code, text) = ask(&["call", "echo"]).await;
+    assert_ne!(code, 0, "{text}");
+    fs::rename(&away, &key).unwrap();
+    drop(ask(&["reload"]).await);
+    gateway.wait_for_line(PATIENCE, "the link is up").await;
+    until("up for").await;
+    until("link     up").await;
+    let (code, text) = ask(&["call", "echo"]).await;
+    assert_eq!(code, 0, "{text}");
+
+    // A gateway that is started anew is there again, on the same bus.
+    core.nucleus.merge(COMPONENT, &json!({"nowd": {"log": {"level": "debug"}, "link": {"probe": "30s"}}}));
+    gateway.wait_for_line(PATIENCE, "`link`, `log` was changed as well: the gateway starts anew").await;
+    until("link     up").await;
+    // What is said of each further attempt is of the level that was asked for.
+    core.broker.stop();
+    gateway.wait_for_line(PATIENCE, "DEBUG nowd::uplink").await;
+    let asked = BootInstant::now();
+    gateway.terminate();
+    assert_eq!(gateway.exit(PATIENCE).await.code(), Some(0));
+    assert!(BootInstant::now().saturating_since(asked) < Duration::from_secs(4));
 }

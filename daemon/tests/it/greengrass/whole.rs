@@ -87,6 +87,11 @@ async fn from_a_deployment_to_a_call_and_to_the_end() {
         gateway.lines().iter().filter(|line| line.contains("greengrass::run: starting version")).count();
     assert_eq!(starts, 2, "{:?}", gateway.lines());
 
+    // The first has said that it is gone. The second has an incarnation of its own: whatever was sent to the first is refused.
+    let (gone, there) = (core.presence(core.broker.port()).await, core.presence(second.port()).await);
+    assert_eq!((gone["online"].as_bool(), there["online"].as_bool()), (Some(false), Some(true)));
+    assert_ne!(gone["incarnation"], there["incarnation"]);
+
     let asked = BootInstant::now();
     gateway.terminate();
     assert_eq!(gateway.exit(PATIENCE).await.code(), Some(0));
