@@ -215,6 +215,16 @@ async fn what_is_delivered_late_does_not_run_and_what_is_delivered_twice_runs_on
     let late = via.reply(&id(2), 1).await;
     assert_eq!((&late["status"], &late["outcome"]), (&json!("expired"), &json!("not_executed")), "{late}");
 
+    // A process that stood still.
+    gateway.pause();
+    via.ask("echo", &id(6), &json!({"incarnation": incarnation, "at": now + 2_000_000}), &json!("late"));
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    gateway.resume();
+    let late = via.reply(&id(6), 1).await;
+    assert_eq!((&late["status"], &late["outcome"]), (&json!("expired"), &json!("not_executed")), "{late}");
+    let now = late["gateway"]["now"].as_u64().unwrap();
+    let at = |seconds: u64| json!({"incarnation": incarnation, "at": now + seconds * 1_000_000});
+
     for _ in 0..3 {
         via.ask("slow", &id(3), &at(5), &json!("once"));
     }
@@ -301,6 +311,24 @@ async fn a_nucleus_that_takes_its_time_delays_nothing_else() {
     gateway.terminate();
     assert_eq!(gateway.exit(PATIENCE).await.code(), Some(0));
     assert!(BootInstant::now().saturating_since(asked) < Duration::from_secs(4));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_nucleus_the_link_is_down_and_says_why() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("nowd.toml");
+    std::fs::write(&file, "target = \"core-1\"\nbus.serve = false\n[link]\nvia = \"greengrass\"\n").unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_nowd"));
+    command.args(["run", "--config"]).arg(&file).arg("--state-dir").arg(folder.path());
+    for variable in ["SVCUID", "AWS_GG_NUCLEUS_DOMAIN_SOCKET_FILEPATH_FOR_COMPONENT"] {
+        command.env_remove(variable);
+    }
+    let mut gateway = Process::start(command);
+    let line = gateway.wait_for_line(PATIENCE, "was not started by a nucleus").await;
+    assert!(line.contains("the link is down") && line.contains("`link.via = \"direct\"`"), "{line}");
+    assert_eq!(gateway.try_exit(), None);
+    gateway.terminate();
+    assert_eq!(gateway.exit(PATIENCE).await.code(), Some(0));
 }
 
 #[test]
