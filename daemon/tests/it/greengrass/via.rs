@@ -265,7 +265,7 @@ async fn an_answer_that_is_too_large_for_the_nucleus_says_so() {
         via.configure(&json!({}));
         let mut map = MAP.to_owned();
         for number in 0..200 {
-            write!(map, "[methods.\"m{number}\"]\n").unwrap();
+            writeln!(map, "[methods.\"m{number}\"]").unwrap();
         }
         let mut all = via.nucleus.configuration(COMPONENT);
         all["methods.d"]["echo.toml"] = json!(map);
