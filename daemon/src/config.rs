@@ -74,6 +74,8 @@ pub struct JournalConfig {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LinkConfig {
+    /// Which way the broker is reached.
+    pub via: Via,
     /// The broker: `host` or `host:port`. The port is 8883 unless given.
     pub endpoint: Option<String>,
     /// The MQTT client id, where it is not the target's name.
@@ -97,6 +99,17 @@ pub struct LinkConfig {
     /// How long no message may come through the request subscription before it is probed, 1 s to 20 min.
     #[serde(deserialize_with = "duration::deserialize")]
     pub probe: Duration,
+}
+
+/// Which way the broker is reached.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Via {
+    /// By a connection of the gateway's own.
+    #[default]
+    Direct,
+    /// Through the connection of the Greengrass nucleus.
+    Greengrass,
 }
 
 /// `[access]`
@@ -180,6 +193,7 @@ impl Default for Config {
 impl Default for LinkConfig {
     fn default() -> Self {
         Self {
+            via: Via::default(),
             endpoint: None,
             client_id: None,
             ca: None,

@@ -16,7 +16,7 @@ pub(crate) use expiry::{Standing, date};
 pub(crate) use store::{Identity, Pending, Stage, Store};
 pub(crate) use watch::{CertificateReport, Certificates, Which};
 
-use crate::config::Config;
+use crate::config::{Config, Via};
 
 /// Where certificate and key are.
 #[derive(Debug, Clone)]
@@ -105,7 +105,9 @@ pub(crate) fn complete(config: &mut Config) -> Found {
     let link = &config.link;
     let certificate = link.tls && link.certificate.is_none() && link.key.is_none();
     let (target, endpoint) = (config.target.is_none(), link.endpoint.is_none());
-    if !(certificate || target || endpoint) || !config.state_dir.is_absolute() {
+    // The nucleus has an identity of its own.
+    let is_nucleus = link.via == Via::Greengrass;
+    if is_nucleus || !(certificate || target || endpoint) || !config.state_dir.is_absolute() {
         return Found::Nothing;
     }
     match Store::of(&config.state_dir).read() {

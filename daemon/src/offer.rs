@@ -215,6 +215,7 @@ mod tests {
             drop_ins: Vec::new(),
             identity: crate::identity::Found::Nothing,
             of_nucleus: crate::greengrass::OfNucleus::default(),
+            greengrass: None,
         };
         let (_, registry) = crate::setup::plugins(&files, Vec::new()).unwrap();
         Set::new(0, &files.config, registry)

@@ -20,10 +20,11 @@ use nowd_protocol::{Level, RequestTopic};
 use uuid::Uuid;
 
 use crate::clock::WallClock;
-use crate::config::{Config, ConfigError, ConfigFiles};
+use crate::config::{ClockTrust, Config, ConfigError, ConfigFiles, Via};
 use crate::identity::{Blame, Certificates, Found, IdentityError};
 use crate::offer::Set;
 use crate::services::{Described, Descriptions, Isolated, Pool, SHIPPED, offered, shipped};
+use crate::uplink::{RelayOptions, Way};
 
 use link::link;
 pub(crate) use link::{dates, split_endpoint};
@@ -45,7 +46,7 @@ pub struct Setup {
     /// The plugins in processes of their own.
     pub(crate) pool: Arc<Pool>,
     /// How to reach the broker.
-    pub(crate) link: nowd_link::Options,
+    pub(crate) link: Way,
     /// Certificate and key, for TLS.
     pub(crate) certificates: Option<Certificates>,
     /// The wall clock.
@@ -235,14 +236,15 @@ impl Setup {
             from_there.push("target");
             files.config.target = Level::new("core").ok();
         }
-        if files.config.link.endpoint.is_none() {
+        let is_direct = files.config.link.via == Via::Direct;
+        if is_direct && files.config.link.endpoint.is_none() {
             from_there.push("link.endpoint");
             files.config.link.endpoint = Some("nucleus.invalid".into());
         }
-        if files.config.link.tls {
+        if is_direct && files.config.link.tls {
             from_there.push("certificate and key");
         }
-        link::options(&files, &target(&files.config)?)?;
+        link::way(&files, &target(&files.config)?)?;
         check_compat(&files.config)?;
         files.config.metrics.check()?;
         Ok((registry, from_there))
@@ -260,6 +262,13 @@ impl Setup {
         if let Found::Used(used) = &files.identity {
             notes.push(used.words(&files.config.state_dir));
         }
+        if matches!(&self.link, Way::Relay(RelayOptions { nucleus: None, .. })) {
+            notes.push(
+                "`link.via` is \"greengrass\": the link comes up only in a process that a nucleus has started, and no nucleus has \
+                 started this one"
+                    .into(),
+            );
+        }
         notes.extend(self.certificates.as_ref().map(Certificates::notes).unwrap_or_default());
         notes
     }
@@ -267,7 +276,7 @@ impl Setup {
     /// Where the broker is, for people.
     #[must_use]
     pub fn endpoint(&self) -> String {
-        format!("{}:{}", self.link.host, self.link.port)
+        self.link.endpoint()
     }
 }
 
@@ -292,6 +301,14 @@ fn check_compat(config: &Config) -> Result<(), ConfigError> {
     if config.compat.clients.iter().any(String::is_empty) {
         let message = "holds an empty text, which would take deadlines away from every caller".into();
         return Err(ConfigError::Value { key: "compat.clients", message });
+    }
+    if config.link.via == Via::Greengrass
+        && !config.compat.clients.is_empty()
+        && config.clock != ClockTrust::Trusted
+    {
+        let message = "these callers send no deadline, and a nucleus may deliver late what was kept for it; leave it empty, set \
+                       `clock = \"trusted\"` where the wall clock is seen to, or set `link.via = \"direct\"`";
+        return Err(ConfigError::Value { key: "compat.clients", message: message.into() });
     }
     if config.compat.budget.is_zero() {
         return Err(ConfigError::Value { key: "compat.budget", message: "must be longer than 0".into() });

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use nowd_link::{Backoff, Connection, Event, LinkError, Message, Options, Qos, Sender, Ticket, Will};
+use nowd_link::{Backoff, Event, Message, Qos, Ticket, Will};
 use nowd_plugin::BootInstant;
 use nowd_protocol::{Level, RequestTopic};
 use tracing::{debug, info, warn};
@@ -14,15 +14,19 @@ use uuid::Uuid;
 use crate::identity::{Certificates, Which};
 use probe::{Due, Probes};
 
+mod line;
 mod movement;
 mod presence;
 mod probe;
 mod refusals;
+mod relay;
 mod renewal;
 mod report;
 mod state;
 mod told;
 
+use line::Line;
+pub(crate) use line::{LineError, RelayOptions, Sender, Way};
 pub(crate) use refusals::{Published, Refusal, Refusals, remedy};
 use renewal::look;
 pub(crate) use report::{LinkCounts, LinkReport};
@@ -38,7 +42,7 @@ const PRESENCE_PAUSE: Duration = Duration::from_secs(1);
 
 /// The gateway's connection to the broker, whichever it is.
 pub(crate) struct Uplink {
-    options: Options,
+    way: Way,
     certificates: Option<Certificates>,
     /// Since when no call runs or waits.
     quiet_since: Option<BootInstant>,
@@ -78,15 +82,10 @@ pub(crate) enum UplinkEvent {
 
 impl Uplink {
     /// The link of `facts`, which probes its subscription when nothing has come through it for `probe`.
-    pub(crate) fn new(
-        options: Options,
-        certificates: Option<Certificates>,
-        facts: Facts,
-        probe: Duration,
-    ) -> Self {
-        let probes = Probes::new(&facts.target, probe, options.user_timeout);
+    pub(crate) fn new(way: Way, certificates: Option<Certificates>, facts: Facts, probe: Duration) -> Self {
+        let probes = Probes::new(&facts.target, probe, way.silence());
         let mut uplink = Self {
-            options,
+            way,
             certificates,
             quiet_since: Some(BootInstant::now()),
             facts,
@@ -163,15 +162,15 @@ impl Uplink {
         }
     }
 
-    fn opened(&mut self, result: Result<Connection, LinkError>, session: Session, which: Which) {
+    fn opened(&mut self, result: Result<Line, LineError>, session: Session, which: Which) {
         match result {
             Ok(connection) => {
                 self.enter(State::Up(Box::new(Up::new(connection, session, which))));
                 self.subscribe();
             }
             Err(e) => {
-                if let Some(certificates) = &mut self.certificates {
-                    certificates.failed(&which, &e, &chain(&e));
+                if let (Some(certificates), Some(e)) = (&mut self.certificates, e.direct()) {
+                    certificates.failed(&which, e, &chain(e));
                 }
                 self.down(&e, Duration::ZERO);
             }
@@ -183,7 +182,7 @@ impl Uplink {
         match event {
             UpEvent::Link(Ok(event)) => self.heard(event),
             UpEvent::Link(Err(e)) => {
-                if self.probes.ended(&up.loopback, &e) {
+                if e.direct().is_some_and(|e| self.probes.ended(&up.loopback, e)) {
                     let topic = self.probes.pattern();
                     self.refused(
                         Published::Probe,
@@ -201,9 +200,9 @@ impl Uplink {
                     return Some(UplinkEvent::Down);
                 }
                 if up.ready.is_none()
-                    && let Some(certificates) = &mut self.certificates
+                    && let (Some(certificates), Some(e)) = (&mut self.certificates, e.direct())
                 {
-                    certificates.failed(&up.which, &e, &chain(&e));
+                    certificates.failed(&up.which, e, &chain(e));
                 }
                 self.down(&e, lasted);
                 Some(UplinkEvent::Down)
@@ -217,14 +216,22 @@ impl Uplink {
                 if up.loopback.due(&mut self.probes, &up.sender) != Due::Lost {
                     return None;
                 }
-                let silence_ms = self.options.user_timeout.as_millis();
+                let silence_ms = self.way.silence().as_millis();
                 warn!(
                     see = "subscription-lost",
-                    "the broker has lost the subscription to {}: a message of this gateway to itself did not come back \
-                     within {silence_ms} ms; connecting anew",
+                    "{} the subscription to {}: a message of this gateway to itself did not come back within {silence_ms} ms; \
+                     connecting anew",
+                    match self.way {
+                        Way::Direct(_) => "the broker has lost",
+                        Way::Relay(_) => "the nucleus is not connected to AWS, or has lost",
+                    },
                     RequestTopic::filter(&self.facts.target)
                 );
-                self.note("subscription_lost", "the broker had lost the subscription");
+                let why = match self.way {
+                    Way::Direct(_) => "the broker had lost the subscription",
+                    Way::Relay(_) => "the nucleus was not connected to AWS, or had lost the subscription",
+                };
+                self.note("subscription_lost", why);
                 self.enter(wait(Duration::ZERO));
                 Some(UplinkEvent::Down)
             }
@@ -273,18 +280,20 @@ impl Uplink {
 
     fn open(&self) -> Opening {
         let session = Session { id: Uuid::new_v4(), since: BootInstant::now() };
-        let mut options = self.options.clone();
-        options.will = Some(Will {
-            topic: self.presence_topic(),
-            payload: self.presence(&session, false).payload().into_bytes(),
-            retain: true,
-        });
+        let mut way = self.way.clone();
         let mut which = Which::InUse;
-        if let Some(certificates) = &self.certificates {
-            let (tls, chosen) = certificates.choose();
-            (options.tls, which) = (Some(tls), chosen);
+        if let Way::Direct(options) = &mut way {
+            options.will = Some(Will {
+                topic: self.presence_topic(),
+                payload: self.presence(&session, false).into_bytes(),
+                retain: true,
+            });
+            if let Some(certificates) = &self.certificates {
+                let (tls, chosen) = certificates.choose();
+                (options.tls, which) = (Some(tls), chosen);
+            }
         }
-        Opening { session, which, result: Box::pin(async move { Connection::open(&options).await }) }
+        Opening { session, which, result: Box::pin(Line::open(way)) }
     }
 
     /// A connection has ended after so long.
@@ -294,7 +303,7 @@ impl Uplink {
         }
     }
 
-    fn down(&mut self, e: &LinkError, lasted: Duration) {
+    fn down(&mut self, e: &LineError, lasted: Duration) {
         self.lasted(lasted);
         let delay = self.backoff.next_delay();
         let reason = chain(e);
@@ -307,9 +316,9 @@ impl Uplink {
     }
 
     fn subscribe(&mut self) {
-        let filters = [RequestTopic::filter(&self.facts.target), self.presence_topic()];
+        let (requests, presence) = (RequestTopic::filter(&self.facts.target), self.presence_topic());
         let State::Up(up) = &mut self.state else { return };
-        match up.sender.subscribe(&filters, Qos::AtLeastOnce) {
+        match up.sender.subscribe(requests, presence) {
             Ok(ticket) => up.subscription = Some(ticket),
             // The connection has just ended; `next` will say so.
             Err(e) => debug!("the subscription was not sent: {e}"),
@@ -350,15 +359,21 @@ impl Uplink {
         let requests = RequestTopic::filter(&self.facts.target);
         for (filter, result) in results {
             let Err(reason) = result else { continue };
-            self.told.refused(&filter, &reason);
+            let who = self.way.who();
+            let what_to_do = match self.way {
+                Way::Direct(_) => "let its policy allow it".to_owned(),
+                Way::Relay(_) => remedy(&reason, &filter),
+            };
+            self.told.refused(who, &filter, &reason, &what_to_do);
             if filter == requests {
                 let delay = self.backoff.next_delay();
                 if let Some(certificates) = &mut self.certificates {
                     let why = format!("it may not subscribe to {filter}: {reason}");
                     certificates.turned_down(&up.which, &why);
                 }
-                let why =
-                    format!("the broker refused the subscription to {filter}: {reason}; check the policy");
+                let what_to_do =
+                    if matches!(self.way, Way::Direct(_)) { "check the policy" } else { &what_to_do };
+                let why = format!("{who} refused the subscription to {filter}: {reason}; {what_to_do}");
                 self.note("subscription_refused", &why);
                 self.needs_mending = true;
                 self.enter(wait(delay));

@@ -62,6 +62,8 @@ pub struct ConfigFiles {
     pub identity: Found,
     /// Which keys are as the nucleus of Greengrass says, for want of anything else.
     pub(crate) of_nucleus: OfNucleus,
+    /// How the nucleus is reached, where one has started this process.
+    pub(crate) greengrass: Option<nowd_greengrass::Environment>,
 }
 
 impl ConfigSource {
@@ -88,6 +90,10 @@ impl ConfigSource {
             drop_ins: [self.beside("plugins.d")?, document.drop_ins].concat(),
             identity,
             of_nucleus,
+            greengrass: nowd_greengrass::Environment::of(|name| {
+                let (_, value) = self.environment.iter().find(|(key, _)| key == name)?;
+                Some(value.clone())
+            }),
         })
     }
 

@@ -7,7 +7,9 @@ use std::time::Duration;
 use nowd_core::{Instant, LOCAL_CLIENT, Receipt, ReplyBody};
 use nowd_plugin::{BootInstant, Health, Plugin, Policy};
 use nowd_plugin_dbus::service::{Service, ServicePlugin};
-use nowd_protocol::{Level, METHODS_METHOD, NotAfter, OUTCOME_METHOD, Received, Request, RequestTopic, Uuid};
+use nowd_protocol::{
+    Level, MAX_PAYLOAD_LEN, METHODS_METHOD, NotAfter, OUTCOME_METHOD, Received, Request, RequestTopic, Uuid,
+};
 use tokio::sync::oneshot;
 
 use super::{Gateway, now};
@@ -106,7 +108,7 @@ impl Gateway {
     /// Answers one who asked over the bus.
     pub(super) fn local_reply(&mut self, body: ReplyBody) {
         let Some(waiter) = self.waiters.0.remove(&(body.topic.id, body.attempt)) else { return };
-        let reply = self.payload(body, Some(waiter.since));
+        let reply = self.payload(body, Some(waiter.since), MAX_PAYLOAD_LEN);
         // Whoever has gone is not told.
         drop(waiter.answer.send(Ok(reply)));
     }

@@ -3,7 +3,7 @@
 use nowd_core::{LOCAL_CLIENT, ReplyBody};
 use nowd_link::{Properties, Publish, Qos};
 use nowd_plugin::BootInstant;
-use nowd_protocol::{ErrorBody, GatewayStamp, MAX_PAYLOAD_LEN, RawValue, Reply, ReplyStatus, ReplyTopic};
+use nowd_protocol::{ErrorBody, GatewayStamp, RawValue, Reply, ReplyStatus, ReplyTopic};
 
 use super::Gateway;
 use crate::record::Line;
@@ -17,7 +17,7 @@ impl Gateway {
         let unsent = |reason: String| self.records.push(Line::Unsent { id, reason });
         let Some(sender) = self.uplink.sender() else { return unsent("the link is down".into()) };
         let topic = ReplyTopic(body.topic.clone()).to_string();
-        let payload = self.payload(body, self.uplink.since());
+        let payload = self.payload(body, self.uplink.since(), sender.most_payload());
         let properties = Properties {
             correlation_data: Some(id.into_bytes().to_vec().into()),
             content_type: Some("application/json".into()),
@@ -35,8 +35,9 @@ impl Gateway {
         }
     }
 
-    /// The reply as on the wire: `since` is when requests began to come to this process alone, the way that this one came.
-    pub(super) fn payload(&self, body: ReplyBody, since: Option<BootInstant>) -> String {
+    /// The reply as on the wire: `since` is when requests began to come to this process alone, the way that this one came; `most`
+    /// is how many bytes fit into a message on it.
+    pub(super) fn payload(&self, body: ReplyBody, since: Option<BootInstant>, most: usize) -> String {
         let mut reply = Reply {
             id: body.topic.id,
             response: body.response.unwrap_or_else(|| RawValue::NULL.to_owned()),
@@ -53,13 +54,12 @@ impl Gateway {
             }),
         };
         let payload = reply.payload();
-        if payload.len() <= MAX_PAYLOAD_LEN {
+        if payload.len() <= most {
             return payload;
         }
         // What happened has happened; only its description does not fit.
         reply.response = RawValue::NULL.to_owned();
-        let message =
-            format!("the response does not fit into a message of {MAX_PAYLOAD_LEN} bytes and was left out");
+        let message = format!("the response does not fit into a message of {most} bytes and was left out");
         reply.error = Some(ErrorBody { code: "response_too_large".into(), message });
         reply.payload()
     }

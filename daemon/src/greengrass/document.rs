@@ -11,7 +11,7 @@ use nowd_protocol::Level;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, Via};
 
 /// The most that is taken in all, in bytes of JSON.
 pub(crate) const LARGEST: usize = 1024 * 1024;
@@ -178,7 +178,11 @@ impl Nucleus {
         let mut of = OfNucleus::default();
         if config.target.is_none()
             && let Some(thing) = &self.thing_name
-            && let Ok(target) = Level::new(format!("{thing}{SUFFIX}"))
+            && let Ok(target) = Level::new(match config.link.via {
+                Via::Direct => format!("{thing}{SUFFIX}"),
+                // The nucleus's connection is the core's.
+                Via::Greengrass => thing.clone(),
+            })
         {
             config.target = Some(target);
             of.target = true;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tracing::{info, warn};
 
 use crate::clock::WallClock;
-use crate::config::ConfigFiles;
+use crate::config::{ConfigFiles, Via};
 use crate::identity::{Found, IdentityError, Store};
 use crate::provision::{Done, Plan, PlanError, ProvisionError, Waiting, provision};
 
@@ -26,6 +26,7 @@ pub(super) fn is_wanted(files: &ConfigFiles) -> bool {
         Found::Used(_) => false,
     };
     none && files.config.provisioning.template.is_some()
+        && link.via == Via::Direct
         && link.tls
         && link.certificate.is_none()
         && link.key.is_none()

@@ -126,7 +126,8 @@ pub(crate) async fn run(process: Process, accepted: Option<Deployed>) -> Result<
         work: JoinSet::new(),
         said: None,
     };
-    main.go().await
+    // It holds a whole configuration.
+    Box::pin(main.go()).await
 }
 
 impl Main {

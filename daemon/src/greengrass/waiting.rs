@@ -63,6 +63,7 @@ impl Desk {
         let link = LinkReport {
             state: "down",
             endpoint: "no broker yet".into(),
+            via: "direct",
             since: self.since,
             last_error: Some((self.why.clone(), self.since)),
             needs_mending: true,

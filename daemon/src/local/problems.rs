@@ -107,8 +107,11 @@ fn link(snapshot: &Snapshot) -> Option<Problem> {
             "mend what it says; the gateway goes on trying, and need not be started again",
         ));
     }
-    let remedy =
-        "look at the network, the name server and the broker; the gateway tries on at least every 30 s";
+    let remedy = if link.via == "greengrass" {
+        "see whether the nucleus runs and is connected to AWS, and its log; the gateway tries on at least every 30 s"
+    } else {
+        "look at the network, the name server and the broker; the gateway tries on at least every 30 s"
+    };
     Some(if down_for > LONG { error(what, remedy) } else { warn(what, remedy) })
 }
 
@@ -116,6 +119,7 @@ fn refusals(snapshot: &Snapshot, problems: &mut Vec<Problem>) {
     for (what, refusal) in snapshot.link.refusals.now() {
         let Refusal { topic, reason, at } = refusal;
         let ago = about(snapshot.now.saturating_since(*at));
+        let who = if snapshot.link.via == "greengrass" { "the nucleus" } else { "the broker" };
         let (means, allow, over) = match what {
             Published::Answer => (
                 "answers of this gateway, so that callers hear nothing and take their calls for unknown",
@@ -134,7 +138,7 @@ fn refusals(snapshot: &Snapshot, problems: &mut Vec<Problem>) {
             ),
         };
         problems.push(error(
-            format!("the broker refuses {means}: {topic}, {ago} ago: {reason}"),
+            format!("{who} refuses {means}: {topic}, {ago} ago: {reason}"),
             format!("{}; {over}", uplink::remedy(reason, &allow)),
         ));
     }

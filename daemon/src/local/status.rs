@@ -85,6 +85,9 @@ pub(crate) struct LinkReport {
     /// `up`, `connecting` or `down`.
     pub(crate) state: String,
     pub(crate) endpoint: String,
+    /// `direct` or `greengrass`; a gateway of an earlier version does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) via: Option<String>,
     /// For how long it has been up, or has not.
     pub(crate) for_ms: u64,
     pub(crate) last_error: Option<LastError>,
@@ -198,6 +201,7 @@ impl From<Snapshot> for StatusReport {
             link: LinkReport {
                 state: link.state.into(),
                 endpoint: link.endpoint,
+                via: Some(link.via.to_owned()),
                 for_ms: since(link.since),
                 last_error,
                 certificate: link.certificate,

@@ -139,19 +139,22 @@ fn audit(text: &mut Text, snapshot: &Snapshot) {
 }
 
 /// The words of `LinkError::kind` and those of the gateway's own.
-const ALL_REASONS: [&str; 18] = [
+const ALL_REASONS: [&str; 21] = [
     "certificate",
     "closed",
     "ended_by_broker",
     "internal",
     "lost",
     "name",
+    "not_a_component",
+    "nucleus",
     "options",
     "probe_refused",
     "protocol",
     "refused",
     "silent",
     "stale",
+    "subscription_ended",
     "subscription_lost",
     "subscription_refused",
     "taken_over",

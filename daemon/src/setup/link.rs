@@ -9,8 +9,9 @@ use nowd_protocol::Level;
 
 use super::SetupError;
 use crate::clock::WallClock;
-use crate::config::{ConfigError, ConfigFiles};
+use crate::config::{ConfigError, ConfigFiles, LinkConfig, Via};
 use crate::identity::{Certificates, Found, Source, Store};
+use crate::uplink::{RelayOptions, Way};
 
 /// MQTT over TLS.
 const MQTTS_PORT: u16 = 8_883;
@@ -19,15 +20,43 @@ pub(super) fn link(
     files: &ConfigFiles,
     target: &Level,
     clock: &WallClock,
-) -> Result<(nowd_link::Options, Option<Certificates>), SetupError> {
-    let mut options = options(files, target)?;
-    let certificates = certificates(files, target, clock)?;
-    options.tls = certificates.as_ref().map(Certificates::tls);
-    Ok((options, certificates))
+) -> Result<(Way, Option<Certificates>), SetupError> {
+    let mut way = way(files, target)?;
+    let mut certificates = None;
+    if let Way::Direct(options) = &mut way {
+        certificates = self::certificates(files, target, clock)?;
+        options.tls = certificates.as_ref().map(Certificates::tls);
+    }
+    Ok((way, certificates))
 }
 
 /// All but certificate and key.
-pub(super) fn options(files: &ConfigFiles, target: &Level) -> Result<nowd_link::Options, SetupError> {
+pub(super) fn way(files: &ConfigFiles, target: &Level) -> Result<Way, SetupError> {
+    match files.config.link.via {
+        Via::Direct => Ok(Way::Direct(options(files, target)?)),
+        Via::Greengrass => Ok(Way::Relay(relay(files)?)),
+    }
+}
+
+/// The nucleus knows the broker and proves itself to it.
+fn relay(files: &ConfigFiles) -> Result<RelayOptions, SetupError> {
+    let config = &files.config.link;
+    let own = [
+        ("link.certificate", config.certificate.is_some()),
+        ("link.key", config.key.is_some()),
+        ("link.client_id", config.client_id.is_some()),
+    ];
+    if let Some((key, _)) = own.into_iter().find(|(_, is_set)| *is_set) {
+        let message = "is of a connection of the gateway's own, and `link.via` is \"greengrass\", where the nucleus's is used; leave \
+                       out one of them";
+        return Err(ConfigError::Value { key, message: message.into() }.into());
+    }
+    bounds(config)?;
+    let nucleus = files.greengrass.as_ref().map(nowd_greengrass::Options::from);
+    Ok(RelayOptions { nucleus, silence: config.silence })
+}
+
+fn options(files: &ConfigFiles, target: &Level) -> Result<nowd_link::Options, SetupError> {
     let config = &files.config.link;
     let hint = "set `endpoint = \"host:8883\"` under [link] in nowd.toml, or NOWD__LINK__ENDPOINT";
     let endpoint = config.endpoint.as_deref().ok_or(ConfigError::Missing { key: "link.endpoint", hint })?;
@@ -47,6 +76,11 @@ pub(super) fn options(files: &ConfigFiles, target: &Level) -> Result<nowd_link::
     options.allow_plain = config.allow_plain;
     options.keep_alive = config.keep_alive;
     options.user_timeout = config.silence;
+    bounds(config)?;
+    Ok(options)
+}
+
+fn bounds(config: &LinkConfig) -> Result<(), ConfigError> {
     let between = |key: &'static str, found: Duration, least: u64, most: u64| {
         if (least..=most).contains(&found.as_secs()) {
             Ok(())
@@ -56,8 +90,7 @@ pub(super) fn options(files: &ConfigFiles, target: &Level) -> Result<nowd_link::
     };
     between("link.keep_alive", config.keep_alive, 5, 1_200)?;
     between("link.silence", config.silence, 1, 60)?;
-    between("link.probe", config.probe, 1, 1_200)?;
-    Ok(options)
+    between("link.probe", config.probe, 1, 1_200)
 }
 
 fn is_here(host: &str) -> bool {

@@ -3,7 +3,7 @@ use nowd_protocol::{Level, Uuid};
 use nowd_testkit::{Mosquitto, Proxy, within};
 
 use super::*;
-use crate::uplink::{Facts, Uplink, UplinkEvent};
+use crate::uplink::{Facts, Uplink, UplinkEvent, Way};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -123,7 +123,7 @@ async fn connections_that_are_cut_after_as_much_each_do_not_stand_still() {
     let facts =
         Facts { target: Level::new("gw-1").unwrap(), incarnation: Uuid::nil(), methods: String::new() };
     let options = Options::new("gw-1", "127.0.0.1", proxy.port());
-    let mut uplink = Uplink::new(options, None, facts, Duration::from_secs(60));
+    let mut uplink = Uplink::new(Way::Direct(options), None, facts, Duration::from_secs(60));
     let mut watch = Watch::new(BootInstant::from_micros(0));
     // Their counts are as they would be of connections that end at the same one.
     let same = |part: Part| if part.name == "the link" { part } else { Part { moves: 7, ..part } };

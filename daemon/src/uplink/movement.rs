@@ -16,17 +16,17 @@ const MARGIN: Duration = Duration::from_secs(10);
 impl Uplink {
     /// What must move, whatever the broker does.
     pub(crate) fn parts(&self) -> Vec<Part> {
-        let silence = self.options.user_timeout.saturating_mul(2);
+        let silence = self.way.silence().saturating_mul(2);
         // Another state is another promise, which has just begun.
         let (id, bound, movements) = match &self.state {
             State::Waiting(_) => (0, Some(LONGEST_WAIT), None),
-            State::Opening(_) => (1, Some(self.options.connect_timeout), None),
+            State::Opening(_) => (1, Some(self.way.connect_timeout()), None),
             // The subscription is granted, or its silence ends the connection.
-            State::Up(up) if up.ready.is_none() => (2, Some(silence), Some(up.connection.movements())),
+            State::Up(up) if up.ready.is_none() => (2, Some(silence), up.connection.movements()),
             // A message comes, or a probe goes out.
             State::Up(up) => {
                 let probed = self.probes.rest().map(|rest| rest.saturating_add(silence));
-                (3, probed, Some(up.connection.movements()))
+                (3, probed, up.connection.movements())
             }
         };
         let own =
@@ -49,7 +49,7 @@ mod tests {
     use nowd_link::Options;
     use nowd_protocol::{Level, Uuid};
 
-    use super::super::{Facts, UplinkEvent};
+    use super::super::{Facts, UplinkEvent, Way};
     use super::*;
 
     #[tokio::test]
@@ -59,7 +59,7 @@ mod tests {
         // Nobody listens on the port of a listener that is gone.
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let options = Options::new("gw-1", "127.0.0.1", port);
-        let mut uplink = Uplink::new(options, None, facts, Duration::from_secs(60));
+        let mut uplink = Uplink::new(Way::Direct(options), None, facts, Duration::from_secs(60));
         let before = uplink.parts();
         assert_eq!(before, [Part { id: 1, ..Part::new("the link", 0, Duration::from_secs(20)) }]);
         tokio::time::sleep(Duration::from_millis(50)).await;

@@ -2,10 +2,11 @@
 
 use nowd_link::{Message, Publish, Qos};
 use nowd_protocol::{Presence, PresenceTopic};
+use serde_json::{Value, json};
 use tracing::warn;
 
 use super::report::acknowledge;
-use super::{PRESENCE_PAUSE, Session, State, Uplink};
+use super::{PRESENCE_PAUSE, Session, State, Uplink, Way};
 
 impl Uplink {
     /// Our own presence, as others see it. After a takeover the broker may publish the old connection's will after we
@@ -42,7 +43,7 @@ impl Uplink {
         let State::Up(up) = &self.state else { return };
         let publish = Publish {
             topic: self.presence_topic(),
-            payload: self.presence(&up.session, online).payload().into(),
+            payload: self.presence(&up.session, online).into(),
             qos: Qos::AtLeastOnce,
             retain: true,
             ..Publish::default()
@@ -55,15 +56,22 @@ impl Uplink {
         }
     }
 
-    pub(super) fn presence(&self, session: &Session, online: bool) -> Presence {
-        Presence {
+    /// One through a nucleus has no last will, and so says `via`: that nobody takes back its `online` when it dies.
+    pub(super) fn presence(&self, session: &Session, online: bool) -> String {
+        let presence = Presence {
             online,
             session: session.id,
             incarnation: self.facts.incarnation,
             since: session.since.as_micros(),
             version: env!("CARGO_PKG_VERSION").into(),
             methods: self.facts.methods.clone(),
-        }
+        };
+        let mut value = match (&self.way, serde_json::to_value(&presence)) {
+            (Way::Relay(_), Ok(Value::Object(value))) => value,
+            (Way::Direct(_) | Way::Relay(_), _) => return presence.payload(),
+        };
+        value.insert("via".into(), json!(self.way.name()));
+        Value::Object(value).to_string()
     }
 
     pub(super) fn presence_topic(&self) -> String {

@@ -7,12 +7,14 @@
 use std::pin::Pin;
 use std::time::Duration;
 
-use nowd_link::{Disconnect, LinkError, Publish, Qos, Sender, Ticket};
+use nowd_link::{Disconnect, LinkError, Publish, Ticket};
 use nowd_plugin::BootInstant;
 use nowd_protocol::Level;
 use tokio::time::Sleep;
 use tracing::warn;
 use uuid::Uuid;
+
+use super::Sender;
 
 /// The method's name in the topic of a probe; no method can have it.
 const METHOD: &str = "nowd.probe";
@@ -223,7 +225,7 @@ impl Loopback {
             return false;
         }
         let topic = probes.topic();
-        let publish = Publish { topic: topic.clone(), qos: Qos::AtLeastOnce, ..Publish::default() };
+        let publish = Publish { topic: topic.clone(), qos: sender.probe_qos(), ..Publish::default() };
         let Ok(ticket) = sender.publish(publish) else { return false };
         self.sent = Some(Sent { topic, at: BootInstant::now(), ticket, acked: false, quarters: 0, awaited });
         self.set(probes.silence / QUARTERS);

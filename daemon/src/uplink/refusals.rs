@@ -46,6 +46,9 @@ pub(crate) struct Refusal {
     pub(crate) at: BootInstant,
 }
 
+/// How a refusal by the nucleus of Greengrass begins where the recipe does not allow what was asked.
+pub(super) const UNAUTHORIZED: &str = "UnauthorizedError";
+
 /// What to do about it: most reasons are a matter of the broker's policy, and some, as MQTT 5 names them, are not.
 pub(crate) fn remedy(reason: &str, topic: &str) -> String {
     match reason {
@@ -54,6 +57,13 @@ pub(crate) fn remedy(reason: &str, topic: &str) -> String {
         }
         "UnspecifiedError" | "ImplementationSpecificError" | "PayloadFormatInvalid" => {
             "look into the broker's log: it does not say why".into()
+        }
+        _ if reason.starts_with(UNAUTHORIZED) => format!(
+            "let `accessControl` of the component configuration allow {topic}, under `aws.greengrass.ipc.mqttproxy`, to \
+             aws.greengrass#SubscribeToIoTCore where it is to hear it, and to aws.greengrass#PublishToIoTCore where it is to publish"
+        ),
+        _ if reason.starts_with("the nucleus ") => {
+            "look into the nucleus's log, and whether it is connected to AWS".into()
         }
         _ => format!("let its policy allow this gateway to publish to {topic}"),
     }
@@ -131,17 +141,18 @@ impl Uplink {
         if !self.refusals.refused(what, topic, reason) {
             return;
         }
+        let who = self.way.who();
         if what == Published::Probe {
             error!(
                 see = "probe-refused",
-                "the broker refused a message of this gateway to itself: {reason}; {}; it is tried again; until it takes \
-                 one, a lost subscription will not be found",
+                "{who} refused a message of this gateway to itself: {reason}; {}; it is tried again; until it takes one, a \
+                 lost subscription will not be found",
                 remedy(reason, topic)
             );
         } else {
             error!(
                 see = "publish-refused",
-                "the broker refused {}: {topic}: {reason}; {}",
+                "{who} refused {}: {topic}: {reason}; {}",
                 if what == Published::Presence {
                     "this gateway's presence"
                 } else {
@@ -155,7 +166,8 @@ impl Uplink {
     pub(super) fn taken(&mut self, what: Published) {
         if self.refusals.taken(what) {
             info!(
-                "the broker takes this gateway's {} again",
+                "{} takes this gateway's {} again",
+                self.way.who(),
                 match what {
                     Published::Answer => "answers",
                     Published::Presence => "presence",

@@ -5,10 +5,10 @@
 
 use std::time::Duration;
 
-use nowd_link::{Connection, LinkError};
 use nowd_plugin::BootInstant;
 use tracing::info;
 
+use super::line::{Line, LineError};
 use super::report::chain;
 use super::{Opening, State, Up, Uplink, UplinkEvent};
 use crate::identity::{Certificates, Which};
@@ -55,7 +55,7 @@ impl Uplink {
     }
 
     /// The new connection is there, or is not to be had.
-    pub(super) fn succeeded(&mut self, result: Result<Connection, LinkError>) -> Option<UplinkEvent> {
+    pub(super) fn succeeded(&mut self, result: Result<Line, LineError>) -> Option<UplinkEvent> {
         let State::Up(up) = &mut self.state else { return None };
         let Opening { session, which, .. } = up.successor.take()?;
         match result {
@@ -68,8 +68,8 @@ impl Uplink {
                 Some(UplinkEvent::Down)
             }
             Err(e) => {
-                if let Some(certificates) = &mut self.certificates {
-                    certificates.failed(&which, &e, &chain(&e));
+                if let (Some(certificates), Some(e)) = (&mut self.certificates, e.direct()) {
+                    certificates.failed(&which, e, &chain(e));
                 }
                 None
             }
@@ -86,7 +86,7 @@ pub(super) async fn look(certificates: Option<&mut Certificates>) {
 }
 
 /// For ever where none is being made.
-pub(super) async fn made(successor: Option<&mut Opening>) -> Result<Connection, LinkError> {
+pub(super) async fn made(successor: Option<&mut Opening>) -> Result<Line, LineError> {
     match successor {
         Some(Opening { result, .. }) => result.await,
         None => std::future::pending().await,

@@ -17,6 +17,8 @@ pub(crate) struct LinkReport {
     pub(crate) state: &'static str,
     /// The broker.
     pub(crate) endpoint: String,
+    /// Of which kind it is, as `link.via` names it.
+    pub(crate) via: &'static str,
     /// Since when it is up, or is not.
     pub(crate) since: BootInstant,
     /// What went wrong last, and when.
@@ -54,7 +56,8 @@ impl Uplink {
         };
         LinkReport {
             state,
-            endpoint: format!("{}:{}", self.options.host, self.options.port),
+            endpoint: self.way.endpoint(),
+            via: self.way.name(),
             since: self.since().unwrap_or(self.changed),
             last_error: self.last_error.clone(),
             needs_mending: self.needs_mending && self.since().is_none(),

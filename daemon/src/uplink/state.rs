@@ -3,11 +3,12 @@
 use std::pin::Pin;
 use std::time::Duration;
 
-use nowd_link::{Connection, Event, LinkError, Sender, Ticket};
+use nowd_link::{Event, Ticket};
 use nowd_plugin::{BootInstant, BoxFuture};
 use tokio::time::Sleep;
 use uuid::Uuid;
 
+use super::line::{Line, LineError, Sender};
 use super::probe::Loopback;
 use super::renewal::made;
 use crate::identity::Which;
@@ -22,13 +23,13 @@ pub(super) enum State {
 pub(super) struct Opening {
     pub(super) session: Session,
     pub(super) which: Which,
-    pub(super) result: BoxFuture<'static, Result<Connection, LinkError>>,
+    pub(super) result: BoxFuture<'static, Result<Line, LineError>>,
 }
 
 /// What came next.
 pub(super) enum Turn {
     Waited,
-    Opened(Result<Connection, LinkError>),
+    Opened(Result<Line, LineError>),
     Up(UpEvent),
 }
 
@@ -39,7 +40,7 @@ pub(super) struct Session {
 }
 
 pub(super) struct Up {
-    pub(super) connection: Connection,
+    pub(super) connection: Line,
     pub(super) sender: Sender,
     pub(super) session: Session,
     /// With which certificate.
@@ -71,14 +72,14 @@ impl State {
 }
 
 pub(super) enum UpEvent {
-    Link(Result<Event, LinkError>),
-    Succeeded(Result<Connection, LinkError>),
+    Link(Result<Event, LineError>),
+    Succeeded(Result<Line, LineError>),
     Correct,
     Probe,
 }
 
 impl Up {
-    pub(super) fn new(connection: Connection, session: Session, which: Which) -> Self {
+    pub(super) fn new(connection: Line, session: Session, which: Which) -> Self {
         let sender = connection.sender();
         Self {
             connection,

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use nowd_link::LinkError;
 use nowd_plugin::BootInstant;
 use tracing::{debug, error, warn};
+
+use super::LineError;
 
 /// How often a failure that goes on is told again.
 const AGAIN: Duration = Duration::from_secs(60 * 60);
@@ -19,7 +20,7 @@ pub(super) struct Told {
 
 impl Told {
     /// A connection has ended, or none came about; the next attempt comes in `again`.
-    pub(super) fn down(&mut self, e: &LinkError, reason: &str, again: Duration) {
+    pub(super) fn down(&mut self, e: &LineError, reason: &str, again: Duration) {
         let again_ms = u64::try_from(again.as_millis()).unwrap_or(u64::MAX);
         match self.failed(e.kind(), BootInstant::now()) {
             (true, attempts) if e.needs_mending() => {
@@ -30,12 +31,12 @@ impl Told {
         }
     }
 
-    /// The broker refused a subscription.
-    pub(super) fn refused(&mut self, filter: &str, reason: &str) {
+    /// `who` refused a subscription.
+    pub(super) fn refused(&mut self, who: &str, filter: &str, reason: &str, remedy: &str) {
         let (true, attempts) = self.failed("subscription_refused", BootInstant::now()) else { return };
         error!(
             see = "subscription-refused",
-            attempts, "the broker refused the subscription to {filter}: {reason}; let its policy allow it"
+            attempts, "{who} refused the subscription to {filter}: {reason}; {remedy}"
         );
     }
 

@@ -4,4 +4,5 @@ mod check;
 mod core;
 mod fleet;
 mod nucleus;
+mod via;
 mod whole;

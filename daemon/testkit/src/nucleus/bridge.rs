@@ -21,6 +21,9 @@ pub(super) async fn run(shared: Arc<Shared>, port: u16, mut queued: mpsc::Receiv
     options.set_keep_alive(Duration::from_secs(5));
     // Beyond what AWS IoT Core takes, so that the broker decides.
     options.set_max_packet_size(Some(1 << 20));
+    let mut network = rumqttc::NetworkOptions::new();
+    network.set_tcp_nodelay(true);
+    options.set_network_options(network);
     let (client, mut events) = AsyncClient::new(options, super::state::QUEUE);
     let mut filters = BTreeSet::new();
     // One for each SUBACK that is to come.
