@@ -18,7 +18,7 @@ pub(crate) fn check(data: &[u8]) {
     whole.extend(rest);
     whole.extend(crc(&whole).to_be_bytes());
     read(&whole);
-    payload(None, &rest[headers..]);
+    payload(None, rest.get(headers..).unwrap_or_default());
 }
 
 fn read(bytes: &[u8]) {
@@ -50,7 +50,7 @@ fn payload(model: Option<&str>, payload: &[u8]) {
             (Topic::IotCore, Event::Message { message, .. }) => {
                 assert!(message.payload.len() <= payload.len());
             }
-            (topic, event) => panic!("{event:?} of {topic:?}"),
+            (topic, event) => unreachable!("{event:?} of {topic:?}"),
         }
     }
     let refusal = Refusal::read(model, payload);
