@@ -7,7 +7,7 @@ use uuid::Uuid;
 use crate::clock::WallClock;
 use crate::config::{BusConfig, ClockTrust};
 use crate::gateway::ReloadCounts;
-use crate::local::{Ask, Feed, Local, ReloadError, Snapshot};
+use crate::local::{Ask, Feed, Local, NotBegun, ReloadError, Snapshot};
 use crate::uplink::{LinkCounts, LinkReport, Refusals};
 
 use std::path::{Path, PathBuf};
@@ -41,8 +41,7 @@ impl Desk {
         loop {
             // Whoever asked may be gone.
             match self.local.next().await {
-                // No answer comes: nothing was done, and nothing will be.
-                Ask::Call(_, answer) => drop(answer),
+                Ask::Call(_, answer) => drop(answer.send(Err(NotBegun::NoGateway))),
                 Ask::Methods(answer) => drop(answer.send(Vec::new())),
                 Ask::Status(answer) => drop(answer.send(Box::new(self.snapshot()))),
                 Ask::Reload(answer) => {
