@@ -313,11 +313,12 @@ impl Main {
         let bus = files.as_ref().map(|files| files.config.bus.clone()).unwrap_or_default();
         let target = files.as_ref().and_then(|files| files.config.target.as_ref());
         let target = target.map_or_else(|| "(no name yet)".to_owned(), ToString::to_string);
-        let mut desk = Desk::open(&bus, &self.state_dir, target, why.clone());
+        let (trouble, told) = watch::channel(None);
+        let mut desk = Desk::open(&bus, &self.state_dir, target, why.clone(), told);
         let asked = Arc::clone(&desk.asked);
         let wanted = files.filter(|files| identity::is_wanted(files));
         let left = {
-            let mut getting = pin!(get(wanted.as_deref()));
+            let mut getting = pin!(get(wanted.as_deref(), &trouble));
             let mut looks = tokio::time::interval(every);
             looks.reset();
             let mut choosing = JoinSet::new();
@@ -355,9 +356,9 @@ impl Main {
 }
 
 /// For ever where no identity is wanted.
-async fn get(files: Option<&ConfigFiles>) {
+async fn get(files: Option<&ConfigFiles>, trouble: &watch::Sender<Option<String>>) {
     match files {
-        Some(files) => identity::get(files).await,
+        Some(files) => identity::get(files, trouble).await,
         None => std::future::pending().await,
     }
 }
