@@ -25,7 +25,7 @@ async fn ask(connection: &mut Connection, method: &str, request: &Value) -> Valu
                 if let Some(ack) = message.ack {
                     ack.send().unwrap();
                 }
-                if answer["id"] == id {
+                if answer.get("id").is_some_and(|of| of == id) {
                     return answer;
                 }
             }
