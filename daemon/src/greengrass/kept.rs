@@ -23,7 +23,7 @@ const SPENT: &str = "greengrass-exit";
 /// The configuration that the recipe's check has refused last, and how often.
 const REFUSED: &str = "greengrass-refused.json";
 
-/// More than the largest deployment becomes when it is written with indentation.
+/// More than what is taken at most, which is counted as it is written: without indentation, which has no bound of that kind.
 const MOST_READ: u64 = 4 * 1024 * 1024;
 
 /// Where the accepted deployment is kept.
@@ -67,7 +67,7 @@ impl Keeping {
 
 /// Keeps it, on the disk when this returns.
 fn write(state_dir: &Path, deployed: &Deployed) -> io::Result<()> {
-    replace(&file(state_dir), &serde_json::to_string_pretty(deployed)?)
+    replace(&file(state_dir), &serde_json::to_string(deployed)?)
 }
 
 /// Spends the one exit that there is between two configurations that are right. Not where that cannot be remembered.
@@ -153,6 +153,23 @@ mod tests {
         assert_eq!(fs::metadata(file(&state_dir)).unwrap().permissions().mode() & 0o777, 0o600);
         fs::write(file(&state_dir), "{").unwrap();
         assert!(read(&file(&state_dir)).unwrap_err().to_string().contains("is damaged here"));
+    }
+
+    #[test]
+    fn what_is_deep_can_be_read_again() {
+        let folder = tempfile::tempdir().unwrap();
+        // What is of no use to us, in a component of maps: 100 KB, and 10 MB with indentation.
+        let mut deep = serde_json::Value::from(vec![0; 50_000]);
+        for _ in 0..100 {
+            deep = serde_json::json!([deep]);
+        }
+        let mut deployed = Deployed::default();
+        deployed.component.insert("maps".into(), serde_json::json!(["com.example.Maps"]));
+        let maps = serde_json::json!({"methods.d": {}, "theirs": deep});
+        deployed.add_component("com.example.Maps", maps.as_object().unwrap().clone());
+        deployed.read().unwrap();
+        write(folder.path(), &deployed).unwrap();
+        assert!(read(&file(folder.path())).unwrap() == Some(deployed));
     }
 
     #[test]
