@@ -58,7 +58,7 @@ const FAREWELL: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(crate) enum Ask {
     /// To run a call. The answer is the reply as on the wire; where none comes the sender is dropped.
-    Call(Box<LocalCall>, oneshot::Sender<Result<String, Busy>>),
+    Call(Box<LocalCall>, oneshot::Sender<Result<String, NotBegun>>),
     /// What is on offer.
     Methods(oneshot::Sender<Vec<Method>>),
     /// How the gateway is.
@@ -82,10 +82,16 @@ pub(crate) struct LocalCall {
     pub(crate) since: BootInstant,
 }
 
-/// As many wait for answers as may.
+/// A call was not begun.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("as many calls as may wait for their answers already do; nothing was done")]
-pub(crate) struct Busy;
+pub(crate) enum NotBegun {
+    /// As many wait for answers as may.
+    #[error("as many calls as may wait for their answers already do; nothing was done")]
+    Busy,
+    /// The gateway waits for something itself.
+    #[error("no gateway runs yet, so nothing was done; `nowd status` says what is missing")]
+    NoGateway,
+}
 
 /// Nothing was read again, or nothing of it counts.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -32,8 +32,10 @@ impl Source {
         let source = self.layers();
         // What may not be looked for is told with the reason, below.
         if !source.required && !source.is_deployed() && matches!(source.file.try_exists(), Ok(false)) {
-            let text =
-                format!("nowd: {} is not there; name another file with --config", source.file.display());
+            let text = format!(
+                "note: there is no {}, so it is done without; --config names another file",
+                source.file.display()
+            );
             say(&mut std::io::stderr(), &text);
         }
         source.load()

@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 
 use super::{Gateway, now};
 use crate::journal::Journal;
-use crate::local::{Ask, Busy, HealthReport, LocalCall, PluginReport, PluginSnapshot, Snapshot};
+use crate::local::{Ask, HealthReport, LocalCall, NotBegun, PluginReport, PluginSnapshot, Snapshot};
 use crate::services::is_of;
 use crate::stats::FailedSafeAction;
 
@@ -33,7 +33,7 @@ pub(super) struct Waiters(BTreeMap<(Uuid, u32), Waiter>);
 
 #[derive(Debug)]
 struct Waiter {
-    answer: oneshot::Sender<Result<String, Busy>>,
+    answer: oneshot::Sender<Result<String, NotBegun>>,
     /// The deadline.
     until: BootInstant,
     /// Since when calls over its bus come to this process.
@@ -48,7 +48,7 @@ impl Waiters {
         }
         let of_one = || self.0.range((id, 0)..=(id, u32::MAX));
         if self.0.len() >= MOST || of_one().count() >= MOST_OF_ONE {
-            drop(waiter.answer.send(Err(Busy)));
+            drop(waiter.answer.send(Err(NotBegun::Busy)));
             return None;
         }
         let attempt = of_one().next_back().map_or(1, |((_, attempt), _)| attempt.saturating_add(1));
@@ -79,7 +79,7 @@ impl Gateway {
         }
     }
 
-    fn local_call(&mut self, call: LocalCall, answer: oneshot::Sender<Result<String, Busy>>) {
+    fn local_call(&mut self, call: LocalCall, answer: oneshot::Sender<Result<String, NotBegun>>) {
         let LocalCall { id, method, request, not_after, caller, since } = call;
         let Ok(client) = Level::new(LOCAL_CLIENT) else { return };
         self.look_for_lockout();
@@ -201,7 +201,7 @@ fn timeout(policy: Option<&Policy>, at: Instant, now: Instant) -> u64 {
 mod tests {
     use super::*;
 
-    fn waiter(until: u64) -> (Waiter, oneshot::Receiver<Result<String, Busy>>) {
+    fn waiter(until: u64) -> (Waiter, oneshot::Receiver<Result<String, NotBegun>>) {
         let (answer, answered) = oneshot::channel();
         let (until, since) = (BootInstant::from_micros(until), BootInstant::from_micros(0));
         (Waiter { answer, until, since }, answered)
@@ -234,7 +234,7 @@ mod tests {
         let mut add = |waiters: &mut Waiters, id| {
             let (waiter, mut answered) = waiter(7);
             let attempt = waiters.add(id, waiter);
-            let busy = answered.try_recv().is_ok_and(|answer| answer == Err(Busy));
+            let busy = answered.try_recv().is_ok_and(|answer| answer == Err(NotBegun::Busy));
             assert_eq!(busy, attempt.is_none());
             kept.push(answered);
             attempt

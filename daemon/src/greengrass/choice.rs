@@ -25,6 +25,12 @@ pub(super) struct Trying {
     pub(super) answer: oneshot::Receiver<Result<(), String>>,
 }
 
+/// Whether a gateway that runs with `current` is to be handed the latest: also where that is the same, while another one is being
+/// tried, since that one may be in effect before anybody hears of it.
+pub(super) fn is_news(latest: &Deployed, current: &Deployed, trying: Option<&Trying>) -> bool {
+    trying.is_some() || latest != current
+}
+
 /// The first of these that a gateway can run with.
 pub(super) async fn choose(
     source: ConfigSource,
@@ -51,4 +57,21 @@ pub(super) async fn answered(trying: &mut Option<Trying>) -> Option<(Arc<Deploye
     let deployed = Arc::clone(deployed);
     *trying = None;
     Some((deployed, result.ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deployment_that_is_taken_back_while_it_is_tried_is_handed_over() {
+        let before = Arc::new(Deployed::default());
+        let mut other = Deployed::default();
+        other.component.insert("maps".into(), serde_json::json!([]));
+        assert!(!is_news(&before, &before, None));
+        assert!(is_news(&other, &before, None));
+        let (_answer, answer) = oneshot::channel();
+        let trying = Trying { deployed: Arc::new(other), answer };
+        assert!(is_news(&before, &before, Some(&trying)));
+    }
 }

@@ -360,6 +360,9 @@ fn layer(nowd: &Map<String, Value>) -> Result<Layer, ConfigError> {
     }
     // The reader of layers would take them for paths.
     if let Some(key) = nowd.keys().find(|key| key.contains(['.', '[', ']'])) {
+        if [MAPS, DROP_INS].contains(&key.as_str()) {
+            return Err(own.error(format!("`nowd`: `{key}` belongs beside `nowd`, not into it")));
+        }
         let message = format!(
             "`nowd`: {key:?} is no key; write keys inside one another, {{\"link\": {{\"endpoint\": ..}}}}"
         );

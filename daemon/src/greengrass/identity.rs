@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tracing::{info, warn};
 
 use crate::clock::WallClock;
@@ -40,8 +41,8 @@ enum Failed {
     Provision(#[from] ProvisionError),
 }
 
-/// Ends when there is an identity. May be dropped at any point.
-pub(super) async fn get(files: &ConfigFiles) {
+/// Ends when there is an identity. Puts into `trouble` why the last attempt failed. May be dropped at any point.
+pub(super) async fn get(files: &ConfigFiles, trouble: &watch::Sender<Option<String>>) {
     let mut pause = AFTER_REFUSAL.0;
     let mut said = String::new();
     let mut waiting = None;
@@ -61,6 +62,7 @@ pub(super) async fn get(files: &ConfigFiles) {
         let sentence = failed.to_string();
         if sentence != said {
             warn!(see = "no-identity", "this gateway has no identity yet, and tries on: {sentence}");
+            trouble.send_replace(Some(sentence.clone()));
             said = sentence;
         }
         let wait = match failed {

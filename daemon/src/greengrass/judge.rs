@@ -9,6 +9,7 @@ use nowd_plugin::Plugin;
 use crate::cli::excerpt;
 use crate::clock::WallClock;
 use crate::config::{ConfigError, ConfigFiles, ConfigSource};
+use crate::greengrass::identity;
 use crate::setup::{Setup, SetupError};
 
 /// What there is to say of a deployment, with everything else that is configured here.
@@ -61,9 +62,29 @@ pub(crate) fn judge(source: &ConfigSource, extra: &[Arc<dyn Plugin>]) -> Verdict
 
 fn of(e: SetupError, files: Option<Box<ConfigFiles>>) -> Verdict {
     if may_come(&e) {
-        return Verdict::Missing { why: with_excerpt(&e), files };
+        let why = here(&e, files.as_deref()).unwrap_or_else(|| with_excerpt(&e));
+        return Verdict::Missing { why, files };
     }
     Verdict::Wrong(Box::new(e))
+}
+
+/// What is done about it on a core, where that is something else than by hand on a machine.
+fn here(e: &SetupError, files: Option<&ConfigFiles>) -> Option<String> {
+    let SetupError::Config(ConfigError::Missing { key, .. }) = e else { return None };
+    let what = match *key {
+        "link.endpoint" => {
+            "and the nucleus has not said it either; look whether that runs and has an `iotDataEndpoint`, or deploy \
+             {\"nowd\": {\"link\": {\"endpoint\": ..}}}"
+        }
+        "link.certificate" if files.is_some_and(identity::is_wanted) => {
+            "and there is no identity yet; it is asked for as `provisioning` says, and \"no-identity\" in the log says what is in the way"
+        }
+        "link.certificate" => {
+            "and there is no identity; deploy {\"nowd\": {\"provisioning\": ..}}, which gets one, or `certificate` and `key` in `link`"
+        }
+        _ => return None,
+    };
+    Some(format!("`{key}` is not set, {what}"))
 }
 
 fn with_excerpt(e: &SetupError) -> String {

@@ -42,6 +42,8 @@ pub(super) struct About {
     pub(super) running: watch::Receiver<bool>,
     /// What the environment says of the core.
     pub(super) nucleus: Nucleus,
+    /// What was accepted by an earlier process: as it was known before, until the nucleus has said everything once.
+    pub(super) accepted: Option<Arc<Deployed>>,
 }
 
 /// Begins, on a thread of its own that ends with the process. What was deployed is seen where it says, each time that it is

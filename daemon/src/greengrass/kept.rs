@@ -24,8 +24,8 @@ const SPENT: &str = "greengrass-exit";
 /// The configuration that the recipe's check has refused last, and how often.
 const REFUSED: &str = "greengrass-refused.json";
 
-/// No file of these is larger, in bytes: a deployment that was accepted has 1 MiB of JSON at most, and that is how it is kept.
-const MOST_READ: u64 = 2 * 1024 * 1024;
+/// More than what is taken at most, which is counted as it is written: without indentation, which has no bound of that kind.
+const MOST_READ: u64 = 4 * 1024 * 1024;
 
 /// Where the accepted deployment is kept.
 pub(crate) fn file(state_dir: &Path) -> PathBuf {
@@ -160,12 +160,6 @@ mod tests {
         write(&state_dir, &deployed).unwrap();
         assert_eq!(read(&file(&state_dir)).unwrap(), Some(deployed));
         assert_eq!(fs::metadata(file(&state_dir)).unwrap().permissions().mode() & 0o777, 0o600);
-        // What another component has beside its maps may be of any shape: it is read again, however large that is when indented.
-        let mut large = Deployed::default();
-        let lists = (0..60).fold(serde_json::json!(vec![1; 200_000]), |inner, _| serde_json::json!([inner]));
-        large.add_component("com.example.Maps", [("methods.d".into(), lists)].into_iter().collect());
-        write(&state_dir, &large).unwrap();
-        assert_eq!(read(&file(&state_dir)).unwrap(), Some(large));
         fs::write(file(&state_dir), "{").unwrap();
         assert!(read(&file(&state_dir)).unwrap_err().to_string().contains("is damaged here"));
     }
@@ -176,12 +170,29 @@ mod tests {
         let deployed =
             |value: serde_json::Value| Deployed::default().with_component(value.as_object().unwrap().clone());
         let small = deployed(serde_json::json!({"nowd": {"x": 0.1}}));
-        let large = deployed(serde_json::json!({"methods.d": {"x.toml": "#".repeat(3 << 20)}}));
+        let large = deployed(serde_json::json!({"methods.d": {"x.toml": "#".repeat(5 << 20)}}));
         for (number, deployed) in [small, large].into_iter().enumerate() {
             for times in 1..5 {
                 assert_eq!(count_refusal(folder.path(), &deployed), times, "{number}");
             }
         }
+    }
+
+    #[test]
+    fn what_is_deep_can_be_read_again() {
+        let folder = tempfile::tempdir().unwrap();
+        // What is of no use to us, in a component of maps: 100 KB, and 10 MB with indentation.
+        let mut deep = serde_json::Value::from(vec![0; 50_000]);
+        for _ in 0..100 {
+            deep = serde_json::json!([deep]);
+        }
+        let mut deployed = Deployed::default();
+        deployed.component.insert("maps".into(), serde_json::json!(["com.example.Maps"]));
+        let maps = serde_json::json!({"methods.d": {}, "theirs": deep});
+        deployed.add_component("com.example.Maps", maps.as_object().unwrap().clone());
+        deployed.read().unwrap();
+        write(folder.path(), &deployed).unwrap();
+        assert!(read(&file(folder.path())).unwrap() == Some(deployed));
     }
 
     #[test]

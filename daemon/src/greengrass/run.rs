@@ -16,7 +16,7 @@ use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
-use super::choice::{Choice, Trying, answered, choose};
+use super::choice::{Choice, Trying, answered, choose, is_news};
 use super::document::{Deployed, Nucleus};
 use super::judge::{Verdict, judge};
 use super::signals::{Signal, Signals};
@@ -90,6 +90,11 @@ pub(crate) async fn run(process: Process, accepted: Option<Deployed>) -> Result<
         endpoint: None,
         root_ca: environment.root_ca.as_ref().and_then(|file| file.to_str()).map(str::to_owned),
     };
+    // The environment is of now.
+    let accepted = accepted.map(|accepted| {
+        let endpoint = accepted.nucleus.endpoint.clone();
+        Arc::new(Deployed { nucleus: Nucleus { endpoint, ..nucleus.clone() }, ..accepted })
+    });
     let calls: Arc<AtomicUsize> = Arc::default();
     let (running, is_running) = watch::channel(false);
     let about = keeper::About {
@@ -98,6 +103,7 @@ pub(crate) async fn run(process: Process, accepted: Option<Deployed>) -> Result<
         calls: Arc::clone(&calls),
         running: is_running,
         nucleus: nucleus.clone(),
+        accepted: accepted.clone(),
     };
     info!(
         version = env!("CARGO_PKG_VERSION"),
@@ -105,11 +111,6 @@ pub(crate) async fn run(process: Process, accepted: Option<Deployed>) -> Result<
         "starting as a component of Greengrass"
     );
     let news = keeper::start(&environment, about);
-    // The environment is of now.
-    let accepted = accepted.map(|accepted| {
-        let endpoint = accepted.nucleus.endpoint.clone();
-        Arc::new(Deployed { nucleus: Nucleus { endpoint, ..nucleus.clone() }, ..accepted })
-    });
     let bare = Arc::new(Deployed { nucleus, ..Deployed::default() });
     let latest = accepted.clone().unwrap_or(bare);
     let main = Main {
@@ -245,8 +246,8 @@ impl Main {
                 () = guidance.restart.notified(), if listens => stop.cancel(),
                 changed = self.news.changed(), if listens && !self.news_ended() => if changed.is_ok() {
                     self.look();
-                    (refused, trying) = (None, None);
-                    if *self.latest != *current {
+                    refused = None;
+                    if is_news(&self.latest, &current, trying.as_ref()) {
                         trying = hand_over(&self.latest);
                     }
                 },
@@ -313,11 +314,12 @@ impl Main {
         let bus = files.as_ref().map(|files| files.config.bus.clone()).unwrap_or_default();
         let target = files.as_ref().and_then(|files| files.config.target.as_ref());
         let target = target.map_or_else(|| "(no name yet)".to_owned(), ToString::to_string);
-        let mut desk = Desk::open(&bus, &self.state_dir, target, why.clone());
+        let (trouble, told) = watch::channel(None);
+        let mut desk = Desk::open(&bus, &self.state_dir, target, why.clone(), told);
         let asked = Arc::clone(&desk.asked);
         let wanted = files.filter(|files| identity::is_wanted(files));
         let left = {
-            let mut getting = pin!(get(wanted.as_deref()));
+            let mut getting = pin!(get(wanted.as_deref(), &trouble));
             let mut looks = tokio::time::interval(every);
             looks.reset();
             let mut choosing = JoinSet::new();
@@ -343,7 +345,8 @@ impl Main {
                         Err(_) => {}
                     },
                     signal = self.signals.next() => match signal {
-                        Signal::HangUp => looks.reset_immediately(),
+                        // Also for what is not told in the same words, such as another template to get an identity by.
+                        Signal::HangUp => break Left::Again,
                         Signal::Stop => break Left::Stop,
                     },
                 }
@@ -355,9 +358,9 @@ impl Main {
 }
 
 /// For ever where no identity is wanted.
-async fn get(files: Option<&ConfigFiles>) {
+async fn get(files: Option<&ConfigFiles>, trouble: &watch::Sender<Option<String>>) {
     match files {
-        Some(files) => identity::get(files).await,
+        Some(files) => identity::get(files, trouble).await,
         None => std::future::pending().await,
     }
 }

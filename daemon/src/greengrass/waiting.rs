@@ -1,13 +1,13 @@
 //! A gateway that cannot run yet, on the bus of its machine: it says why, and no call reaches anything.
 
 use nowd_plugin::BootInstant;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use uuid::Uuid;
 
 use crate::clock::WallClock;
 use crate::config::{BusConfig, ClockTrust};
 use crate::gateway::ReloadCounts;
-use crate::local::{Ask, Feed, Local, ReloadError, Snapshot};
+use crate::local::{Ask, Feed, Local, NotBegun, ReloadError, Snapshot};
 use crate::uplink::{LinkCounts, LinkReport, Refusals};
 
 use std::path::{Path, PathBuf};
@@ -23,17 +23,25 @@ pub(super) struct Desk {
     state_dir: PathBuf,
     since: BootInstant,
     why: String,
+    /// Why the last attempt at an identity failed, where one is made.
+    trouble: watch::Receiver<Option<String>>,
     target: String,
     /// Somebody on the bus has asked for another look.
     pub(super) asked: Arc<Notify>,
 }
 
 impl Desk {
-    pub(super) fn open(bus: &BusConfig, state_dir: &Path, target: String, why: String) -> Self {
+    pub(super) fn open(
+        bus: &BusConfig,
+        state_dir: &Path,
+        target: String,
+        why: String,
+        trouble: watch::Receiver<Option<String>>,
+    ) -> Self {
         let (mut local, waiting, feed) = Local::new();
         local.start(waiting, bus, state_dir.to_owned());
         let (state_dir, since) = (state_dir.to_owned(), BootInstant::now());
-        Self { local, _feed: feed, state_dir, since, why, target, asked: Arc::default() }
+        Self { local, _feed: feed, state_dir, since, why, trouble, target, asked: Arc::default() }
     }
 
     /// Answers, for ever. May be dropped while waiting.
@@ -41,16 +49,22 @@ impl Desk {
         loop {
             // Whoever asked may be gone.
             match self.local.next().await {
-                // No answer comes: nothing was done, and nothing will be.
-                Ask::Call(_, answer) => drop(answer),
+                Ask::Call(_, answer) => drop(answer.send(Err(NotBegun::NoGateway))),
                 Ask::Methods(answer) => drop(answer.send(Vec::new())),
                 Ask::Status(answer) => drop(answer.send(Box::new(self.snapshot()))),
                 Ask::Reload(answer) => {
                     self.asked.notify_one();
-                    drop(answer.send(Err(ReloadError::Config(self.why.clone()))));
+                    drop(answer.send(Err(ReloadError::Config(self.why()))));
                 }
                 Ask::Look(_, answer) => answer.send(()).unwrap_or_default(),
             }
+        }
+    }
+
+    fn why(&self) -> String {
+        match &*self.trouble.borrow() {
+            Some(trouble) => format!("{}; the last attempt: {trouble}", self.why),
+            None => self.why.clone(),
         }
     }
 
@@ -65,14 +79,14 @@ impl Desk {
             endpoint: "no broker yet".into(),
             via: "direct",
             since: self.since,
-            last_error: Some((self.why.clone(), self.since)),
+            last_error: Some((self.why(), self.since)),
             needs_mending: true,
             counts: LinkCounts::default(),
             refusals: Refusals::default(),
             certificate: None,
         };
         Snapshot {
-            waiting: Some(self.why.clone()),
+            waiting: Some(self.why()),
             target: self.target.clone(),
             incarnation: Uuid::nil(),
             started: self.since,

@@ -230,7 +230,7 @@ fn lost_entries(snapshot: &Snapshot) -> Option<Problem> {
     (ago < DAY).then(|| {
         warn(
             format!("entries of the audit record were lost: {lost} since the start, the last {} ago", about(ago)),
-            "the log says why: `journalctl -u nowd NOWD_SEE=audit-lost`; this note is gone a day after the last one",
+            "the log says why: `journalctl -u nowd NOWD_SEE=audit-lost`, or, under Greengrass, \"audit-lost\" in the log of the component; this note is gone a day after the last one",
         )
     })
 }
@@ -277,7 +277,8 @@ fn devices(plugin: &PluginReport) -> &'static str {
             ". If the device is there (`ls -l` shows it, and its group): the unit hides devices from the daemon. Let \
              nowd-plugin@serial have them (`isolate = [\"serial\"]`, `systemctl enable --now nowd-plugin@serial`), or install the \
              drop-in /usr/share/doc/nowd/examples/nowd.service.d/serial.conf, which also gives the daemon the group `dialout`; \
-             another group or kind of device has to be named there (`SupplementaryGroups=`, `DeviceAllow=`)"
+             another group or kind of device has to be named there (`SupplementaryGroups=`, `DeviceAllow=`). Under Greengrass nothing \
+             hides it: its group, mostly `dialout`, must have the user that the component runs as, from before its start"
         }
         ("serial", "isolated") => {
             "; `systemctl status nowd-plugin@serial`. If the device is there (`ls -l` shows it, and its group): that unit may use the \
@@ -296,7 +297,7 @@ fn configuration(snapshot: &Snapshot, problems: &mut Vec<Problem>) {
                 "the configuration was rejected {} ago and what was there before goes on: {why}",
                 about(snapshot.now.saturating_since(*at))
             ),
-            "mend it, try it with `nowd check`, then `nowd reload`",
+            "mend it, try it with `nowd check`, then `nowd reload`; what came by Greengrass is mended by another deployment",
         ));
     } else if reloads.is_stale() {
         problems.push(warn(
@@ -338,7 +339,7 @@ fn polls(snapshot: &Snapshot, problems: &mut Vec<Problem>) {
                 "these methods cannot be read, and answer with what was read before: {}",
                 names.join(", ")
             ),
-            "the log says why: `journalctl -u nowd NOWD_SEE=poll-failing`",
+            "the log says why: `journalctl -u nowd NOWD_SEE=poll-failing`, or, under Greengrass, \"poll-failing\" in the log of the component",
         ));
     }
 }

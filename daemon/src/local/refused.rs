@@ -1,6 +1,6 @@
 //! Why a question over the bus is not answered, in the words of D-Bus.
 
-use super::{Busy, CONFIG_ERROR, LOCKED_ERROR, PATH, ReloadError};
+use super::{CONFIG_ERROR, LOCKED_ERROR, NotBegun, PATH, ReloadError};
 
 /// Why nothing was done.
 #[derive(Debug, thiserror::Error)]
@@ -44,9 +44,14 @@ impl Refused {
     }
 }
 
-impl From<Busy> for Refused {
-    fn from(_: Busy) -> Self {
-        Self::TooMuch("as many calls as may wait for their answers already do; nothing was done")
+impl From<NotBegun> for Refused {
+    fn from(e: NotBegun) -> Self {
+        match e {
+            NotBegun::Busy => {
+                Self::TooMuch("as many calls as may wait for their answers already do; nothing was done")
+            }
+            NotBegun::NoGateway => Self::Failed(e.to_string()),
+        }
     }
 }
 

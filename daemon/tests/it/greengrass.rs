@@ -1,5 +1,6 @@
 //! nowd as a component of Greengrass: the real program as the recipe starts it, beside a stand-in for the nucleus.
 
+mod anew;
 mod check;
 mod core;
 mod fleet;

@@ -101,6 +101,7 @@ fn what_is_wrong_is_said_with_its_place() {
             "`nowd`: invalid type: string \"perhaps\", expected true or false",
         ),
         (json!({"nowd": {"link": {"silence": 2}}}), "\"2\" is not a duration; write a number with its unit"),
+        (json!({"nowd": {"methods.d": {}}}), "`nowd`: `methods.d` belongs beside `nowd`, not into it"),
         (
             json!({"nowd": {"link.endpoint": "x"}}),
             "`nowd`: \"link.endpoint\" is no key; write keys inside one another",

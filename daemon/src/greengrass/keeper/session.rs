@@ -28,8 +28,10 @@ const AGAIN: Duration = Duration::from_secs(30);
 /// How long a judgement may take, and what is asked for it, of the 20 s after which the nucleus lets the deployment fail.
 const JUDGED_WITHIN: Duration = Duration::from_secs(10);
 const ASKED_WITHIN: Duration = Duration::from_secs(3);
-/// How many questions run beside one another.
+/// How many questions run beside one another, but for those before a deployment, of which a nucleus asks one at a time ...
 const MOST: usize = 16;
+/// ... and how many with them.
+const MOST_IN_ALL: usize = 32;
 
 /// When everything is asked for.
 struct Schedule {
@@ -73,7 +75,7 @@ pub(super) async fn run(
         tokio::select! {
             event = connection.next() => match event {
                 Ok(event) => {
-                    let before = news.borrow().clone();
+                    let before = known(about, news);
                     if let Some(ended) = heard(event, &client, about, before, &mut schedule, &mut deferral, &mut beside) {
                         return ended;
                     }
@@ -99,7 +101,7 @@ pub(super) async fn run(
             },
             () = tokio::time::sleep(wait), if subscribed.is_some() => {
                 schedule.since = None;
-                let (client, before) = (client.clone(), news.borrow().clone());
+                let (client, before) = (client.clone(), known(about, news));
                 let (of, nucleus) = (subscribed.take().unwrap_or_default(), about.nucleus.clone());
                 beside.spawn(async move {
                     let before = before.map(|before| (*before).clone());
@@ -126,7 +128,8 @@ fn heard(
     beside: &mut JoinSet<Done>,
 ) -> Option<IpcError> {
     // A deployment fails without an answer, and asks once.
-    if beside.len() >= MOST && !matches!(event, Event::Validate { .. }) {
+    let most = if matches!(event, Event::Validate { .. }) { MOST_IN_ALL } else { MOST };
+    if beside.len() >= most {
         debug!("the nucleus asks more than is answered");
         return None;
     }
@@ -157,6 +160,11 @@ fn heard(
         }
     }
     None
+}
+
+/// As far as it is known now.
+fn known(about: &About, news: &watch::Sender<Option<Arc<Deployed>>>) -> Option<Arc<Deployed>> {
+    news.borrow().clone().or_else(|| about.accepted.clone())
 }
 
 fn tell(news: &watch::Sender<Option<Arc<Deployed>>>, deployed: Deployed) {

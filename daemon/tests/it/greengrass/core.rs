@@ -187,7 +187,7 @@ fn is_root() -> bool {
     nix::unistd::geteuid().is_root()
 }
 
-fn options(ca: &Ca, port: u16) -> Options {
+pub(super) fn options(ca: &Ca, port: u16) -> Options {
     let Identity { ca, certificate, key } = ca.client("cloud");
     let mut options = Options::new("cloud", "localhost", port);
     let files = TlsFiles { ca: Some(ca), certificate, key };

@@ -251,6 +251,8 @@ async fn what_is_delivered_late_does_not_run_and_what_is_delivered_twice_runs_on
     let of_it = |what: &str| {
         gateway.lines().iter().filter(|line| line.contains(what) && line.contains(&id(3))).count()
     };
+    // The log is written beside.
+    wait_for(PATIENCE, "the last line", || of_it("repeat of slow answered") >= 3).await;
     assert_eq!((of_it("call slow: ok"), of_it("repeat of slow answered")), (1, 3), "{:?}", gateway.lines());
 }
 
