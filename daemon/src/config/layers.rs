@@ -1,5 +1,6 @@
 //! Finding, checking and merging the layers.
 
+use std::fmt;
 use std::fs;
 use std::io::{ErrorKind, Read};
 use std::os::unix::fs::MetadataExt;
@@ -19,7 +20,7 @@ use crate::identity::{self, Found};
 const LARGEST_FILE: u64 = 1024 * 1024;
 
 /// Where configuration comes from.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct ConfigSource {
     /// The main file; its neighbours `nowd.toml.d/`, `methods.d/` and `plugins.d/` belong to it.
     pub file: PathBuf,
@@ -64,6 +65,21 @@ pub struct ConfigFiles {
     pub(crate) of_nucleus: OfNucleus,
     /// How the nucleus is reached, where one has started this process.
     pub(crate) greengrass: Option<nowd_greengrass::Environment>,
+}
+
+/// Of the environment the names only: a nucleus of Greengrass puts the component's token there.
+impl fmt::Debug for ConfigSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { file, required, environment, set, deployment } = self;
+        let names: Vec<&str> = environment.iter().map(|(name, _)| name.as_str()).collect();
+        f.debug_struct("ConfigSource")
+            .field("file", file)
+            .field("required", required)
+            .field("environment", &names)
+            .field("set", set)
+            .field("deployment", deployment)
+            .finish()
+    }
 }
 
 impl ConfigSource {

@@ -137,3 +137,16 @@ fn metrics_go_where_they_are_found() {
     }
     assert_eq!(of("file = \"\"").wanted(), None);
 }
+
+#[test]
+fn what_stands_in_the_environment_is_not_in_debug_output() {
+    let source = ConfigSource {
+        file: "nowd.toml".into(),
+        required: true,
+        environment: vec![("SVCUID".into(), "a-token".into())],
+        set: Vec::new(),
+        deployment: Deployment::None,
+    };
+    let said = format!("{source:?}");
+    assert!(said.contains("SVCUID") && !said.contains("a-token"), "{said}");
+}

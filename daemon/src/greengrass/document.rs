@@ -244,7 +244,8 @@ impl Whose<'_> {
                 Value::String(text) => text.clone(),
                 Value::Object(pieces) => pieces::joined(pieces).ok_or_else(|| {
                     self.error(format!(
-                        "`{folder}/{name}` must be a text that holds TOML, or an object of its pieces, which are texts"
+                        "`{folder}/{name}` must be a text that holds TOML, or an object of its pieces, which are texts; `last`, if it is there, \
+                         names one of them"
                     ))
                 })?,
                 other @ (Value::Bool(_) | Value::Number(_) | Value::Array(_)) => {

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use super::document::Deployed;
 use crate::config::ConfigError;
@@ -86,14 +87,21 @@ pub(crate) fn forget_exit(state_dir: &Path) {
 pub(crate) fn count_refusal(state_dir: &Path, deployed: &Deployed) -> u32 {
     let path = state_dir.join(REFUSED);
     let known = read_text(&path).ok().and_then(|text| serde_json::from_str::<Refused>(&text).ok());
-    let version = env!("CARGO_PKG_VERSION").to_owned();
-    let same = known.filter(|known| known.deployed == *deployed && known.version == version);
+    let (version, of) = (env!("CARGO_PKG_VERSION").to_owned(), digest_of(deployed));
+    let same = known.filter(|known| known.of == of && known.version == version);
     let times = same.map_or(0, |known| known.times).saturating_add(1);
-    let refused = Refused { version, times, deployed: deployed.clone() };
-    let written =
-        serde_json::to_string(&refused).map_err(io::Error::from).and_then(|text| replace(&path, &text));
+    let written = serde_json::to_string(&Refused { version, times, of })
+        .map_err(io::Error::from)
+        .and_then(|text| replace(&path, &text));
     // What cannot be counted is not refused for ever.
     written.map_or(u32::MAX, |()| times)
+}
+
+/// What it is known by. Not kept itself: one that is refused for its size is larger than what is read here, and would be counted as new
+/// for ever.
+fn digest_of(deployed: &Deployed) -> String {
+    let text = serde_json::to_vec(deployed).unwrap_or_default();
+    Uuid::new_v5(&Uuid::NAMESPACE_OID, &text).simple().to_string()
 }
 
 /// It lets one pass.
@@ -105,7 +113,8 @@ pub(crate) fn forget_refusals(state_dir: &Path) {
 struct Refused {
     version: String,
     times: u32,
-    deployed: Deployed,
+    /// A digest of the deployment.
+    of: String,
 }
 
 fn read_text(path: &Path) -> io::Result<String> {
@@ -151,25 +160,28 @@ mod tests {
         write(&state_dir, &deployed).unwrap();
         assert_eq!(read(&file(&state_dir)).unwrap(), Some(deployed));
         assert_eq!(fs::metadata(file(&state_dir)).unwrap().permissions().mode() & 0o777, 0o600);
+        // What another component has beside its maps may be of any shape: it is read again, however large that is when indented.
+        let mut large = Deployed::default();
+        let lists = (0..60).fold(serde_json::json!(vec![1; 200_000]), |inner, _| serde_json::json!([inner]));
+        large.add_component("com.example.Maps", [("methods.d".into(), lists)].into_iter().collect());
+        write(&state_dir, &large).unwrap();
+        assert_eq!(read(&file(&state_dir)).unwrap(), Some(large));
         fs::write(file(&state_dir), "{").unwrap();
         assert!(read(&file(&state_dir)).unwrap_err().to_string().contains("is damaged here"));
     }
 
     #[test]
-    fn what_is_deep_can_be_read_again() {
+    fn what_is_refused_again_is_known_again() {
         let folder = tempfile::tempdir().unwrap();
-        // What is of no use to us, in a component of maps: 100 KB, and 10 MB with indentation.
-        let mut deep = serde_json::Value::from(vec![0; 50_000]);
-        for _ in 0..100 {
-            deep = serde_json::json!([deep]);
+        let deployed =
+            |value: serde_json::Value| Deployed::default().with_component(value.as_object().unwrap().clone());
+        let small = deployed(serde_json::json!({"nowd": {"x": 0.1}}));
+        let large = deployed(serde_json::json!({"methods.d": {"x.toml": "#".repeat(3 << 20)}}));
+        for (number, deployed) in [small, large].into_iter().enumerate() {
+            for times in 1..5 {
+                assert_eq!(count_refusal(folder.path(), &deployed), times, "{number}");
+            }
         }
-        let mut deployed = Deployed::default();
-        deployed.component.insert("maps".into(), serde_json::json!(["com.example.Maps"]));
-        let maps = serde_json::json!({"methods.d": {}, "theirs": deep});
-        deployed.add_component("com.example.Maps", maps.as_object().unwrap().clone());
-        deployed.read().unwrap();
-        write(folder.path(), &deployed).unwrap();
-        assert!(read(&file(folder.path())).unwrap() == Some(deployed));
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! The Greengrass component: its recipe and those of the examples keep the public schema and what the nuclei ask beyond it; what is deployed
-//! with them is configuration that the daemon takes; the policies allow no more than they say. No nucleus runs here.
+//! with them is configuration that the daemon takes. No nucleus runs here.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::tools;
 
+mod policies;
 mod rules;
 
 const NOWD: &str = env!("CARGO_BIN_EXE_nowd");
@@ -236,6 +237,9 @@ fn what_the_guide_deploys_is_taken_as_far_as_files_are_there() {
 #[test]
 fn the_component_is_laid_out_as_the_tools_of_greengrass_want_it() {
     let folder = tempfile::tempdir().unwrap();
+    // A folder that holds other things keeps them.
+    let other = folder.path().join("local/bin");
+    std::fs::create_dir_all(&other).unwrap();
     let output = Command::new(root().join(".ci/greengrass"))
         .arg("--program")
         .arg(NOWD)
@@ -244,6 +248,7 @@ fn the_component_is_laid_out_as_the_tools_of_greengrass_want_it() {
         .output()
         .unwrap();
     ok(&output);
+    assert!(other.is_dir());
     let version = env!("CARGO_PKG_VERSION");
     let arch = match std::env::consts::ARCH {
         "x86_64" => "amd64",
@@ -283,10 +288,19 @@ fn maps_become_a_component() {
     assert_eq!(against_the_schema(&recipe), Vec::<String>::new());
     let configuration = &recipe["ComponentConfiguration"]["DefaultConfiguration"];
     let pieces = configuration["methods.d"]["modbus-drive.toml"].as_object().unwrap();
-    assert!(pieces.len() > 1 && pieces.keys().is_sorted());
-    let joined: Vec<&str> = pieces.values().map(|piece| piece.as_str().unwrap()).collect();
+    let (last, pieces) = pieces.iter().partition::<Vec<_>, _>(|(key, _)| *key == "last");
+    assert!(pieces.len() > 1 && pieces.iter().map(|(key, _)| key).is_sorted());
+    assert_eq!(last[0].1.as_str(), pieces.last().map(|(key, _)| key.as_str()));
+    let joined: Vec<&str> = pieces.iter().map(|(_, piece)| piece.as_str().unwrap()).collect();
     let map = std::fs::read_to_string(root().join(name)).unwrap();
-    assert!(joined.join("\n").lines().eq(map.lines()));
+    assert_eq!(joined.concat(), map);
+    // Blank lines count, too.
+    let folder = tempfile::tempdir().unwrap();
+    let blank = folder.path().join("blank.toml");
+    std::fs::write(&blank, "\n\n[simulator]\n").unwrap();
+    let recipe: Value = serde_json::from_str(&ok(&maps_recipe(&[blank.to_str().unwrap()]))).unwrap();
+    let pieces = &recipe["ComponentConfiguration"]["DefaultConfiguration"]["methods.d"]["blank.toml"];
+    assert_eq!(pieces, &json!({ "001": "\n\n[simulator]\n", "last": "001" }));
 
     let all =
         ["usb-relay", "modbus-drive", "systemd1", "login1"].map(|map| format!("plugins/maps/{map}.toml"));
@@ -389,47 +403,6 @@ fn the_step_before_the_gateway_refuses_what_is_wrong_three_times() {
     }
     let alone = Command::new(NOWD).args(["check", "--deployed"]).env_clear().output().unwrap();
     assert_eq!(alone.status.code(), Some(64));
-}
-
-const POLICIES: [&str; 3] =
-    ["aws/claim-policy.json", "aws/core-policy-for-the-link.json", "aws/token-exchange-role-policy.json"];
-
-#[test]
-fn the_policies_name_what_they_allow() {
-    let many = |value: &Value| value.as_array().cloned().unwrap_or_else(|| vec![value.clone()]);
-    for name in POLICIES {
-        for statement in many(&value(name)["Statement"]) {
-            assert_eq!(statement["Effect"], "Allow");
-            for action in many(&statement["Action"]) {
-                let action = action.as_str().unwrap().to_owned();
-                assert!(!action.contains('*'), "{name}: {action}");
-            }
-            for resource in many(&statement["Resource"]) {
-                let resource = resource.as_str().unwrap().to_owned();
-                // Not everything of a kind: something stands before the first star.
-                let path = resource.splitn(6, ':').nth(5).unwrap();
-                let named = path.split_once('/').map_or(path, |(_, rest)| rest);
-                assert!(!named.starts_with('*'), "{name}: {resource}");
-            }
-        }
-    }
-}
-
-/// One claim for both kinds of gateways: what the guide to provisioning shows is the file.
-#[test]
-fn the_claim_is_that_of_the_guide() {
-    let guide = std::fs::read_to_string(root().join("docs/guides/provisioning.md")).unwrap();
-    let block = guide.split("```json\n").nth(1).unwrap().split("```").next().unwrap();
-    assert_eq!(serde_json::from_str::<Value>(block).unwrap(), value("aws/claim-policy.json"));
-
-    let template = value("aws/provisioning-template.json");
-    let thing = &template["Resources"]["thing"]["Properties"]["ThingName"];
-    assert_eq!(thing, &json!({ "Fn::Join": ["", [{ "Ref": "CoreThingName" }, "-nowd"]] }));
-    let parameters = &value("deployments/gateway.json")["nowd"]["provisioning"]["parameters"];
-    for (name, _) in template["Parameters"].as_object().unwrap() {
-        let known = name.starts_with("AWS::") || parameters.get(name).is_some();
-        assert!(known, "the template asks for {name}, and no gateway says it");
-    }
 }
 
 #[test]

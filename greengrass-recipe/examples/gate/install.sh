@@ -14,13 +14,14 @@ command -v systemctl >/dev/null || fail "there is no systemd on this core"
 /usr/bin/python3 -c 'import dbus_fast' 2>/dev/null || fail "python3-dbus-fast is missing: it belongs into the image (apt-get install python3-dbus-fast)"
 
 # Only the user that the gateway runs as may call the gate; it owns the gateway's working folder. In a deployment of both, the classic
-# nucleus makes that at the same time.
+# nucleus makes that at the same time, as root's at first. Where it stays root's, the gateway is root, who may call in any case.
 patience=30
-until caller="$(stat -c %U "$root/work/io.nowd.Gateway" 2>/dev/null)"; do
-    [ $patience -gt 0 ] || fail "io.nowd.Gateway is not deployed here; deploy both together, or it first"
+until caller="$(stat -c %U "$root/work/io.nowd.Gateway" 2>/dev/null)" && [ "$caller" != root ]; do
+    [ $patience -gt 0 ] || break
     patience=$((patience - 1))
     sleep 1
 done
+[ -n "$caller" ] || fail "io.nowd.Gateway is not deployed here; deploy both together, or it first"
 
 id nowd-gate >/dev/null 2>&1 || useradd --system --no-create-home --shell /usr/sbin/nologin nowd-gate
 

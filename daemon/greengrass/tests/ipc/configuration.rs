@@ -112,3 +112,21 @@ async fn the_stand_in_for_lite_takes_no_long_text() {
         assert_eq!(nucleus.deployed(&id), Some(outcome));
     }
 }
+
+#[tokio::test]
+async fn the_stand_in_for_lite_makes_no_object_of_a_text() {
+    let nucleus = Nucleus::start(Style::Lite);
+    let kind = Deployed::Failed("nucleus lite makes no object of a value, and no value of an object");
+    for (file, outcome) in [
+        (json!("text"), Deployed::Succeeded),
+        (json!({"001": "text"}), kind.clone()),
+        (json!("another"), Deployed::Succeeded),
+    ] {
+        let id = nucleus.deploy(OURS, json!({"methods.d": {"window.toml": file}}));
+        wait_for(BOUND, "the end of a deployment", || nucleus.deployed(&id).is_some()).await;
+        assert_eq!(nucleus.deployed(&id), Some(outcome), "{file}");
+    }
+    let id = nucleus.deploy(OURS, json!({"methods.d": "text"}));
+    wait_for(BOUND, "the end of a deployment", || nucleus.deployed(&id).is_some()).await;
+    assert_eq!(nucleus.deployed(&id), Some(kind));
+}

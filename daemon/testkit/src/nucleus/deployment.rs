@@ -34,6 +34,12 @@ async fn deploy(shared: &Shared, deployment: &Deployment) -> Deployed {
         }
     } else if longest_leaf(&deployment.merge) > LITE_LEAF {
         return Deployed::Failed("a value is longer than nucleus lite takes");
+    } else if locked(&shared.state)
+        .components
+        .get(&deployment.component)
+        .is_some_and(|component| changes_kind(&component.configuration, &deployment.merge))
+    {
+        return Deployed::Failed("nucleus lite makes no object of a value, and no value of an object");
     }
     let mut state = locked(&shared.state);
     state.merge(&deployment.component, &deployment.merge);
@@ -49,6 +55,16 @@ fn longest_leaf(value: &Value) -> usize {
     match value.as_object() {
         Some(entries) => entries.values().map(longest_leaf).max().unwrap_or_default(),
         None => value.to_string().len(),
+    }
+}
+
+/// Whether a key that has a value is to have keys, or the other way round.
+fn changes_kind(there: &Value, new: &Value) -> bool {
+    match (there.as_object(), new.as_object()) {
+        (Some(there), Some(new)) => {
+            new.iter().any(|(key, new)| there.get(key).is_some_and(|there| changes_kind(there, new)))
+        }
+        (there, new) => there.is_some() != new.is_some(),
     }
 }
 

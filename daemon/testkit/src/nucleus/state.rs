@@ -88,7 +88,7 @@ pub(super) enum Subscribed {
 impl State {
     /// Whose token it is.
     pub(super) fn owner(&self, token: &str) -> Option<String> {
-        let found = self.components.iter().find(|(_, component)| component.token == token);
+        let found = self.components.iter().find(|(_, one)| one.token == token && !token.is_empty());
         found.map(|(name, _)| name.clone())
     }
 
