@@ -4,7 +4,6 @@
 
 use std::collections::BTreeMap;
 
-use config::{Map as Table, Source, Value as Entry, ValueKind};
 use nowd_plugin::map::MapSource;
 use nowd_plugin::words::{hint, nearest};
 use nowd_protocol::Level;
@@ -12,6 +11,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::config::{Config, ConfigError, Via};
+pub(crate) use layer::Layer;
+use layer::layer;
 
 /// The most that is taken in all, in bytes of JSON.
 pub(crate) const LARGEST: usize = 1024 * 1024;
@@ -72,20 +73,6 @@ pub(crate) struct Document {
     pub(crate) maps: Vec<MapSource>,
     /// The files of `plugins.d` of all components.
     pub(crate) drop_ins: Vec<MapSource>,
-}
-
-/// A layer of the configuration.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Layer(Table<String, Entry>);
-
-impl Source for Layer {
-    fn clone_into_box(&self) -> Box<dyn Source + Send + Sync> {
-        Box::new(self.clone())
-    }
-
-    fn collect(&self) -> Result<Table<String, Entry>, config::ConfigError> {
-        Ok(self.0.clone())
-    }
 }
 
 impl Deployed {
@@ -351,48 +338,6 @@ fn check_file_name(name: &str) -> Result<(), &'static str> {
     Ok(())
 }
 
-fn layer(nowd: &Map<String, Value>) -> Result<Layer, ConfigError> {
-    let own = Whose::Own;
-    if nowd.contains_key("state_dir") {
-        let message = "`nowd.state_dir`: the recipe gives it on the command line (`--state-dir`), so that it \
-                       belongs to this component; leave it out";
-        return Err(own.error(message));
-    }
-    // The reader of layers would take them for paths.
-    if let Some(key) = nowd.keys().find(|key| key.contains(['.', '[', ']'])) {
-        if [MAPS, DROP_INS].contains(&key.as_str()) {
-            return Err(own.error(format!("`nowd`: `{key}` belongs beside `nowd`, not into it")));
-        }
-        let message = format!(
-            "`nowd`: {key:?} is no key; write keys inside one another, {{\"link\": {{\"endpoint\": ..}}}}"
-        );
-        return Err(own.error(message));
-    }
-    let table = |object: &Map<String, Value>| {
-        object.iter().filter_map(|(key, value)| Some((key.clone(), entry(value)?))).collect()
-    };
-    Ok(Layer(table(nowd)))
-}
-
-/// Null is what was taken away: a merge cannot do that.
-fn entry(value: &Value) -> Option<Entry> {
-    let kind = match value {
-        Value::Null => return None,
-        Value::Bool(value) => ValueKind::Boolean(*value),
-        Value::Number(number) => match (number.as_i64(), number.as_f64()) {
-            (Some(number), _) => ValueKind::I64(number),
-            (None, Some(number)) => ValueKind::Float(number),
-            (None, None) => ValueKind::String(number.to_string()),
-        },
-        Value::String(text) => ValueKind::String(text.clone()),
-        Value::Array(items) => ValueKind::Array(items.iter().filter_map(entry).collect()),
-        Value::Object(object) => ValueKind::Table(
-            object.iter().filter_map(|(key, value)| Some((key.clone(), entry(value)?))).collect(),
-        ),
-    };
-    Some(Entry::new(None, kind))
-}
-
 const fn kind(value: &Value) -> &'static str {
     match value {
         Value::Null => "nothing",
@@ -404,6 +349,7 @@ const fn kind(value: &Value) -> &'static str {
     }
 }
 
+mod layer;
 mod pieces;
 #[cfg(test)]
 mod tests;
