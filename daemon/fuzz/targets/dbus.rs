@@ -1,7 +1,7 @@
 //! Feeds `checks/dbus.rs`, beside the modules that it looks into.
 // dictionary: dbus.dict
 #![no_main]
-#![allow(dead_code, reason = "most of what these modules hold serves the crate that they are part of")]
+#![allow(dead_code, unused_imports, reason = "most of what these modules hold serves the crate that they are part of")]
 
 #[path = "../checks/dbus.rs"]
 mod check;
@@ -11,6 +11,8 @@ mod convert;
 mod done;
 #[path = "../../../plugins/dbus/src/expr.rs"]
 mod expr;
+#[path = "../../../plugins/dbus/src/forms.rs"]
+mod forms;
 #[path = "../../../plugins/dbus/src/json.rs"]
 mod json;
 #[path = "../checks/sentence.rs"]

@@ -13,6 +13,8 @@ use crate::json::{clip, listed, same, write_list, write_table};
 
 pub(crate) use self::missed::{MAX_VALUES, Missed, shown};
 
+// With its path, for those who take this file into another crate.
+#[path = "done/missed.rs"]
 mod missed;
 
 /// How deep a pattern may nest.

@@ -14,7 +14,7 @@ use super::exception::{self, After};
 use super::plan::Step;
 use super::wire::{Answer, Ear, Heard};
 use crate::port::Port;
-use crate::port::earlier::{Hears, Open};
+use crate::port::earlier::{Cut, Hears, Open};
 use crate::port::line::Interrupt;
 use crate::port::transaction::{Attempt, Session};
 
@@ -284,6 +284,30 @@ impl Unfinished {
             None => format!("{why} before all was sent to {port} (step {} of {all})", index + 1),
         };
         Completion::Timeout(CallError::new(code, message))
+    }
+}
+
+impl Hears for Ear {
+    type Answer = Answer;
+
+    fn hear(&mut self, chunk: Option<&[u8]>) -> Option<Answer> {
+        self.feed(chunk?)
+    }
+
+    fn took_echo(&self) -> bool {
+        Self::took_echo(self)
+    }
+
+    fn begin_anew(&mut self) {
+        Self::begin_anew(self);
+    }
+
+    fn pause(&self) -> Option<Duration> {
+        None
+    }
+
+    fn cut(&self) -> Cut {
+        Cut::Modbus
     }
 }
 

@@ -10,15 +10,12 @@ use std::future::Future;
 use std::io;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
 
 use crc::{CRC_16_MODBUS, Crc};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::task::unconstrained;
 use tokio_modbus::client::{Client, rtu};
 use tokio_modbus::{Error, ExceptionCode, Request, Response, Slave};
-
-use crate::port::earlier::{Cut, Hears};
 
 /// The longest frame of Modbus RTU, in bytes.
 pub(crate) const LONGEST_FRAME: usize = 256;
@@ -206,28 +203,16 @@ impl Ear {
     }
 }
 
-impl Hears for Ear {
-    type Answer = Answer;
-
-    fn hear(&mut self, chunk: Option<&[u8]>) -> Option<Answer> {
-        self.feed(chunk?)
-    }
-
-    fn took_echo(&self) -> bool {
+impl Ear {
+    /// Whether what was sent came back.
+    pub(super) const fn took_echo(&self) -> bool {
         self.took_echo
     }
 
-    fn begin_anew(&mut self) {
+    /// What came so far is no part of what comes now.
+    pub(super) fn begin_anew(&mut self) {
         self.noise += self.buffer.len();
         self.buffer.clear();
-    }
-
-    fn pause(&self) -> Option<Duration> {
-        None
-    }
-
-    fn cut(&self) -> Cut {
-        Cut::Modbus
     }
 }
 
