@@ -259,8 +259,7 @@ impl From<StartError> for Failure {
     fn from(e: StartError) -> Self {
         let exit = match &e {
             // A predecessor may still be on its way out: starting again helps.
-            StartError::Journal(JournalError::File { .. } | JournalError::InUse(_)) => Exit::Io,
-            StartError::Journal(JournalError::Foreign(_)) => Exit::Config,
+            StartError::Journal(e) => exit_of_journal(e),
             StartError::Thread(_) => Exit::Internal,
         };
         Self { message: e.to_string(), exit }
@@ -296,11 +295,19 @@ fn exit_of(e: &SetupError) -> Exit {
             | IdentityError::Misnamed { .. }
             | IdentityError::Other { .. } => Exit::Config,
         },
+        SetupError::Journal(e) => exit_of_journal(e),
         SetupError::Tls(_)
         | SetupError::Config(_)
         | SetupError::Map(_)
         | SetupError::Serial(_)
         | SetupError::Registry(_) => Exit::Config,
+    }
+}
+
+const fn exit_of_journal(e: &JournalError) -> Exit {
+    match e {
+        JournalError::File { .. } | JournalError::InUse(_) => Exit::Io,
+        JournalError::Foreign(_) => Exit::Config,
     }
 }
 
@@ -317,7 +324,11 @@ pub(crate) fn excerpt(e: &SetupError) -> Option<String> {
         | SetupError::Serial(LoadError::Map(e))
         | SetupError::Config(ConfigError::File(e)) => e.excerpt(),
         SetupError::Registry(e) => e.excerpt(),
-        SetupError::Config(_) | SetupError::Serial(_) | SetupError::Tls(_) | SetupError::Identity(_) => None,
+        SetupError::Config(_)
+        | SetupError::Serial(_)
+        | SetupError::Tls(_)
+        | SetupError::Identity(_)
+        | SetupError::Journal(_) => None,
     }
 }
 

@@ -38,10 +38,11 @@ mod trust;
 
 use completion::ended;
 use generations::{Generations, Numbers};
-pub(crate) use guidance::{Candidate, Guidance};
+pub(crate) use guidance::{Candidate, Guidance, Taken};
 use local::Waiters;
 pub(crate) use reload::ReloadCounts;
 use reload::Reloads;
+pub(crate) use reload::look_at_journal;
 use services::Services;
 use stall::Stall;
 

@@ -86,16 +86,8 @@ enum Never {}
 impl Journal {
     /// Opens the journal in `folder`, or makes one, and says what it holds.
     pub(crate) fn open(folder: &Path) -> Result<(Self, Vec<JournalLine>), JournalError> {
-        let path = folder.join("journal");
+        let (path, file) = hold(folder)?;
         let failed = |source| JournalError::File { file: path.clone(), source };
-        std::fs::create_dir_all(folder).map_err(failed)?;
-        let Some(file) = disk::hold(folder, &path).map_err(failed)? else {
-            return Err(JournalError::InUse(path));
-        };
-        let about = file.metadata().map_err(failed)?;
-        if !about.is_file() || about.len() != SIZE {
-            return Err(JournalError::Foreign(path));
-        }
         let (next, past) = read(&file, SIZE).map_err(failed)?;
         let (lines, queue) = sync_channel(QUEUE);
         let (tell_written, written) = mpsc::channel(QUEUE);
@@ -111,6 +103,11 @@ impl Journal {
             })
             .map_err(failed)?;
         Ok((Self { lines: Some(lines), written, done, failing }, past))
+    }
+
+    /// Whether [`open`](Self::open) would find one that can be used, or could make one. Waits for the disk.
+    pub(crate) fn look(folder: &Path) -> Result<(), JournalError> {
+        hold(folder).map(drop)
     }
 
     /// Whether the last write failed.
@@ -130,6 +127,21 @@ impl Journal {
             None => std::future::pending().await,
         }
     }
+}
+
+/// The file, for this process alone.
+fn hold(folder: &Path) -> Result<(PathBuf, File), JournalError> {
+    let path = folder.join("journal");
+    let failed = |source| JournalError::File { file: path.clone(), source };
+    std::fs::create_dir_all(folder).map_err(failed)?;
+    let Some(file) = disk::hold(folder, &path).map_err(failed)? else {
+        return Err(JournalError::InUse(path));
+    };
+    let about = file.metadata().map_err(failed)?;
+    if !about.is_file() || about.len() != SIZE {
+        return Err(JournalError::Foreign(path));
+    }
+    Ok((path, file))
 }
 
 impl Drop for Journal {

@@ -22,6 +22,7 @@ use uuid::Uuid;
 use crate::clock::WallClock;
 use crate::config::{ClockTrust, Config, ConfigError, ConfigFiles, Via};
 use crate::identity::{Blame, Certificates, Found, IdentityError};
+use crate::journal::JournalError;
 use crate::offer::Set;
 use crate::services::{Described, Descriptions, Isolated, Pool, SHIPPED, offered, shipped};
 use crate::uplink::{RelayOptions, Way};
@@ -98,6 +99,9 @@ pub enum SetupError {
     /// The identity that `nowd provision` made.
     #[error(transparent)]
     Identity(#[from] Arc<IdentityError>),
+    /// The journal that it asks for.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
 }
 
 impl From<Blame> for SetupError {

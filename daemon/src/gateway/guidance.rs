@@ -26,8 +26,17 @@ pub(crate) struct Guidance {
 #[derive(Debug)]
 pub(crate) struct Candidate {
     pub(crate) source: ConfigSource,
-    /// Whom to tell whether it is in effect, or why not.
-    pub(crate) answer: oneshot::Sender<Result<(), String>>,
+    /// Whom to tell whether it is taken, or why not.
+    pub(crate) answer: oneshot::Sender<Result<Taken, String>>,
+}
+
+/// What has become of a configuration that is right.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// It is in effect.
+    InEffect,
+    /// Keys were changed that a running gateway does not change: this one ends, and whether another one can start with it shows then.
+    StartsAnew,
 }
 
 impl Guidance {
@@ -43,7 +52,7 @@ impl Guidance {
 
 impl Reloads {
     /// Tells whoever has handed over what was tried; nothing where that was what lies there anyway.
-    pub(super) fn tried(&mut self, result: Result<(), String>) {
+    pub(super) fn tried(&mut self, result: Result<Taken, String>) {
         let Some(Candidate { source, answer }) = self.trying.take() else { return };
         if result.is_ok()
             && let Some(asked) = &mut self.asked

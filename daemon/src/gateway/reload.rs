@@ -16,12 +16,13 @@ use tracing::{error, info};
 
 use super::Gateway;
 use super::generations::Generation;
-use super::guidance::{Candidate, Guidance};
+use super::guidance::{Candidate, Guidance, Taken};
 use super::services::Compiled;
 use crate::audit::Event as Audited;
 use crate::cli::excerpt;
 use crate::clock::WallClock;
 use crate::config::{Config, ConfigSource, Signature};
+use crate::journal::{Journal, JournalError};
 use crate::local::ReloadError;
 use crate::offer::Difference;
 use crate::record::Line;
@@ -47,6 +48,8 @@ pub(super) struct Reloads {
     pub(super) guidance: Option<Guidance>,
     /// The one that is under way.
     pub(super) trying: Option<Candidate>,
+    /// This gateway has a journal open.
+    has_journal: bool,
 }
 
 /// How reloads went since the start.
@@ -114,12 +117,13 @@ impl Reloads {
             counts: ReloadCounts::default(),
             guidance: None,
             trying: None,
+            has_journal: false,
         }
     }
 
-    pub(super) fn of(source: ConfigSource, by: Arc<Notify>) -> Self {
+    pub(super) fn of(source: ConfigSource, by: Arc<Notify>, has_journal: bool) -> Self {
         let files = source.signature();
-        Self { asked: Some(Asked { source, by, files }), ..Self::none() }
+        Self { asked: Some(Asked { source, by, files }), has_journal, ..Self::none() }
     }
 
     /// How they went.
@@ -183,9 +187,15 @@ impl Reloads {
         self.trying = self.guidance.as_ref().and_then(Guidance::take);
         let source = self.trying.as_ref().map_or(source, |candidate| &candidate.source);
         let (source, extra, clock) = (source.clone(), extra.to_vec(), clock.clone());
-        let (pool, ports) = (Arc::clone(pool), ports.cloned());
+        let (pool, ports, has_journal) = (Arc::clone(pool), ports.cloned(), self.has_journal);
         self.work.spawn_blocking(move || {
-            Step::Read(Box::new(read(&source, extra, clock, &pool, ports.as_deref())))
+            let read = read(&source, extra, clock, &pool, ports.as_deref());
+            Step::Read(Box::new(read.and_then(|(setup, files)| {
+                if !has_journal {
+                    look_at_journal(&setup.config)?;
+                }
+                Ok((setup, files))
+            })))
         });
         Step::Begun
     }
@@ -204,6 +214,11 @@ fn read(
     let files = source.load()?;
     crate::log::check(&files.config.log)?;
     Ok((Setup::again(&files, extra, clock, pool, ports)?, signature))
+}
+
+/// What only the next start would show otherwise, when nothing else can run any more. Waits for the disk.
+pub(crate) fn look_at_journal(config: &Config) -> Result<(), JournalError> {
+    if config.journal.enabled { Journal::look(&config.state_dir) } else { Ok(()) }
 }
 
 /// Ends when the plugins of the new set are ready, or will not be soon, and what those in processes of their own say has been
@@ -238,7 +253,7 @@ impl Gateway {
     /// before; else nothing is, and the log says why.
     #[must_use]
     pub fn reloading(mut self, source: ConfigSource, asked: Arc<Notify>) -> Self {
-        self.reloads = Reloads::of(source, asked);
+        self.reloads = Reloads::of(source, asked, self.journal.is_some());
         self
     }
 
@@ -315,7 +330,7 @@ impl Gateway {
         );
         let mut report =
             format!("{methods} methods are on offer: {added} new, {removed} gone, {altered} changed");
-        self.reloads.tried(Ok(()));
+        self.reloads.tried(Ok(if changed.is_empty() { Taken::InEffect } else { Taken::StartsAnew }));
         self.tell_what_needs_a_start(changed, &mut report);
         for (plugin, notes) in self.services.notes() {
             report.extend(notes.iter().flat_map(|note| ["\n", plugin.as_str(), ": ", note.as_str()]));

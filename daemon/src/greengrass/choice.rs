@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 use super::Deployed;
 use super::judge::{Verdict, judge};
 use crate::config::ConfigSource;
+use crate::gateway::Taken;
 use crate::setup::Setup;
 
 /// Whether a gateway can run now, and with what.
@@ -22,7 +23,7 @@ pub(super) enum Choice {
 #[derive(Debug)]
 pub(super) struct Trying {
     pub(super) deployed: Arc<Deployed>,
-    pub(super) answer: oneshot::Receiver<Result<(), String>>,
+    pub(super) answer: oneshot::Receiver<Result<Taken, String>>,
 }
 
 /// Whether a gateway that runs with `current` is to be handed the latest: also where that is the same, while another one is being
@@ -51,7 +52,7 @@ pub(super) async fn choose(
 }
 
 /// For ever where nothing was handed over. What was not looked at before another came is told nowhere.
-pub(super) async fn answered(trying: &mut Option<Trying>) -> Option<(Arc<Deployed>, Result<(), String>)> {
+pub(super) async fn answered(trying: &mut Option<Trying>) -> Option<(Arc<Deployed>, Result<Taken, String>)> {
     let Some(Trying { deployed, answer }) = trying else { return std::future::pending().await };
     let result = answer.await;
     let deployed = Arc::clone(deployed);

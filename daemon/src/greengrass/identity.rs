@@ -41,13 +41,12 @@ enum Failed {
     Provision(#[from] ProvisionError),
 }
 
-/// Ends when there is an identity. Puts into `trouble` why the last attempt failed. May be dropped at any point.
-pub(super) async fn get(files: &ConfigFiles, trouble: &watch::Sender<Option<String>>) {
+/// Ends when there is an identity. `waiting` is a certificate that was given and is not registered yet. Puts into `trouble` why the last attempt failed. May be dropped at any point.
+pub(super) async fn get(files: &ConfigFiles, waiting: &mut Waiting, trouble: &watch::Sender<Option<String>>) {
     let mut pause = AFTER_REFUSAL.0;
     let mut said = String::new();
-    let mut waiting = None;
     loop {
-        let failed = match once(files, &mut waiting).await {
+        let failed = match once(files, waiting).await {
             Ok(Done { identity, unused }) => {
                 info!(target = %identity.target, endpoint = identity.endpoint, "this gateway has an identity now");
                 for certificate in unused {

@@ -9,7 +9,9 @@ use nowd_plugin::Plugin;
 use crate::cli::excerpt;
 use crate::clock::WallClock;
 use crate::config::{ConfigError, ConfigFiles, ConfigSource};
+use crate::gateway::look_at_journal;
 use crate::greengrass::identity;
+use crate::journal::JournalError;
 use crate::setup::{Setup, SetupError};
 
 /// What there is to say of a deployment, with everything else that is configured here.
@@ -60,6 +62,17 @@ pub(crate) fn judge(source: &ConfigSource, extra: &[Arc<dyn Plugin>]) -> Verdict
     }
 }
 
+/// The same while a gateway may run in this process: also whether the next one could use the journal that it asks for.
+pub(crate) fn judge_beside(source: &ConfigSource, extra: &[Arc<dyn Plugin>]) -> Verdict {
+    let verdict = judge(source, extra);
+    let Verdict::Ready(setup) = &verdict else { return verdict };
+    match look_at_journal(&setup.config) {
+        // It is this process's own.
+        Ok(()) | Err(JournalError::InUse(_)) => verdict,
+        Err(e) => of(e.into(), None),
+    }
+}
+
 fn of(e: SetupError, files: Option<Box<ConfigFiles>>) -> Verdict {
     if may_come(&e) {
         let why = here(&e, files.as_deref()).unwrap_or_else(|| with_excerpt(&e));
@@ -99,7 +112,7 @@ pub(crate) const fn may_come(e: &SetupError) -> bool {
             ConfigError::Missing { .. } | ConfigError::NotDeployed { .. } | ConfigError::Read { .. } => true,
             ConfigError::File(_) | ConfigError::Layer { .. } | ConfigError::Value { .. } => false,
         },
-        SetupError::Tls(_) | SetupError::Identity(_) => true,
+        SetupError::Tls(_) | SetupError::Identity(_) | SetupError::Journal(_) => true,
         SetupError::Map(_) | SetupError::Serial(_) | SetupError::Registry(_) => false,
     }
 }

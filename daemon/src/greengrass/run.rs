@@ -18,13 +18,14 @@ use tracing::{error, info, warn};
 
 use super::choice::{Choice, Trying, answered, choose, is_news};
 use super::document::{Deployed, Nucleus};
-use super::judge::{Verdict, judge};
+use super::judge::{Verdict, judge_beside};
 use super::signals::{Signal, Signals};
 use super::waiting::Desk;
 use super::{identity, keeper, kept};
-use crate::config::{ConfigFiles, ConfigSource};
-use crate::gateway::{Candidate, Gateway, Guidance, StartError};
+use crate::config::{ConfigFiles, ConfigSource, ProvisioningConfig};
+use crate::gateway::{Candidate, Gateway, Guidance, StartError, Taken};
 use crate::log;
+use crate::provision::Waiting;
 use crate::setup::{Setup, SetupError};
 
 /// How long the first start waits for the nucleus before it goes on with what it knows.
@@ -33,8 +34,6 @@ const FIRST_WITHIN: Duration = Duration::from_secs(2);
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// How often a configuration that was refused is tried again, for files that may have come.
 const TRY_AGAIN: Duration = Duration::from_secs(30);
-/// After a start that failed for something that another process has.
-const START_AGAIN: Duration = Duration::from_secs(1);
 
 /// What the process begins with.
 #[derive(Debug)]
@@ -74,8 +73,12 @@ struct Main {
     latest: Arc<Deployed>,
     /// What a gateway ran with last.
     accepted: Option<Arc<Deployed>>,
-    /// Keeps that.
+    /// What was right, and with what a gateway could not start all the same.
+    cannot_start: Option<Arc<Deployed>>,
+    /// Keeps what was accepted.
     keeping: Arc<kept::Keeping>,
+    /// A certificate that was given and is not registered yet, and by which provisioning.
+    certificate: Option<(Box<ProvisioningConfig>, Waiting)>,
     work: JoinSet<()>,
     /// What it was said to wait for.
     said: Option<String>,
@@ -123,7 +126,9 @@ pub(crate) async fn run(process: Process, accepted: Option<Deployed>) -> Result<
         running,
         latest,
         accepted,
+        cannot_start: None,
         keeping: Arc::default(),
+        certificate: None,
         work: JoinSet::new(),
         said: None,
     };
@@ -140,19 +145,26 @@ impl Main {
         }
         let mut is_first = true;
         loop {
-            let choosing = choose(
-                self.source.clone(),
-                self.extra.clone(),
-                [Some(self.latest.clone()), self.accepted.clone()],
-            );
+            let choosing = choose(self.source.clone(), self.extra.clone(), self.candidates());
             let choice = tokio::select! {
                 choice = choosing => choice,
                 () = self.signals.stop() => return Ok(()),
             };
             let left = match choice {
-                Choice::Start(setup, deployed) => match self.serve(*setup, deployed).await {
+                Choice::Start(setup, deployed) => match self.serve(*setup, Arc::clone(&deployed)).await {
                     Ok(left) => left,
-                    Err(e) => self.wait(e.to_string(), None, START_AGAIN).await,
+                    Err(e) if self.has_another_than(&deployed) => {
+                        error!(
+                            see = "start-failed",
+                            "no gateway can start with what was deployed, and the deployment of before goes on: {e}"
+                        );
+                        self.cannot_start = Some(deployed);
+                        Left::Again
+                    }
+                    Err(e) => {
+                        self.cannot_start = None;
+                        self.wait(e.to_string(), None).await
+                    }
                 },
                 Choice::Wait(Verdict::Wrong(e)) if is_first && self.may_exit(&e) => {
                     return Err(Ended::Wrong(e));
@@ -160,7 +172,7 @@ impl Main {
                 Choice::Wait(verdict) => {
                     let why = verdict.why().unwrap_or_default();
                     let files = if let Verdict::Missing { files, .. } = verdict { files } else { None };
-                    self.wait(why, files, LOOK_EVERY).await
+                    self.wait(why, files).await
                 }
             };
             if left == Left::Stop {
@@ -174,7 +186,18 @@ impl Main {
     fn look(&mut self) {
         if let Some(latest) = self.news.borrow_and_update().clone() {
             self.latest = latest;
+            self.cannot_start = None;
         }
+    }
+
+    /// With what a gateway may be able to run, best first.
+    fn candidates(&self) -> [Option<Arc<Deployed>>; 2] {
+        [Some(self.latest.clone()), self.accepted.clone()]
+            .map(|deployed| deployed.filter(|deployed| Some(deployed) != self.cannot_start.as_ref()))
+    }
+
+    fn has_another_than(&self, deployed: &Arc<Deployed>) -> bool {
+        self.cannot_start.is_none() && self.accepted.as_ref().is_some_and(|accepted| accepted != deployed)
     }
 
     /// Three exits within an hour, and a nucleus gives a component up.
@@ -206,14 +229,11 @@ impl Main {
         log::filter(&setup.config.log);
         let reload = Arc::new(Notify::new());
         let guidance = Guidance { calls: Arc::clone(&self.calls), ..Guidance::default() };
-        info!(
-            version = env!("CARGO_PKG_VERSION"),
-            target = %setup.target(),
-            endpoint = setup.endpoint(),
-            methods = setup.plugins.registry.methods().count(),
-            "starting"
-        );
-        let gateway = Gateway::new(setup)?
+        let (target, endpoint) = (setup.target().to_string(), setup.endpoint().to_owned());
+        let methods = setup.plugins.registry.methods().count();
+        let gateway = Gateway::new(setup)?;
+        info!(version = env!("CARGO_PKG_VERSION"), target, endpoint, methods, "starting");
+        let gateway = gateway
             .reloading(self.source.with(Arc::clone(&deployed)), Arc::clone(&reload))
             .guided(guidance.clone());
         let stop = CancellationToken::new();
@@ -232,7 +252,9 @@ impl Main {
         let mut current = deployed;
         let mut refused: Option<Arc<Deployed>> = None;
         let mut trying = None;
-        if *self.latest != *current {
+        if self.cannot_start.as_ref() == Some(&self.latest) {
+            refused = self.cannot_start.take();
+        } else if *self.latest != *current {
             trying = hand_over(&self.latest);
         }
         let mut again = tokio::time::interval(TRY_AGAIN);
@@ -254,17 +276,19 @@ impl Main {
                 result = answered(&mut trying) => if let Some((deployed, result)) = result {
                     trying = None;
                     match result {
-                        Ok(()) => {
+                        Ok(Taken::InEffect) => {
                             current = Arc::clone(&deployed);
                             self.accept(deployed);
                         }
+                        // When a gateway runs with it.
+                        Ok(Taken::StartsAnew) => {}
                         Err(_) => refused = Some(deployed),
                     }
                 },
                 _ = again.tick(), if refused.is_some() && judging.is_empty() => {
                     if let Some(refused) = &refused {
                         let (source, extra) = (self.source.with(Arc::clone(refused)), self.extra.clone());
-                        judging.spawn_blocking(move || matches!(judge(&source, &extra), Verdict::Ready(_)));
+                        judging.spawn_blocking(move || matches!(judge_beside(&source, &extra), Verdict::Ready(_)));
                     }
                 }
                 Some(ready) = judging.join_next() => if let (Ok(true), Some(deployed)) = (ready, refused.take_if(|_| listens)) {
@@ -300,7 +324,7 @@ impl Main {
     }
 
     /// Says what is missing, and ends when there is something new to be looked at.
-    async fn wait(&mut self, why: String, files: Option<Box<ConfigFiles>>, every: Duration) -> Left {
+    async fn wait(&mut self, why: String, files: Option<Box<ConfigFiles>>) -> Left {
         if self.said.as_ref() != Some(&why) {
             error!(
                 see = "no-gateway-yet",
@@ -318,9 +342,12 @@ impl Main {
         let mut desk = Desk::open(&bus, &self.state_dir, target, why.clone(), told);
         let asked = Arc::clone(&desk.asked);
         let wanted = files.filter(|files| identity::is_wanted(files));
+        let wanted_by = wanted.as_ref().map(|files| files.config.provisioning.clone());
+        let certificate = self.certificate.take().filter(|(by, _)| wanted_by.as_ref() == Some(by));
+        let mut certificate = certificate.and_then(|(_, certificate)| certificate);
         let left = {
-            let mut getting = pin!(get(wanted.as_deref(), &trouble));
-            let mut looks = tokio::time::interval(every);
+            let mut getting = pin!(get(wanted.as_deref(), &mut certificate, &trouble));
+            let mut looks = tokio::time::interval(LOOK_EVERY);
             looks.reset();
             let mut choosing = JoinSet::new();
             loop {
@@ -333,8 +360,7 @@ impl Main {
                         break Left::Again;
                     },
                     _ = looks.tick(), if choosing.is_empty() => {
-                        let of = [Some(self.latest.clone()), self.accepted.clone()];
-                        choosing.spawn(choose(self.source.clone(), self.extra.clone(), of));
+                        choosing.spawn(choose(self.source.clone(), self.extra.clone(), self.candidates()));
                     }
                     Some(choice) = choosing.join_next() => match choice {
                         // A start that failed is tried again.
@@ -352,15 +378,20 @@ impl Main {
                 }
             }
         };
+        self.certificate = wanted_by.map(|by| (Box::new(by), certificate));
         desk.close().await;
         left
     }
 }
 
 /// For ever where no identity is wanted.
-async fn get(files: Option<&ConfigFiles>, trouble: &watch::Sender<Option<String>>) {
+async fn get(
+    files: Option<&ConfigFiles>,
+    certificate: &mut Waiting,
+    trouble: &watch::Sender<Option<String>>,
+) {
     match files {
-        Some(files) => identity::get(files, trouble).await,
+        Some(files) => identity::get(files, certificate, trouble).await,
         None => std::future::pending().await,
     }
 }

@@ -24,13 +24,21 @@ pub(super) struct Subscribed {
     has_begun: bool,
 }
 
+/// What was asked for.
+#[derive(Debug)]
+pub(super) struct Gathered {
+    pub(super) deployed: Deployed,
+    /// All of it was answered, and is there.
+    pub(super) whole: bool,
+}
+
 /// Asks for everything; nothing where our own configuration cannot be had.
 pub(super) async fn gather(
     client: Client,
     mut subscribed: Subscribed,
     before: Option<Deployed>,
     nucleus: Nucleus,
-) -> (Subscribed, Option<Deployed>) {
+) -> (Subscribed, Option<Gathered>) {
     let before = before.unwrap_or_default();
     if !std::mem::replace(&mut subscribed.has_begun, true) {
         note(client.subscribe_validation().await);
@@ -45,7 +53,9 @@ pub(super) async fn gather(
             return (subscribed, None);
         }
     };
-    let endpoint = endpoint(&client, &mut subscribed).await.unwrap_or(before.nucleus.endpoint);
+    let endpoint = endpoint(&client, &mut subscribed).await;
+    let mut whole = endpoint.is_ok();
+    let endpoint = endpoint.unwrap_or(before.nucleus.endpoint);
     let mut deployed = Deployed { nucleus: Nucleus { endpoint, ..nucleus }, ..Deployed::default() };
     deployed = deployed.with_component(own);
     // What is wrong with the names is said by whoever judges.
@@ -53,12 +63,14 @@ pub(super) async fn gather(
     subscribed.only(&client, &names);
     for name in names {
         subscribed.to(&client, &name, &[]).await;
-        let known = before.components.get(&name).cloned();
-        if let Some(configuration) = component(&client, &name).await.unwrap_or(known) {
+        let asked = component(&client, &name).await;
+        whole &= asked.is_ok();
+        if let Some(configuration) = asked.unwrap_or_else(|_| before.components.get(&name).cloned()) {
             deployed.components.insert(name, configuration);
         }
     }
-    (subscribed, Some(deployed))
+    whole &= deployed.missing().is_empty();
+    (subscribed, Some(Gathered { deployed, whole }))
 }
 
 /// The configuration of a component of maps: an error where that cannot be known.

@@ -12,10 +12,10 @@ use tokio::task::JoinSet;
 use tracing::{debug, info};
 
 use super::super::Deployed;
-use super::super::judge::{Verdict, judge};
+use super::super::judge::{Verdict, judge_beside};
 use super::About;
 use super::deferral::Deferral;
-use super::gather::{Subscribed, component, gather};
+use super::gather::{Gathered, Subscribed, component, gather};
 
 /// A deployment tells each key that it changes: asked when none has come for so long ...
 const QUIET: Duration = Duration::from_secs(1);
@@ -23,7 +23,9 @@ const QUIET: Duration = Duration::from_secs(1);
 const LATEST: Duration = Duration::from_secs(5);
 /// Asked without having been told, for a nucleus that tells nothing.
 const REGULAR: Duration = Duration::from_secs(300);
-/// Asked again where our own configuration could not be had, or a component of maps is not there: nobody tells when it comes.
+/// How often what was read while a deployment was being written, and may be of two moments, is not told.
+const MOST_PASSED_OVER: u32 = 3;
+/// Asked again where something could not be had, or a component of maps is not there: nobody tells when it comes.
 const AGAIN: Duration = Duration::from_secs(30);
 /// How long a judgement may take, and what is asked for it, of the 20 s after which the nucleus lets the deployment fail.
 const JUDGED_WITHIN: Duration = Duration::from_secs(10);
@@ -49,7 +51,7 @@ impl Schedule {
 
 /// What has ended beside.
 enum Done {
-    Gathered(Subscribed, Option<Deployed>),
+    Gathered(Subscribed, Option<Gathered>),
     Answered,
 }
 
@@ -65,6 +67,7 @@ pub(super) async fn run(
     let mut subscribed = Some(Subscribed::default());
     let mut deferral = Deferral::default();
     let mut told = false;
+    let mut passed_over = 0;
     loop {
         let running = *about.running.borrow_and_update();
         if running && !std::mem::replace(&mut told, true) {
@@ -83,16 +86,20 @@ pub(super) async fn run(
                 Err(e) => return e,
             },
             Some(done) = beside.join_next() => match done {
-                Ok(Done::Gathered(now, deployed)) => {
+                Ok(Done::Gathered(now, gathered)) => {
                     subscribed = Some(now);
-                    // What has changed meanwhile is asked for soon.
                     if schedule.since.is_none() {
-                        let whole = deployed.as_ref().is_some_and(|deployed| deployed.missing().is_empty());
+                        let whole = gathered.as_ref().is_some_and(|gathered| gathered.whole);
                         let pause = if whole { REGULAR } else { AGAIN };
                         schedule.at = BootInstant::now().saturating_add(pause);
+                        passed_over = 0;
+                    } else if passed_over < MOST_PASSED_OVER {
+                        // What has changed meanwhile is asked for soon, with everything else.
+                        passed_over += 1;
+                        continue;
                     }
-                    if let Some(deployed) = deployed {
-                        tell(news, deployed);
+                    if let Some(gathered) = gathered {
+                        tell(news, gathered.deployed);
                     }
                 }
                 Ok(Done::Answered) => {}
@@ -245,7 +252,7 @@ async fn judged(
     drop(deployed.pass_over_missing());
     let source = about.source.with(Arc::new(deployed));
     let (extra, runs) = (about.extra.clone(), *about.running.borrow());
-    let judging = tokio::task::spawn_blocking(move || judge(&source, &extra));
+    let judging = tokio::task::spawn_blocking(move || judge_beside(&source, &extra));
     let verdict = tokio::select! {
         verdict = judging => verdict.ok(),
         () = tokio::time::sleep(JUDGED_WITHIN) => None,
