@@ -229,7 +229,7 @@ impl Main {
         log::filter(&setup.config.log);
         let reload = Arc::new(Notify::new());
         let guidance = Guidance { calls: Arc::clone(&self.calls), ..Guidance::default() };
-        let (target, endpoint) = (setup.target().to_string(), setup.endpoint().to_owned());
+        let (target, endpoint) = (setup.target().to_string(), setup.endpoint().clone());
         let methods = setup.plugins.registry.methods().count();
         let gateway = Gateway::new(setup)?;
         info!(version = env!("CARGO_PKG_VERSION"), target, endpoint, methods, "starting");
