@@ -22,7 +22,7 @@ use uuid::Uuid;
 use crate::clock::WallClock;
 use crate::config::{ClockTrust, Config, ConfigError, ConfigFiles, Via};
 use crate::identity::{Blame, Certificates, Found, IdentityError};
-use crate::offer::Set;
+use crate::offer::{Set, page_bytes};
 use crate::services::{Described, Descriptions, Isolated, Pool, SHIPPED, offered, shipped};
 use crate::uplink::{RelayOptions, Way};
 
@@ -321,7 +321,7 @@ fn settings(config: &Config, target: Level, offer: Arc<Offer>) -> Settings {
         target,
         incarnation: Uuid::new_v4(),
         offer,
-        limits: Limits::default(),
+        limits: Limits { page_bytes: page_bytes(config), ..Limits::default() },
         journal: config.journal.enabled,
         new_id: Uuid::new_v4,
     }
