@@ -150,7 +150,7 @@ impl Main {
                 () = self.signals.stop() => return Ok(()),
             };
             let left = match choice {
-                Choice::Start(setup, deployed) => match self.serve(*setup, deployed).await {
+                Choice::Start(setup, deployed) => match Box::pin(self.serve(*setup, deployed)).await {
                     Ok(left) => left,
                     Err(e) => self.wait(e.to_string(), None, START_AGAIN).await,
                 },

@@ -15,7 +15,7 @@ fn with(style: Style, link: &Value) -> Via {
     }
     let mut all = json!({"via": "greengrass", "silence": "2s", "probe": "1s"});
     for (key, value) in link.as_object().unwrap() {
-        all[key] = value.clone();
+        all.as_object_mut().unwrap().insert(key.clone(), value.clone());
     }
     via.configure(&json!({"link": all}));
     via
