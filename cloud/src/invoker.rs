@@ -14,6 +14,7 @@ use nowd_protocol::{
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::clock::{BootInstant, unix_ms_at, until};
+use crate::pattern::Pattern;
 
 mod answer;
 mod background;
@@ -60,13 +61,33 @@ pub struct Config {
     /// connection from before is then proved before it is used, and another one dialled at the same time, under a client
     /// id of its own that begins with the return address.
     pub freezes: bool,
+    /// Which gateways are called though they have announced nothing.
+    pub unannounced: Unannounced,
+}
+
+/// Which gateways are called though the broker has no presence of theirs: those whose link keeps none, as through a Greengrass nucleus
+/// that does not publish retained messages. One that says that it is offline is not called.
+#[derive(Debug, Clone, Default)]
+pub struct Unannounced(Option<Arc<Pattern>>);
+
+impl Unannounced {
+    /// Those whose name is as `pattern` says, in which `*` stands for any characters, or none. The default is nobody.
+    #[must_use]
+    pub fn like(pattern: &str) -> Self {
+        Self(Some(Arc::new(Pattern::new(pattern))))
+    }
+
+    pub(crate) fn includes(&self, target: &Level) -> bool {
+        self.0.as_ref().is_some_and(|pattern| pattern.matches(target.as_str()))
+    }
 }
 
 impl Config {
     /// How many calls may wait unless something else is said.
     pub const MOST_CALLS: usize = 1_024;
 
-    /// The usual: [`Config::MOST_CALLS`], dialled by the link, delivered by publishing, not to be stood still.
+    /// The usual: [`Config::MOST_CALLS`], dialled by the link, delivered by publishing, not to be stood still,
+    /// and nobody called who has announced nothing.
     #[must_use]
     pub fn new(link: Options, client: Level) -> Self {
         Self {
@@ -76,6 +97,7 @@ impl Config {
             dial: Arc::new(Plain),
             delivery: Delivery::Mqtt,
             freezes: false,
+            unannounced: Unannounced::default(),
         }
     }
 }
@@ -156,7 +178,8 @@ impl Invoker {
         let (commands, commands_out) = mpsc::channel(most_calls.saturating_mul(2).clamp(64, MOST_COMMANDS));
         let (connected_in, connected) = watch::channel(false);
         let counts = Arc::new(Counts::default());
-        let core = Core::new(client.clone(), most_calls, Uuid::new_v4(), Arc::clone(&counts), direct);
+        let core = Core::new(client.clone(), most_calls, Uuid::new_v4(), Arc::clone(&counts), direct)
+            .calling(config.unannounced.clone());
         let background = Background::new(core, config, &client, commands_out, connected_in);
         Ok((Self { client, commands, connected, counts }, background))
     }

@@ -11,6 +11,7 @@ mod clock;
 mod http;
 mod invoker;
 mod lru;
+mod pattern;
 mod presence;
 mod record;
 
@@ -21,6 +22,6 @@ pub use http::{
 };
 pub use invoker::{
     Answer, Background, CallRequest, Config, ConfigError, Deliver, Delivered, Delivering, Delivery, Dial,
-    DialError, Dialling, Dropped, Elapsed, Form, Invoker, Plain,
+    DialError, Dialling, Dropped, Elapsed, Form, Invoker, Plain, Unannounced,
 };
 pub use record::{Record, Recorder};

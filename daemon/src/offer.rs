@@ -7,11 +7,14 @@ use std::time::Duration;
 use nowd_core::{Compat, Lane, Offer, Pattern};
 use nowd_plugin::host::{Registry, identity};
 use nowd_plugin::{Method, Plugin};
-use nowd_protocol::MethodEntry;
+use nowd_protocol::{MAX_PAGE_LEN, MethodEntry};
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::config::Config;
+use crate::config::{Config, Via};
+
+/// What fits through nucleus lite, whose messages are short, in bytes.
+const GREENGRASS_PAGE: usize = 4 * 1024;
 
 /// A set of methods with all that is told of it. Making it takes time in proportion to its methods, and so is done where no
 /// call waits for it.
@@ -66,13 +69,21 @@ fn hash(registry: &Registry) -> String {
     hash.get(..16).unwrap_or_default().to_owned()
 }
 
+/// How many bytes of entries stand on a page of `nowd.methods`: as many as a link takes with all that stands beside them in an answer.
+pub(crate) fn page_bytes(config: &Config) -> usize {
+    match config.link.via {
+        Via::Direct => MAX_PAGE_LEN,
+        Via::Greengrass => GREENGRASS_PAGE,
+    }
+}
+
 /// The methods of `registry`, as the core judges them under the rules of `config`.
 fn offer(generation: u64, config: &Config, registry: &Registry) -> Offer {
     let identities = identities(config, registry);
     let methods = registry.methods().map(|method| {
         let policy = &method.policy;
         let core = nowd_core::Method {
-            entry: entry(method).bounded().into(),
+            entry: entry(method).bounded_to(page_bytes(config)).into(),
             identity: identities.get(&method.name).copied(),
             lane: method.lane.name.clone(),
             timeout: policy.timeout,

@@ -23,7 +23,7 @@ use crate::clock::WallClock;
 use crate::config::{ClockTrust, Config, ConfigError, ConfigFiles, Via};
 use crate::identity::{Blame, Certificates, Found, IdentityError};
 use crate::journal::JournalError;
-use crate::offer::Set;
+use crate::offer::{Set, page_bytes};
 use crate::services::{Described, Descriptions, Isolated, Pool, SHIPPED, offered, shipped};
 use crate::uplink::{RelayOptions, Way};
 
@@ -325,7 +325,7 @@ fn settings(config: &Config, target: Level, offer: Arc<Offer>) -> Settings {
         target,
         incarnation: Uuid::new_v4(),
         offer,
-        limits: Limits::default(),
+        limits: Limits { page_bytes: page_bytes(config), ..Limits::default() },
         journal: config.journal.enabled,
         new_id: Uuid::new_v4,
     }

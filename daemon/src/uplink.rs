@@ -221,18 +221,12 @@ impl Uplink {
                     see = "subscription-lost",
                     "{} the subscription to {}: a message of this gateway to itself did not come back within {silence_ms} ms; \
                      connecting anew",
-                    match self.way {
-                        Way::Direct(_) => "the broker has lost",
-                        Way::Relay(_) => "the nucleus is not connected to AWS, or has lost",
-                    },
+                    self.way.lost(),
                     RequestTopic::filter(&self.facts.target)
                 );
-                let why = match self.way {
-                    Way::Direct(_) => "the broker had lost the subscription",
-                    Way::Relay(_) => "the nucleus was not connected to AWS, or had lost the subscription",
-                };
-                self.note("subscription_lost", why);
-                self.enter(wait(Duration::ZERO));
+                let why = format!("{} the subscription", self.way.lost());
+                self.note("subscription_lost", &why);
+                self.enter(wait(self.way.settles_in()));
                 Some(UplinkEvent::Down)
             }
         }
@@ -249,7 +243,7 @@ impl Uplink {
         }
         warn!(see = "link-stale", "the link is opened anew, because what it may hold is too old");
         self.note("stale", "what the link held may have been too old");
-        self.enter(wait(Duration::ZERO));
+        self.enter(wait(self.way.settles_in()));
         false
     }
 
@@ -305,7 +299,7 @@ impl Uplink {
 
     fn down(&mut self, e: &LineError, lasted: Duration) {
         self.lasted(lasted);
-        let delay = self.backoff.next_delay();
+        let delay = self.backoff.next_delay().max(self.way.settles_in());
         let reason = chain(e);
         self.note(e.kind(), &reason);
         self.needs_mending = e.needs_mending();
@@ -386,7 +380,7 @@ impl Uplink {
         if let Some(certificates) = &mut self.certificates {
             certificates.accepted(&up.which);
         }
-        up.loopback.granted(&self.probes);
+        up.loopback.granted(&self.probes, &up.sender, self.way.may_be_deaf());
         info!(session = %up.session.id, failures = self.told.over(), "the link is up: {} is online", self.facts.target);
         self.announce(true);
     }

@@ -17,6 +17,7 @@
 //! | `NOWD_MAX_TIMEOUT` | the largest budget that a call may name, at most `29s` | `29s` |
 //! | `NOWD_COMPAT` | `true` offers the public sample's `GET /invoke` too | `false` |
 //! | `NOWD_TARGETS` | which gateways are served, such as `vehicle-*`: those that the function's role reaches | all |
+//! | `NOWD_UNANNOUNCED` | which gateways are called though they have announced nothing, such as `line-*`: those behind a nucleus that keeps no presence | nobody |
 //! | `NOWD_POLICY` | a policy file in the function's package or a layer | whom IAM lets through may do everything |
 //! | `NOWD_BASE_PATH` | what a domain of one's own puts before the path, such as `/gateways` | nothing |
 //! | `NOWD_LOG` | `off`, `error`, `warn`, `info`, `debug` or `trace` | `info` |
@@ -52,7 +53,7 @@ use super::emf::emf;
 use super::websocket::WebSocket;
 use crate::clock::{BootInstant, unix_ms_at, until};
 use crate::http::{AnswerBy, Caller, RouterOptions, Targets, refuse, router};
-use crate::invoker::{Config, ConfigError, Delivery, Invoker};
+use crate::invoker::{Config, ConfigError, Delivery, Invoker, Unannounced};
 use crate::record::Recorder;
 
 mod event;
@@ -177,6 +178,7 @@ impl Function {
             dial: Arc::new(WebSocket::new(Arc::clone(&aws))),
             delivery: delivery(&settings, &aws).await?,
             freezes: true,
+            unannounced: settings.unannounced.as_deref().map_or_else(Unannounced::default, Unannounced::like),
             ..Config::new(settings.link()?, settings.client.clone())
         };
         let (invoker, background) = Invoker::new(config)?;

@@ -11,7 +11,8 @@ use axum::Extension;
 use axum::serve::ListenerExt as _;
 use clap::Args;
 use nowd_cloud::{
-    Access, Background, Caller, Config, Host, Invoker, Policy, Record, RouterOptions, guard, router,
+    Access, Background, Caller, Config, Host, Invoker, Policy, Record, RouterOptions, Unannounced, guard,
+    router,
 };
 use nowd_link::{DatePolicy, Options, Tls, TlsFiles};
 use nowd_protocol::{Level, MAX_CALLER_LEN, MAX_TIMEOUT_MS};
@@ -57,6 +58,10 @@ pub(super) struct Serve {
     /// Let callers do only what this policy file allows
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
+    /// Call gateways of these names though they have announced nothing, `*` standing for any characters: for those behind a nucleus
+    /// of Greengrass that keeps no presence [default: nobody]
+    #[arg(long, value_name = "PATTERN")]
+    unannounced: Option<String>,
     /// Take this for who asks, in every request: for trying a policy [default: nobody is known]
     #[arg(long, value_name = "NAME")]
     caller: Option<String>,
@@ -116,7 +121,8 @@ fn settings(serve: &Serve) -> Result<(Config, RouterOptions), Failure> {
         }
         None => Access::Everybody,
     };
-    let config = Config::new(link, serve.client.clone());
+    let unannounced = serve.unannounced.as_deref().map_or_else(Unannounced::default, Unannounced::like);
+    let config = Config { unannounced, ..Config::new(link, serve.client.clone()) };
     let options = RouterOptions {
         default_timeout: serve.default_timeout,
         max_timeout: serve.max_timeout,
@@ -177,6 +183,10 @@ fn check(serve: &Serve) -> anyhow::Result<()> {
     ensure!(
         serve.caller.as_ref().is_none_or(|caller| !caller.is_empty() && caller.len() <= MAX_CALLER_LEN),
         "--caller must be 1 to {MAX_CALLER_LEN} bytes"
+    );
+    ensure!(
+        serve.unannounced.as_ref().is_none_or(|pattern| Level::new(pattern.replace('*', "x")).is_ok()),
+        "--unannounced must be a name of a gateway in which `*` stands for any characters"
     );
     let (host, port) = &serve.endpoint;
     let here = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());

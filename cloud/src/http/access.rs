@@ -8,11 +8,10 @@ use std::sync::Arc;
 use nowd_protocol::Level;
 
 mod file;
-mod pattern;
 
 pub use file::PolicyError;
 
-use pattern::Pattern;
+use crate::pattern::Pattern;
 
 /// Who may ask what.
 #[derive(Debug, Clone, Default)]

@@ -11,6 +11,7 @@ use std::time::Duration;
 use nowd_link::{Publish, SendError};
 use nowd_protocol::{Level, Presence, PresenceTopic, Reply, ReplyTopic, Request, RequestTopic, Status, Uuid};
 
+use super::Unannounced;
 use super::answer::Answer;
 use super::counts::Counts;
 use crate::bounds::ClockBounds;
@@ -87,6 +88,7 @@ pub(crate) struct Core {
     counts: Arc<Counts>,
     /// Whether somebody else says who is there, when a request is delivered.
     direct: bool,
+    unannounced: Unannounced,
     link: Link,
     /// The link had no room for something: to be tried again.
     blocked: bool,
@@ -119,6 +121,7 @@ impl Core {
             most_calls,
             counts,
             direct,
+            unannounced: Unannounced::default(),
             link: Link::Down,
             blocked: false,
             to_ask: Vec::new(),
@@ -132,6 +135,11 @@ impl Core {
             watches: Watches::new(MOST_WATCHES),
             probes: seed.as_u128(),
         }
+    }
+
+    /// The same, which calls these gateways though they have announced nothing.
+    pub(crate) fn calling(self, unannounced: Unannounced) -> Self {
+        Self { unannounced, ..self }
     }
 
     /// A call comes in.

@@ -5,7 +5,7 @@ use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nowd_protocol::{Level, RawValue, Uuid};
+use nowd_protocol::{Level, MAX_PAGE_LEN, RawValue, Uuid};
 
 use crate::access::Pattern;
 
@@ -117,7 +117,7 @@ pub struct Compat {
     pub budget: Duration,
 }
 
-/// Bounds of what is remembered of calls.
+/// Bounds of what is remembered of calls, and told of methods.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// How many ids are remembered of one asker (caller, or return address); a flood beyond refuses only its author.
@@ -132,6 +132,8 @@ pub struct Limits {
     pub response_bytes: usize,
     /// How many calls of the journal are known; the oldest are forgotten first.
     pub journaled: usize,
+    /// How many bytes of entries stand on one page of `nowd.methods`; one entry at least does.
+    pub page_bytes: usize,
 }
 
 impl Default for Limits {
@@ -143,6 +145,7 @@ impl Default for Limits {
             remember: Duration::from_secs(60),
             response_bytes: 1 << 20,
             journaled: 4_096,
+            page_bytes: MAX_PAGE_LEN,
         }
     }
 }

@@ -88,13 +88,19 @@ impl MethodEntry<'_> {
     /// The entry as it stands on a page: no longer than [`MAX_PAGE_LEN`], without its `params` if need be.
     #[must_use]
     pub fn bounded(&self) -> Box<RawValue> {
+        self.bounded_to(MAX_PAGE_LEN)
+    }
+
+    /// The same for a page of `most` bytes.
+    #[must_use]
+    pub fn bounded_to(&self, most: usize) -> Box<RawValue> {
         let whole = raw(self);
-        if whole.get().len() <= MAX_PAGE_LEN {
+        if whole.get().len() <= most {
             return whole;
         }
         let mut less = Self { params: None, ..self.clone() };
         let without = raw(&less);
-        if without.get().len() <= MAX_PAGE_LEN {
+        if without.get().len() <= most {
             return without;
         }
         less.description = less.description.chars().take(CUT_DESCRIPTION).collect();

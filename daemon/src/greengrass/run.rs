@@ -151,21 +151,23 @@ impl Main {
                 () = self.signals.stop() => return Ok(()),
             };
             let left = match choice {
-                Choice::Start(setup, deployed) => match self.serve(*setup, Arc::clone(&deployed)).await {
-                    Ok(left) => left,
-                    Err(e) if self.has_another_than(&deployed) => {
-                        error!(
-                            see = "start-failed",
-                            "no gateway can start with what was deployed, and the deployment of before goes on: {e}"
-                        );
-                        self.cannot_start = Some(deployed);
-                        Left::Again
+                Choice::Start(setup, deployed) => {
+                    match Box::pin(self.serve(*setup, Arc::clone(&deployed))).await {
+                        Ok(left) => left,
+                        Err(e) if self.has_another_than(&deployed) => {
+                            error!(
+                                see = "start-failed",
+                                "no gateway can start with what was deployed, and the deployment of before goes on: {e}"
+                            );
+                            self.cannot_start = Some(deployed);
+                            Left::Again
+                        }
+                        Err(e) => {
+                            self.cannot_start = None;
+                            self.wait(e.to_string(), None).await
+                        }
                     }
-                    Err(e) => {
-                        self.cannot_start = None;
-                        self.wait(e.to_string(), None).await
-                    }
-                },
+                }
                 Choice::Wait(Verdict::Wrong(e)) if is_first && self.may_exit(&e) => {
                     return Err(Ended::Wrong(e));
                 }

@@ -1,9 +1,16 @@
 //! The two kinds of connection, so that nothing else has to know which one it is. Decides nothing.
 
+use std::time::Duration;
+
 use nowd_link::{Connection, Event, LinkError, Movement, Options, Publish, Qos, SendError, Ticket};
 use nowd_protocol::MAX_PAYLOAD_LEN;
 
+use super::refusals::UNAUTHORIZED;
 use super::relay::{Relay, RelayError, RelaySender};
+
+/// The classic nucleus takes back the subscription of a connection that has ended by asking AWS, and a new one to the same topics that
+/// comes before AWS has answered dies with it, granted and deaf.
+const SETTLES_IN: Duration = Duration::from_secs(1);
 
 /// How to reach the broker.
 #[derive(Debug, Clone)]
@@ -20,7 +27,7 @@ pub(crate) struct RelayOptions {
     /// Nothing where no nucleus has started this process.
     pub(crate) nucleus: Option<nowd_greengrass::Options>,
     /// How long a message of the gateway to itself may be under way.
-    pub(crate) silence: std::time::Duration,
+    pub(crate) silence: Duration,
 }
 
 /// A connection of either kind.
@@ -48,7 +55,7 @@ pub(crate) enum LineError {
 
 impl Way {
     /// How long the other end may leave something unanswered.
-    pub(crate) const fn silence(&self) -> std::time::Duration {
+    pub(crate) const fn silence(&self) -> Duration {
         match self {
             Self::Direct(options) => options.user_timeout,
             Self::Relay(options) => options.silence,
@@ -56,14 +63,41 @@ impl Way {
     }
 
     /// How long a connection may take to open.
-    pub(super) fn connect_timeout(&self) -> std::time::Duration {
+    pub(super) fn connect_timeout(&self) -> Duration {
         match self {
             Self::Direct(options) => options.connect_timeout,
             // Dialling, and the question which nucleus it is.
             Self::Relay(options) => {
                 let opened = options.nucleus.as_ref().map(|nucleus| nucleus.open_timeout);
-                opened.unwrap_or_default().saturating_add(std::time::Duration::from_secs(2))
+                opened.unwrap_or_default().saturating_add(Duration::from_secs(2))
             }
+        }
+    }
+
+    /// How long after the end of a connection the next one is opened at the earliest.
+    pub(super) const fn settles_in(&self) -> Duration {
+        match self {
+            Self::Direct(_) => Duration::ZERO,
+            Self::Relay(_) => SETTLES_IN,
+        }
+    }
+
+    /// Whether whoever refused a message for this reason only cannot pass it on now. Then the message does not come back, as one that
+    /// was lost; it is not that such messages are refused.
+    pub(super) fn is_away(&self, reason: &str) -> bool {
+        matches!(self, Self::Relay(_)) && !reason.starts_with(UNAUTHORIZED)
+    }
+
+    /// Whether a subscription that is granted may be deaf.
+    pub(super) const fn may_be_deaf(&self) -> bool {
+        matches!(self, Self::Relay(_))
+    }
+
+    /// What a subscription that is lost means, for people: what has happened, without its object.
+    pub(super) const fn lost(&self) -> &'static str {
+        match self {
+            Self::Direct(_) => "the broker has lost",
+            Self::Relay(_) => "the nucleus is not connected to AWS, or has lost",
         }
     }
 

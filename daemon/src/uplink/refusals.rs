@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use nowd_link::Ticket;
 use nowd_plugin::BootInstant;
-use tracing::{error, info};
+use tracing::{debug, error, info};
 
 use super::probe::Acked;
 use super::state::wait;
@@ -49,6 +49,9 @@ pub(crate) struct Refusal {
 /// How a refusal by the nucleus of Greengrass begins where the recipe does not allow what was asked.
 pub(super) const UNAUTHORIZED: &str = "UnauthorizedError";
 
+/// How every other refusal by it begins.
+pub(super) const OF_THE_NUCLEUS: &str = "the nucleus ";
+
 /// What to do about it: most reasons are a matter of the broker's policy, and some, as MQTT 5 names them, are not.
 pub(crate) fn remedy(reason: &str, topic: &str) -> String {
     match reason {
@@ -62,7 +65,7 @@ pub(crate) fn remedy(reason: &str, topic: &str) -> String {
             "let `accessControl` of the component configuration allow {topic}, under `aws.greengrass.ipc.mqttproxy`, to \
              aws.greengrass#SubscribeToIoTCore where it is to hear it, and to aws.greengrass#PublishToIoTCore where it is to publish"
         ),
-        _ if reason.starts_with("the nucleus ") => {
+        _ if reason.starts_with(OF_THE_NUCLEUS) => {
             "look into the nucleus's log, and whether it is connected to AWS".into()
         }
         _ => format!("let its policy allow this gateway to publish to {topic}"),
@@ -110,6 +113,12 @@ impl Uplink {
         result: &Result<(), String>,
     ) -> Option<UplinkEvent> {
         let State::Up(up) = &mut self.state else { return None };
+        if let (Err(reason), true) = (result, self.probes.is_probe(topic))
+            && self.way.is_away(reason)
+        {
+            debug!("no message to itself: {reason}");
+            return None;
+        }
         let acked = up.loopback.acked(ticket, result, &mut self.probes);
         let what = if self.probes.is_probe(topic) {
             Published::Probe
@@ -126,8 +135,9 @@ impl Uplink {
         }
         if let Acked::Refused { awaited: true } = acked {
             // Nothing will say that what came before it is in; a new connection starts clean.
-            self.note("probe_refused", "the broker refused a message of the gateway to itself");
-            self.enter(wait(Duration::ZERO));
+            let why = format!("{} refused a message of the gateway to itself", self.way.who());
+            self.note("probe_refused", &why);
+            self.enter(wait(self.way.settles_in()));
             return Some(UplinkEvent::Down);
         }
         if let (Published::Presence, Err(_), State::Up(up)) = (what, result, &mut self.state) {

@@ -11,9 +11,9 @@ use nowd_link::{Event, Message, Properties, Publish, Qos, SendError, Ticket};
 use nowd_protocol::MAX_PAYLOAD_LEN;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tracing::debug;
+use tracing::{debug, info};
 
-use super::refusals::UNAUTHORIZED;
+use super::refusals::{OF_THE_NUCLEUS, UNAUTHORIZED};
 
 /// How many messages may be handed to the nucleus and not be answered by it, and how many may wait for that.
 const UNDER_WAY: usize = 32;
@@ -22,8 +22,8 @@ const QUEUE: usize = 64;
 /// How long the nucleus may take to say which one it is.
 const KIND_WITHIN: Duration = Duration::from_secs(2);
 
-/// How long what was handed over last may take at the end.
-const GOODBYE: Duration = Duration::from_millis(500);
+/// How long what was handed over last may take at the end: within what the gateway leaves for a goodbye.
+const GOODBYE: Duration = Duration::from_millis(350);
 
 /// The longest payload for nucleus lite, in bytes: its own messages hold 10,000 with the topic, and a payload in base64.
 const LITE_PAYLOAD: usize = 6 * 1024;
@@ -81,6 +81,10 @@ pub(crate) struct Relay {
     client: ipc::Client,
     wanted: mpsc::Receiver<(Ticket, Wanted)>,
     under_way: JoinSet<Result<Event, RelayError>>,
+    /// The subscription that was asked for, until it is known to be granted.
+    asked: Option<(Ticket, String)>,
+    /// The message that has shown that it is, before the nucleus said so.
+    early: Option<Event>,
     sender: RelaySender,
 }
 
@@ -113,7 +117,8 @@ impl Relay {
         debug!(most_payload, "connected to the nucleus");
         let (queue, wanted) = mpsc::channel(QUEUE);
         let sender = RelaySender { queue, tickets: std::sync::Arc::default(), most_payload };
-        Ok(Self { connection, client, wanted, under_way: JoinSet::new(), sender })
+        let under_way = JoinSet::new();
+        Ok(Self { connection, client, wanted, under_way, asked: None, early: None, sender })
     }
 
     pub(super) fn sender(&self) -> RelaySender {
@@ -122,6 +127,9 @@ impl Relay {
 
     /// The next event. May be dropped while waiting; nothing is lost.
     pub(super) async fn next(&mut self) -> Result<Event, RelayError> {
+        if let Some(event) = self.early.take() {
+            return Ok(event);
+        }
         loop {
             let has_room = self.under_way.len() < UNDER_WAY;
             tokio::select! {
@@ -129,14 +137,31 @@ impl Relay {
                 // Before what waits: the order of messages is theirs.
                 Some((ticket, wanted)) = self.wanted.recv(), if has_room => self.ask(ticket, wanted),
                 event = self.connection.next() => if let Some(event) = heard(event?)? {
-                    return Ok(event);
+                    return Ok(self.after_its_subscription(event));
                 },
                 Some(done) = self.under_way.join_next() => match done {
-                    Ok(result) => return result,
+                    Ok(result) => if let Some(event) = self.once(result?) {
+                        return Ok(event);
+                    },
                     Err(e) => debug!("a question to the nucleus was lost: {e}"),
                 },
             }
         }
+    }
+
+    /// A message may come before the nucleus says that the subscription is granted, or be seen before that; and while nobody knows
+    /// of it, there is nobody to answer. The message shows that it is.
+    fn after_its_subscription(&mut self, message: Event) -> Event {
+        let Some((ticket, filter)) = self.asked.take() else { return message };
+        self.early = Some(message);
+        granted(ticket, filter)
+    }
+
+    /// That the subscription is granted is told once.
+    fn once(&mut self, event: Event) -> Option<Event> {
+        let Event::Subscribed { results, .. } = &event else { return Some(event) };
+        let is_news = self.asked.take().is_some();
+        (is_news || results.iter().any(|(_, result)| result.is_err())).then_some(event)
     }
 
     fn ask(&mut self, ticket: Ticket, wanted: Wanted) {
@@ -147,17 +172,20 @@ impl Relay {
                 let result = client.publish_iot_core(&translated(publish)).await.map_err(|e| reason(&e));
                 Ok(Event::Acked { ticket, topic, result })
             }),
-            Wanted::Subscribe(filter) => self.under_way.spawn(async move {
-                // QoS 0: where the nucleus has a session that outlives it, IoT Core keeps QoS 1 messages for it, and a request that
-                // is not delivered now is not wanted later.
-                match client.subscribe_iot_core(&filter, ipc::Qos::AtMostOnce).await {
-                    Ok(_) => Ok(Event::Subscribed { ticket, results: vec![(filter, Ok(Qos::AtMostOnce))] }),
-                    Err(e) if is_no(&e) => {
-                        Ok(Event::Subscribed { ticket, results: vec![(filter, Err(reason(&e)))] })
+            Wanted::Subscribe(filter) => {
+                self.asked = Some((ticket, filter.clone()));
+                self.under_way.spawn(async move {
+                    // QoS 0: where the nucleus has a session that outlives it, IoT Core keeps QoS 1 messages for it, and a request that
+                    // is not delivered now is not wanted later.
+                    match client.subscribe_iot_core(&filter, ipc::Qos::AtMostOnce).await {
+                        Ok(_) => Ok(granted(ticket, filter)),
+                        Err(e) if is_no(&e) => {
+                            Ok(Event::Subscribed { ticket, results: vec![(filter, Err(reason(&e)))] })
+                        }
+                        Err(source) => Err(RelayError::Unsubscribed { filter, source }),
                     }
-                    Err(source) => Err(RelayError::Unsubscribed { filter, source }),
-                }
-            }),
+                })
+            }
         };
     }
 
@@ -173,7 +201,9 @@ impl Relay {
         };
         tokio::select! {
             () = gone => {}
-            () = tokio::time::sleep(GOODBYE) => {}
+            () = tokio::time::sleep(GOODBYE) => {
+                info!("the nucleus did not take the goodbye in time; the presence stays as it was");
+            }
         }
     }
 }
@@ -222,6 +252,10 @@ fn translated(publish: Publish) -> ipc::Publish {
     }
 }
 
+fn granted(ticket: Ticket, filter: String) -> Event {
+    Event::Subscribed { ticket, results: vec![(filter, Ok(Qos::AtMostOnce))] }
+}
+
 /// What the gateway is to hear of it.
 fn heard(event: ipc::Event) -> Result<Option<Event>, RelayError> {
     match event {
@@ -260,7 +294,9 @@ fn reason(error: &ipc::CallError) -> String {
     if error.refusal() == Some(ipc::RefusalKind::Unauthorized) {
         return format!("{UNAUTHORIZED}: {error}");
     }
-    error.to_string()
+    let text = error.to_string();
+    // By this it is known that it is no matter of a policy.
+    if text.starts_with(OF_THE_NUCLEUS) { text } else { format!("{OF_THE_NUCLEUS}did not take it: {text}") }
 }
 
 #[cfg(test)]

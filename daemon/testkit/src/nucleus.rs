@@ -63,6 +63,8 @@ pub enum Fault {
     ProtocolError,
     /// The operation is refused with this code, and not done.
     Refused(&'static str),
+    /// A subscription is granted, and nothing ever comes of it.
+    Deaf,
 }
 
 /// How a deployment has ended.
@@ -170,6 +172,8 @@ impl Nucleus {
             refused: BTreeMap::new(),
             faults: BTreeMap::new(),
             delay: Duration::ZERO,
+            taking_back: Duration::ZERO,
+            taken_back: Vec::new(),
             validation: Duration::from_secs(20),
             notice: Duration::from_secs(60),
             reports: BTreeMap::new(),

@@ -27,7 +27,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const HTTPS_PORT: u16 = 443;
 
 /// All settings.
-const KNOWN: [&str; 13] = [
+const KNOWN: [&str; 14] = [
     "NOWD_ALLOW_ANONYMOUS",
     "NOWD_BASE_PATH",
     "NOWD_CA",
@@ -41,6 +41,7 @@ const KNOWN: [&str; 13] = [
     "NOWD_MAX_TIMEOUT",
     "NOWD_POLICY",
     "NOWD_TARGETS",
+    "NOWD_UNANNOUNCED",
 ];
 
 /// What the environment says.
@@ -55,6 +56,7 @@ pub(super) struct Settings {
     pub(super) max_timeout: Duration,
     pub(super) compat: bool,
     pub(super) targets: Option<String>,
+    pub(super) unannounced: Option<String>,
     pub(super) policy: Option<PathBuf>,
     pub(super) base_path: String,
     pub(super) allow_anonymous: bool,
@@ -151,13 +153,13 @@ impl Settings {
         let name = "NOWD_DEFAULT_TIMEOUT";
         let usual = Duration::from_secs(2).min(max_timeout);
         let default_timeout = duration(name, value(name), usual, (least.0, least.1, max_timeout, max))?;
-        let name = "NOWD_TARGETS";
-        let targets = value(name);
-        if let Some(pattern) = &targets
-            && Level::new(pattern.replace('*', "x")).is_err()
-        {
-            return Err(wrong(name, pattern, "a name of a gateway in which `*` stands for any characters"));
-        }
+        let pattern = |name| match value(name) {
+            Some(pattern) if Level::new(pattern.replace('*', "x")).is_err() => {
+                Err(wrong(name, &pattern, "a name of a gateway in which `*` stands for any characters"))
+            }
+            pattern => Ok(pattern),
+        };
+        let (targets, unannounced) = (pattern("NOWD_TARGETS")?, pattern("NOWD_UNANNOUNCED")?);
         let name = "NOWD_BASE_PATH";
         let base_path = value(name).unwrap_or_default();
         if !base_path.is_empty() && (!base_path.starts_with('/') || base_path.ends_with('/')) {
@@ -177,6 +179,7 @@ impl Settings {
             max_timeout,
             compat: flag("NOWD_COMPAT", value("NOWD_COMPAT").as_deref())?,
             targets,
+            unannounced,
             policy: value("NOWD_POLICY").map(PathBuf::from),
             base_path,
             allow_anonymous: flag("NOWD_ALLOW_ANONYMOUS", value("NOWD_ALLOW_ANONYMOUS").as_deref())?,

@@ -55,7 +55,11 @@ impl Core {
             Look::Known(_) if !sure => call.wait(For::Link),
             Look::Known(standing) if call.form == Form::Presence => self.tell(now, id, standing, wire),
             Look::Known(Standing::Online | Standing::Hidden) => return self.publish(now, id, wire),
-            Look::Known(Standing::Absent) if call.form == Form::Compat => return self.publish(now, id, wire),
+            Look::Known(Standing::Absent)
+                if call.form == Form::Compat || self.unannounced.includes(&call.request.topic.target) =>
+            {
+                return self.publish(now, id, wire);
+            }
             Look::Known(standing) => self.not_there(now, id, standing, wire),
             Look::Asked => call.wait(For::Presence),
             Look::Unknown => {

@@ -2,7 +2,7 @@
 
 use std::ops::Bound;
 
-use nowd_protocol::{MAX_PAGE_LEN, MethodsPage, MethodsQuery, RawValue};
+use nowd_protocol::{MethodsPage, MethodsQuery, RawValue};
 
 use super::Core;
 use super::receive::Asked;
@@ -24,7 +24,7 @@ impl<P: Clone + Default> Core<P> {
         for (_, method) in listed.filter(|(_, method)| !method.internal && self.may_call(method, asked)) {
             // And the comma.
             len = len.saturating_add(method.entry.get().len()).saturating_add(1);
-            if len > MAX_PAGE_LEN && !page.methods.is_empty() {
+            if len > self.settings.limits.page_bytes && !page.methods.is_empty() {
                 page.more = true;
                 break;
             }

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use nowd_testkit::{Nucleus, Style, wait_for, within};
+use nowd_testkit::{Fault, Nucleus, Style, wait_for, within};
 use serde_json::json;
 
 use super::*;
@@ -70,6 +70,42 @@ async fn messages_come_without_acknowledgement_and_each_that_goes_is_answered() 
 }
 
 #[tokio::test]
+async fn a_message_before_the_nucleus_has_said_so_shows_that_the_subscription_is_granted() {
+    let nucleus = Nucleus::start(Style::Lite);
+    nucleus.fault("SubscribeToIoTCore", Fault::Silent);
+    let mut relay = opened(&nucleus).await;
+    let ticket = relay.sender().subscribe(FILTER.into()).unwrap();
+    tokio::select! {
+        event = relay.next() => panic!("{event:?}"),
+        () = wait_for(LONG, "the subscription", || nucleus.calls("SubscribeToIoTCore") == 1) => {}
+    }
+    nucleus.publish("gw-1/m/app/1", b"1");
+    let Event::Subscribed { ticket: told, results } = next(&mut relay).await.unwrap() else { panic!() };
+    assert_eq!((told, results), (ticket, vec![(FILTER.to_owned(), Ok(Qos::AtMostOnce))]));
+    let Event::Message(first) = next(&mut relay).await.unwrap() else { panic!() };
+    // The answer, to the second question of this connection, is no news.
+    nucleus.send_frame(
+        0,
+        0,
+        2,
+        &[("service-model-type", "aws.greengrass#SubscribeToIoTCoreResponse")],
+        b"{}",
+    );
+    nucleus.publish("gw-1/m/app/2", b"2");
+    relay.sender().publish(message(2)).unwrap();
+    let (mut second, mut acked) = (None, false);
+    while second.is_none() || !acked {
+        let event = next(&mut relay).await.unwrap();
+        assert!(!matches!(event, Event::Subscribed { .. }), "{event:?}");
+        acked |= matches!(event, Event::Acked { .. });
+        if let Event::Message(message) = event {
+            second = Some(message);
+        }
+    }
+    assert_eq!((&first.payload[..], &second.unwrap().payload[..]), (&b"1"[..], &b"2"[..]));
+}
+
+#[tokio::test]
 async fn who_sends_never_waits_and_is_told_when_there_is_no_room() {
     let nucleus = Nucleus::start(Style::Classic);
     let mut relay = subscribed(&nucleus).await;
@@ -102,7 +138,13 @@ async fn each_nucleus_has_its_own_bound() {
         let sender = relay.sender();
         assert_eq!(sender.most_payload(), most);
         assert_eq!(sender.publish(message(most + 1)), Err(SendError::TooLarge { size: most + 1, max: most }));
-        sender.publish(Publish { topic: "t".repeat(256), ..message(most) }).unwrap();
+        // All that an answer may have beside its payload.
+        let properties = Properties {
+            correlation_data: Some(vec![0xFF; 16].into()),
+            content_type: Some("application/json".into()),
+            ..Properties::default()
+        };
+        sender.publish(Publish { topic: "t".repeat(256), properties, ..message(most) }).unwrap();
         let event = next(&mut relay).await.unwrap();
         assert!(matches!(event, Event::Acked { result: Ok(()), .. }), "{style:?}: {event:?}");
         assert_eq!(nucleus.published().pop().unwrap().payload.len(), most);

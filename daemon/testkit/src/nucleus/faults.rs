@@ -48,6 +48,12 @@ impl Nucleus {
         }
     }
 
+    /// AWS takes so long to end the subscriptions of a connection that has ended; one to the same topics that is made meanwhile is
+    /// granted and ends with them, as the classic nucleus does it.
+    pub fn set_taking_back(&self, bound: Duration) {
+        self.state().taking_back = bound;
+    }
+
     /// Ends all subscriptions and says so.
     pub fn end_subscriptions(&self) {
         for session in self.state().sessions.values_mut() {

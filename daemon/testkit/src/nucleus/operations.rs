@@ -48,6 +48,9 @@ pub(super) fn answer(state: &mut State, session: u64, call: &Frame) -> Vec<Out> 
         return vec![Out::Bytes(refusal(stream, code, "made for a test"))];
     }
     let (whole, filter) = reply(state, session, stream, &operation, call);
+    if let (Some(Fault::Deaf), Some(session)) = (fault, state.sessions.get_mut(&session)) {
+        session.subscriptions.remove(&stream);
+    }
     let outs = faulty(fault, whole);
     match (&state.bridge, filter) {
         (Some(bridge), Some(filter)) => {
@@ -77,7 +80,7 @@ fn out_of_order(state: &mut State, session: u64, stream: i32, flags: i32) -> Opt
 pub(super) fn faulty(fault: Option<Fault>, mut whole: Vec<u8>) -> Vec<Out> {
     let half = whole.len() / 2;
     match fault {
-        None | Some(Fault::Refused(_)) => vec![Out::Bytes(whole)],
+        None | Some(Fault::Refused(_) | Fault::Deaf) => vec![Out::Bytes(whole)],
         Some(Fault::Silent) => Vec::new(),
         Some(Fault::Garbage) => {
             vec![Out::Bytes(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n".to_vec())]
@@ -197,6 +200,13 @@ fn perform(
             if qos(request).is_none() {
                 return no("InvalidArgumentsError", "qos is not 0 or 1");
             }
+            let is_deaf = state.is_taken_back(&filter);
+            if let Some(session) = state.sessions.get_mut(&session) {
+                session.filters.push(filter.clone());
+            }
+            if is_deaf {
+                return Ok(Some(json!({})));
+            }
             Subscribed::IotCore { filter }
         }
         _ => return Ok(None),
@@ -309,8 +319,8 @@ fn publish(state: &mut State, own: String, request: &Value) -> Result<Value, No>
             ..Published::default()
         };
     }
-    if lite && state.bridge.is_some() && !state.online {
-        // It keeps nothing for later.
+    if state.bridge.is_some() && !state.online && (lite || qos == 0) {
+        // Lite keeps nothing for later, and the classic one nothing with QoS 0.
         return no("ServiceError", "Failed to send mqtt publish");
     }
     state.published.push(message.clone());

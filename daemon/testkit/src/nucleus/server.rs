@@ -77,7 +77,7 @@ async fn connection(shared: Arc<Shared>, stream: UnixStream) {
         () = calls(&shared, number, &mut read, &out) => {}
         _ = writer.join_next() => {}
     }
-    locked(&shared.state).sessions.remove(&number);
+    locked(&shared.state).end(number);
 }
 
 /// The first frame. A stranger is told so by the classic nucleus, and lite just closes.
@@ -121,6 +121,7 @@ async fn connect(
                 out: out.clone(),
                 last: 0,
                 subscriptions: std::collections::BTreeMap::new(),
+                filters: Vec::new(),
             };
             state.sessions.insert(number, session);
             (None, number)

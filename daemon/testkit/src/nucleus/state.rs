@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 use super::frame::frame;
 use super::topics::matches;
@@ -28,6 +29,10 @@ pub(super) struct State {
     pub(super) refused: BTreeMap<String, (String, String)>,
     pub(super) faults: BTreeMap<String, VecDeque<Fault>>,
     pub(super) delay: Duration,
+    /// How long AWS takes to end a subscription.
+    pub(super) taking_back: Duration,
+    /// Which ones it is asked to end, and until when one that is made anew ends with it.
+    pub(super) taken_back: Vec<(String, Instant)>,
     /// How long a deployment waits for a report.
     pub(super) validation: Duration,
     /// How long it waits for a deferral.
@@ -66,6 +71,8 @@ pub(super) struct Session {
     pub(super) component: String,
     pub(super) out: mpsc::Sender<Out>,
     pub(super) subscriptions: BTreeMap<i32, Subscribed>,
+    /// What it has ever subscribed to at AWS IoT Core.
+    pub(super) filters: Vec<String>,
     /// The last stream that the component has opened.
     pub(super) last: i32,
 }
@@ -86,6 +93,21 @@ pub(super) enum Subscribed {
 }
 
 impl State {
+    /// A connection has ended, and with it what it had subscribed to.
+    pub(super) fn end(&mut self, session: u64) {
+        let Some(session) = self.sessions.remove(&session) else { return };
+        let until = Instant::now() + self.taking_back;
+        self.taken_back.retain(|(_, until)| *until > Instant::now());
+        for filter in session.filters {
+            self.taken_back.push((filter, until));
+        }
+    }
+
+    /// Whether a subscription that is made now ends with one that is being ended.
+    pub(super) fn is_taken_back(&self, filter: &str) -> bool {
+        self.taken_back.iter().any(|(taken, until)| taken == filter && *until > Instant::now())
+    }
+
     /// Whose token it is.
     pub(super) fn owner(&self, token: &str) -> Option<String> {
         let found = self.components.iter().find(|(_, one)| one.token == token && !token.is_empty());

@@ -1,6 +1,5 @@
 //! The link through the nucleus: the real program beside the stand-in, which is bridged to a real broker.
 
-use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
@@ -18,6 +17,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::core::COMPONENT;
 use crate::bed::{PATIENCE, raw};
+
+mod beside;
+mod found;
+mod switched;
 
 /// What the gateway is called where nothing says otherwise: the core's thing.
 const TARGET: &str = "core-1";
@@ -258,31 +261,24 @@ async fn what_is_delivered_late_does_not_run_and_what_is_delivered_twice_runs_on
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_answer_that_is_too_large_for_the_nucleus_says_so() {
-    for (style, fits) in [(Style::Classic, true), (Style::Lite, false)] {
-        let via = Via::new(Nucleus::start(style));
-        if style == Style::Lite {
+    // One that takes long requests, so that an answer can be as long, and may say that it is lite.
+    for is_lite in [false, true] {
+        let via = Via::new(Nucleus::start(Style::Classic));
+        if is_lite {
             via.nucleus
                 .set_configuration("aws.greengrass.NucleusLite", json!({"iotDataEndpoint": "localhost"}));
         }
         via.configure(&json!({}));
-        let mut map = MAP.to_owned();
-        for number in 0..200 {
-            writeln!(map, "[methods.\"m{number}\"]").unwrap();
-        }
-        let mut all = via.nucleus.configuration(COMPONENT);
-        all["methods.d"]["echo.toml"] = json!(map);
-        via.nucleus.set_configuration(COMPONENT, all);
         let gateway = via.start();
         gateway.wait_for_line(PATIENCE, "the link is up").await;
         let (incarnation, now) = via.stamp(&id(1)).await;
         let not_after = json!({"incarnation": incarnation, "at": now + 5_000_000});
-        // A list of all methods.
-        via.ask("nowd.methods", &id(2), &not_after, &json!(null));
+        via.ask("echo", &id(2), &not_after, &json!("x".repeat(6_144)));
         let reply = via.reply(&id(2), 1).await;
         assert_eq!((&reply["status"], &reply["outcome"]), (&json!("ok"), &json!("executed")), "{reply}");
-        assert_eq!(reply["response"].is_null(), !fits, "{style:?}: {reply}");
-        let code = if fits { Value::Null } else { json!("response_too_large") };
-        assert_eq!(reply["error"]["code"], code, "{style:?}: {reply}");
+        assert_eq!(reply["response"].is_null(), is_lite, "{reply}");
+        let code = if is_lite { json!("response_too_large") } else { Value::Null };
+        assert_eq!(reply["error"]["code"], code, "{reply}");
     }
 }
 
@@ -313,6 +309,9 @@ async fn a_nucleus_that_takes_its_time_delays_nothing_else() {
     gateway.terminate();
     assert_eq!(gateway.exit(PATIENCE).await.code(), Some(0));
     assert!(BootInstant::now().saturating_since(asked) < Duration::from_secs(4));
+    // Nobody else says it: there is no will.
+    let said = |text: &str| gateway.lines().iter().any(|line| line.contains(text));
+    assert!(said("the nucleus did not take the goodbye in time") && !said("the last will"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -85,6 +85,7 @@ fn each_mistake_has_its_sentence() {
         (&[ENDPOINT, ("NOWD_LOG", "loud")], "NOWD_LOG is \"loud\"; it must be off, error"),
         (&[ENDPOINT, ("NOWD_ALLOW_ANONYMOUS", "perhaps")], "NOWD_ALLOW_ANONYMOUS is"),
         (&[ENDPOINT, ("NOWD_TARGETS", "a/*")], "NOWD_TARGETS is \"a/*\"; it must be a name of a gateway"),
+        (&[ENDPOINT, ("NOWD_UNANNOUNCED", "+")], "NOWD_UNANNOUNCED is \"+\"; it must be a name of a gateway"),
         (&[ENDPOINT, ("NOWD_BASE_PATH", "fleet")], "NOWD_BASE_PATH is \"fleet\"; it must be a path"),
         (&[ENDPOINT, ("NOWD_BASE_PATH", "/fleet/")], "NOWD_BASE_PATH is"),
         (

@@ -44,6 +44,40 @@ fn presence_decides_before_anything_is_published() {
 }
 
 #[test]
+fn who_announces_nothing_is_called_where_that_is_said_and_nobody_else() {
+    let named = |core: Core| core.calling(Unannounced::like("line-*"));
+    for (target, says, answer) in [
+        ("line-1", None, None),
+        ("line-1", Some(true), None),
+        ("line-1", Some(false), Some("offline")),
+        ("other-1", None, Some("offline")),
+    ] {
+        let mut rig = Rig::new(100);
+        rig.core = named(rig.core);
+        rig.core.connected(rig.at(), &mut rig.desk);
+        rig.call(target, 1, 2, Form::Native);
+        assert_eq!(rig.requests().len(), 0, "it is asked first");
+        match says {
+            Some(online) => rig.presence(target, online, 1, 1),
+            None => rig.echo(),
+        }
+        let answers: Vec<_> = rig.answers().iter().map(|row| row.1).collect();
+        assert_eq!(answers, answer.into_iter().collect::<Vec<_>>(), "{target} {says:?}");
+        assert_eq!(rig.requests().len(), usize::from(answer.is_none()), "{target} {says:?}");
+    }
+    // The question whether it is there is answered from what is known, as ever; and silence is no word of what was done.
+    let mut rig = Rig::new(100);
+    rig.core = named(rig.core);
+    rig.core.connected(rig.at(), &mut rig.desk);
+    rig.call("line-1", 1, 2, Form::Presence);
+    rig.echo();
+    assert_eq!((rig.requests().len(), rig.answers()[0].1), (0, "ok"));
+    rig.call("line-1", 2, 2, Form::Native);
+    rig.pass(2_500_000);
+    assert_eq!((rig.answers()[1].1, rig.answers()[1].2), ("no_reply", Outcome::Unknown));
+}
+
+#[test]
 fn a_stale_will_does_not_count_and_a_new_incarnation_voids_the_clock() {
     let mut rig = Rig::ready();
     rig.call("g", 1, 2, Form::Native);

@@ -46,8 +46,15 @@ impl World {
     pub(super) fn new(journal: bool) -> Self {
         let mut settings = settings();
         let remember = Duration::from_secs(3);
-        settings.limits =
-            Limits { ids_per_asker: 6, askers: 2, ids: 9, remember, response_bytes: 10, journaled: 1_000 };
+        settings.limits = Limits {
+            ids_per_asker: 6,
+            askers: 2,
+            ids: 9,
+            remember,
+            response_bytes: 10,
+            journaled: 1_000,
+            ..Limits::default()
+        };
         settings.journal = journal;
         settings.offer = Arc::new(offers().remove(0));
         let offers = vec![Arc::clone(&settings.offer)];

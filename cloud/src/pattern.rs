@@ -2,7 +2,7 @@
 
 /// A pattern: `*` stands for any characters, or none; everything else for itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Pattern {
+pub(crate) struct Pattern {
     /// What a text begins with; all of it if there is no `last`.
     first: Box<str>,
     /// What stands in between, in this order.
@@ -12,7 +12,7 @@ pub(super) struct Pattern {
 }
 
 impl Pattern {
-    pub(super) fn new(text: &str) -> Self {
+    pub(crate) fn new(text: &str) -> Self {
         let mut parts = text.split('*');
         let first = parts.next().unwrap_or_default().into();
         let last = parts.next_back().map(Into::into);
@@ -20,7 +20,7 @@ impl Pattern {
         Self { first, middle, last }
     }
 
-    pub(super) fn matches(&self, text: &str) -> bool {
+    pub(crate) fn matches(&self, text: &str) -> bool {
         let Some(last) = &self.last else { return *text == *self.first };
         let rest = text.strip_prefix(&*self.first).and_then(|rest| rest.strip_suffix(&**last));
         let Some(mut rest) = rest else { return false };
