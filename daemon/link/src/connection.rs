@@ -13,8 +13,8 @@ use rumqttc::v5::mqttbytes::v5::{ConnectProperties, LastWill};
 use rumqttc::v5::{AsyncClient, MqttOptions};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
-use tokio::time::MissedTickBehavior;
 
+use crate::beat::Beat;
 use crate::bridge::Bridge;
 use crate::dial::{Protocol, Stream, dial};
 use crate::driver::Driver;
@@ -233,12 +233,10 @@ fn wire_options(options: &Options, bridge: &str) -> MqttOptions {
 
 /// Ends the connection when the broker leaves something unanswered.
 async fn watch(tracker: Arc<Tracker>, user_timeout: Duration) -> Option<LinkError> {
-    let mut ticks = tokio::time::interval(user_timeout / TICKS);
-    // After a stall one tick, not all that were missed: the stall was ours.
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    ticks.tick().await;
+    // After a stall it beats once: the stall was ours.
+    let mut beat = Beat::new(user_timeout / TICKS);
     loop {
-        ticks.tick().await;
+        beat.tick().await;
         if let Some(what) = tracker.tick() {
             tracker.close();
             return Some(LinkError::Silent { what, after: user_timeout });

@@ -8,6 +8,7 @@
 //! acknowledges a message by itself, and knows nothing of the topics and payloads of nowd.
 
 mod backoff;
+mod beat;
 mod bridge;
 mod connection;
 mod dial;
@@ -22,6 +23,7 @@ mod tls;
 mod tracker;
 
 pub use backoff::Backoff;
+pub use beat::Beat;
 pub use connection::{Connection, Movement};
 pub use dial::{Protocol, Stream, dial};
 pub use error::{Disconnect, LinkError, Refusal};

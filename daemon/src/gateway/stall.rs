@@ -7,8 +7,8 @@
 
 use std::time::Duration;
 
+use nowd_link::Beat;
 use nowd_plugin::BootInstant;
-use tokio::time::{Interval, MissedTickBehavior, interval};
 
 /// How often the clock is looked at, and the longest time between two looks that is not a gap.
 struct Pace {
@@ -24,7 +24,7 @@ const FAST: Pace = Pace { heartbeat: Duration::from_millis(100), longest: Durati
 
 #[derive(Debug)]
 pub(super) struct Stall {
-    heartbeat: Interval,
+    heartbeat: Beat,
     longest: Duration,
     /// Whether some callers send no deadline.
     needed: bool,
@@ -38,8 +38,7 @@ impl Stall {
     /// `needed`: some callers send no deadline.
     pub(super) fn new(needed: bool) -> Self {
         let Pace { heartbeat, longest } = if needed { FAST } else { SLOW };
-        let mut heartbeat = interval(heartbeat);
-        heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let heartbeat = Beat::new(heartbeat);
         Self { heartbeat, longest, needed, last: BootInstant::now(), on: false, gaps: (0, Duration::ZERO) }
     }
 
