@@ -12,7 +12,7 @@ use nowd_plugin::{BootInstant, Plugin};
 use nowd_plugin_serial::SerialPlugin;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinSet;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use super::Gateway;
 use super::generations::Generation;
@@ -21,7 +21,8 @@ use super::services::Compiled;
 use crate::audit::Event as Audited;
 use crate::cli::excerpt;
 use crate::clock::WallClock;
-use crate::config::{Config, ConfigSource, Signature};
+use crate::config::{Config, ConfigError, ConfigSource, Signature};
+use crate::greengrass::judge::{Verdict, judge};
 use crate::local::ReloadError;
 use crate::offer::Difference;
 use crate::record::Line;
@@ -56,6 +57,8 @@ pub(crate) struct ReloadCounts {
     pub(crate) rejected: u64,
     /// Why the last one was rejected, if it was, and when.
     pub(crate) last_rejected: Option<(String, BootInstant)>,
+    /// Nothing is wrong with that one: maps that it names are still to come.
+    pub(crate) waits: bool,
     /// What was changed and takes effect at the next start only.
     pub(crate) need_start: Vec<&'static str>,
     /// Where from, and the files that were read.
@@ -201,9 +204,23 @@ fn read(
 ) -> Result<(Setup, Signature), SetupError> {
     // Before they are read: what is changed meanwhile counts as changed.
     let signature = source.signature();
-    let files = source.load()?;
+    let files = source.load().map_err(|e| nothing_else(e, source, &extra))?;
     crate::log::check(&files.config.log)?;
     Ok((Setup::again(&files, extra, clock, pool, ports)?, signature))
+}
+
+/// What else is wrong, where a component of maps is not there yet: that does not mend itself.
+fn nothing_else(e: ConfigError, source: &ConfigSource, extra: &[Arc<dyn Plugin>]) -> SetupError {
+    if let ConfigError::NotDeployed { .. } = e
+        && let Ok(Some(deployed)) = source.deployed()
+    {
+        let mut without = (*deployed).clone();
+        drop(without.pass_over_missing());
+        if let Verdict::Wrong(other) = judge(&source.with(Arc::new(without)), extra) {
+            return *other;
+        }
+    }
+    e.into()
 }
 
 /// Ends when the plugins of the new set are ready, or will not be soon, and what those in processes of their own say has been
@@ -248,19 +265,23 @@ impl Gateway {
             Step::Begun => self.supervisor.reloading(),
             Step::Read(read) => match *read {
                 Ok((setup, files)) => self.prepare(setup, files),
-                Err(e) => self.rejected(&e.to_string(), excerpt(&e)),
+                Err(e) => {
+                    let waits = matches!(e, SetupError::Config(ConfigError::NotDeployed { .. }));
+                    self.rejected(&e.to_string(), excerpt(&e), waits);
+                }
             },
             Step::Ready(prepared) => self.take_over(*prepared),
             Step::Lost => {
                 // The plugins of a set that was lost are stopped with it; its services are not its own.
                 self.services.look_for_unused();
                 self.retire();
-                self.rejected("reading them has failed, which is a bug", None);
+                self.rejected("reading them has failed, which is a bug", None, false);
             }
         }
     }
 
-    fn rejected(&mut self, reason: &str, excerpt: Option<String>) {
+    /// `waits` where nothing is wrong with it, and maps that it names are still to come.
+    fn rejected(&mut self, reason: &str, excerpt: Option<String>, waits: bool) {
         let methods = self.generations.registry().methods().count();
         let lines = excerpt.map(|lines| format!("\n{lines}")).unwrap_or_default();
         self.supervisor.reloaded();
@@ -270,10 +291,18 @@ impl Gateway {
         let counts = &mut self.reloads.counts;
         counts.rejected = counts.rejected.saturating_add(1);
         counts.last_rejected = Some((reason.to_owned(), BootInstant::now()));
-        error!(
-            see = "reload-rejected",
-            "the new set of methods is rejected: {reason}; the {methods} methods of before go on"
-        );
+        counts.waits = waits;
+        if waits {
+            warn!(
+                see = "maps-awaited",
+                "the new configuration waits for maps that are not here yet, which are looked for again: {reason}; the {methods} methods of before go on"
+            );
+        } else {
+            error!(
+                see = "reload-rejected",
+                "the new configuration is rejected: {reason}; the {methods} methods of before go on"
+            );
+        }
     }
 
     fn prepare(&mut self, setup: Setup, files: Signature) {

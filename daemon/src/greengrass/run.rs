@@ -20,6 +20,7 @@ use super::choice::{Choice, Trying, answered, choose, is_news};
 use super::document::{Deployed, Nucleus};
 use super::judge::{Verdict, judge};
 use super::signals::{Signal, Signals};
+use super::standing::Standing;
 use super::waiting::Desk;
 use super::{identity, keeper, kept};
 use crate::config::{ConfigFiles, ConfigSource};
@@ -70,6 +71,7 @@ struct Main {
     news: watch::Receiver<Option<Arc<Deployed>>>,
     calls: Arc<AtomicUsize>,
     running: watch::Sender<bool>,
+    standing: Standing,
     /// What the nucleus says now; before it has said anything, what the environment says.
     latest: Arc<Deployed>,
     /// What a gateway ran with last.
@@ -97,11 +99,13 @@ pub(crate) async fn run(process: Process, accepted: Option<Deployed>) -> Result<
     });
     let calls: Arc<AtomicUsize> = Arc::default();
     let (running, is_running) = watch::channel(false);
+    let standing = Standing::default();
     let about = keeper::About {
         source: source.clone(),
         extra: extra.clone(),
         calls: Arc::clone(&calls),
         running: is_running,
+        standing: standing.clone(),
         nucleus: nucleus.clone(),
         accepted: accepted.clone(),
     };
@@ -121,6 +125,7 @@ pub(crate) async fn run(process: Process, accepted: Option<Deployed>) -> Result<
         news,
         calls,
         running,
+        standing,
         latest,
         accepted,
         keeping: Arc::default(),
@@ -185,6 +190,9 @@ impl Main {
     /// A gateway runs with it.
     fn accept(&mut self, deployed: Arc<Deployed>) {
         let (state_dir, keeping) = (self.state_dir.clone(), Arc::clone(&self.keeping));
+        if let Some(digest) = self.standing.taken(&deployed) {
+            info!(digest, "a deployment is in effect");
+        }
         self.accepted = Some(Arc::clone(&deployed));
         self.keeping.set(deployed);
         while self.work.try_join_next().is_some() {}
@@ -205,7 +213,8 @@ impl Main {
     async fn serve(&mut self, setup: Setup, deployed: Arc<Deployed>) -> Result<Left, StartError> {
         log::filter(&setup.config.log);
         let reload = Arc::new(Notify::new());
-        let guidance = Guidance { calls: Arc::clone(&self.calls), ..Guidance::default() };
+        let (calls, standing) = (Arc::clone(&self.calls), Some(self.standing.clone()));
+        let guidance = Guidance { calls, standing, ..Guidance::default() };
         info!(
             version = env!("CARGO_PKG_VERSION"),
             target = %setup.target(),
@@ -247,6 +256,7 @@ impl Main {
                 changed = self.news.changed(), if listens && !self.news_ended() => if changed.is_ok() {
                     self.look();
                     refused = None;
+                    self.standing.nothing_refused();
                     if is_news(&self.latest, &current, trying.as_ref()) {
                         trying = hand_over(&self.latest);
                     }
@@ -258,7 +268,11 @@ impl Main {
                             current = Arc::clone(&deployed);
                             self.accept(deployed);
                         }
-                        Err(_) => refused = Some(deployed),
+                        Err(why) => {
+                            let digest = self.standing.refused(&deployed, &why);
+                            info!(digest, "this deployment is refused, and the one of before goes on");
+                            refused = Some(deployed);
+                        }
                     }
                 },
                 _ = again.tick(), if refused.is_some() && judging.is_empty() => {
@@ -290,6 +304,7 @@ impl Main {
             }
         }
         self.running.send_replace(false);
+        self.standing.stopped();
         self.calls.store(0, Ordering::Relaxed);
         Ok(left)
     }
@@ -315,7 +330,7 @@ impl Main {
         let target = files.as_ref().and_then(|files| files.config.target.as_ref());
         let target = target.map_or_else(|| "(no name yet)".to_owned(), ToString::to_string);
         let (trouble, told) = watch::channel(None);
-        let mut desk = Desk::open(&bus, &self.state_dir, target, why.clone(), told);
+        let mut desk = Desk::open(&bus, &self.state_dir, target, why.clone(), (told, self.standing.clone()));
         let asked = Arc::clone(&desk.asked);
         let wanted = files.filter(|files| identity::is_wanted(files));
         let left = {

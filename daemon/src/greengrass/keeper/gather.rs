@@ -10,6 +10,7 @@ use tracing::{debug, info};
 
 use super::super::Deployed;
 use super::super::document::{KEYS, Nucleus};
+use super::super::standing::{Kind, Standing};
 
 /// The nucleus's own component, under the names that the two kinds give it.
 const NUCLEI: [&str; 2] = ["aws.greengrass.Nucleus", "aws.greengrass.NucleusLite"];
@@ -30,10 +31,13 @@ pub(super) async fn gather(
     mut subscribed: Subscribed,
     before: Option<Deployed>,
     nucleus: Nucleus,
+    standing: &Standing,
 ) -> (Subscribed, Option<Deployed>) {
     let before = before.unwrap_or_default();
     if !std::mem::replace(&mut subscribed.has_begun, true) {
-        note(client.subscribe_validation().await);
+        let validation = client.subscribe_validation().await;
+        standing.is(Kind::of_validation(&validation));
+        note(validation);
         note(client.subscribe_component_updates().await);
     }
     // First the subscription, then the question: nothing that changes in between is missed.
