@@ -270,7 +270,7 @@ impl Main {
                         }
                         Err(why) => {
                             let digest = self.standing.refused(&deployed, &why);
-                            info!(digest, "this deployment is refused, and the one of before goes on");
+                            info!(digest, "this deployment is not taken, and the one of before goes on");
                             refused = Some(deployed);
                         }
                     }

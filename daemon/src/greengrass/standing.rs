@@ -51,12 +51,19 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    /// Only the classic nucleus lets a component judge a configuration before it is deployed.
-    pub(super) fn of_validation<T>(subscribed: &Result<T, CallError>) -> Self {
-        match subscribed {
-            Ok(_) => Self::Classic,
-            Err(e) if e.refusal() == Some(RefusalKind::NotSupported) => Self::Lite,
-            Err(_) => Self::Unknown,
+    /// Only the classic nucleus lets a component judge a configuration, and make a deployment wait. Lite says of both that it failed, and not
+    /// why; that the classic one fails in both is not ruled out, and costs a wrong word in `nowd status`.
+    pub(super) fn of_subscriptions<T>(both: &[Result<T, CallError>; 2]) -> Self {
+        let is_not_there = |subscribed: &Result<T, CallError>| {
+            let kind = subscribed.as_ref().err().and_then(CallError::refusal);
+            matches!(kind, Some(RefusalKind::NotSupported | RefusalKind::Service))
+        };
+        if both.iter().any(Result::is_ok) {
+            Self::Classic
+        } else if both.iter().all(is_not_there) {
+            Self::Lite
+        } else {
+            Self::Unknown
         }
     }
 

@@ -5,5 +5,6 @@ mod check;
 mod core;
 mod fleet;
 mod nucleus;
+mod standing;
 mod via;
 mod whole;

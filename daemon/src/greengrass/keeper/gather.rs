@@ -35,10 +35,9 @@ pub(super) async fn gather(
 ) -> (Subscribed, Option<Deployed>) {
     let before = before.unwrap_or_default();
     if !std::mem::replace(&mut subscribed.has_begun, true) {
-        let validation = client.subscribe_validation().await;
-        standing.is(Kind::of_validation(&validation));
-        note(validation);
-        note(client.subscribe_component_updates().await);
+        let both = [client.subscribe_validation().await, client.subscribe_component_updates().await];
+        standing.is(Kind::of_subscriptions(&both));
+        both.into_iter().for_each(note);
     }
     // First the subscription, then the question: nothing that changes in between is missed.
     subscribed.to(&client, "", &[]).await;

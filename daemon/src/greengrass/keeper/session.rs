@@ -209,7 +209,10 @@ async fn validate(
         let digest = standing.refused(&judged_one, why);
         warn!(
             see = "deployment-refused",
-            digest, "a deployment is told that its configuration cannot be used, and fails: {why}"
+            digest,
+            "a deployment is told that its configuration cannot be used, and fails: {}",
+            // The lines of the file are for those who deploy.
+            why.lines().next().unwrap_or_default()
         );
     } else {
         standing.nothing_refused();
