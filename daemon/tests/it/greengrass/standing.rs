@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::core::{COMPONENT, Core, ECHO};
 use crate::bed::PATIENCE;
+use crate::metrics::{OF_A_COMPONENT, names};
 
 /// What `nowd status --json` says of it, when it says what is wanted.
 async fn told(core: &Core, bus: &str, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
@@ -75,6 +76,10 @@ async fn a_core_says_which_deployment_it_runs_and_which_it_did_not_take() {
         "nowd_deployment_refused{target=\"core-1-nowd\"} 1".to_owned(),
     ] {
         assert!(metrics.contains(&sample), "{sample}: {metrics}");
+    }
+    let names = names(&metrics);
+    for line in OF_A_COMPONENT {
+        assert!(names.lines().any(|name| name == line), "{line}: {names}");
     }
 
     // One that is right.
