@@ -167,7 +167,7 @@ fn greengrass(report: &Report) -> Vec<String> {
     let Report { nucleus, deployment, refused } = report;
     let kind = if nucleus.kind == "unknown" { String::new() } else { format!(" ({})", nucleus.kind) };
     let not = if nucleus.connected { "" } else { "NOT " };
-    let why = nucleus.why.iter().map(|why| format!(": {}", printable(why))).collect::<String>();
+    let why = nucleus.why.as_ref().map(|why| format!(": {}", printable(why))).unwrap_or_default();
     let mut lines = vec![format!("nucleus  {not}connected for {}{kind}{why}", duration(nucleus.for_ms))];
     lines.push(match deployment {
         Some(runs) => format!("deployed {} for {}", printable(&runs.digest), duration(runs.for_ms)),
