@@ -15,19 +15,13 @@ async fn told(core: &Core, bus: &str, what: &str, wanted: impl Fn(&Value) -> boo
         loop {
             let (_, text) = core.nowd(&["status", "--json", "--bus", bus]).await;
             let status: Value = serde_json::from_str(&text).unwrap_or_default();
-            if wanted(&status["greengrass"]) {
-                return status["greengrass"].clone();
+            if let Some(greengrass) = status.get("greengrass").filter(|greengrass| wanted(greengrass)) {
+                return greengrass.clone();
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     })
     .await
-}
-
-fn on(core: &Core, bus: &Bus) -> Value {
-    let mut good = core.good();
-    good["nowd"]["bus"] = json!({"address": bus.address()});
-    good
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -36,7 +30,9 @@ async fn a_core_says_which_deployment_it_runs_and_which_it_did_not_take() {
     let bus = Bus::start();
     let address = bus.address();
     let ask = async |args: &[&str]| core.nowd(&[args, &["--bus", &address]].concat()).await.1;
-    core.nucleus.set_configuration(COMPONENT, on(&core, &bus));
+    let mut good = core.good();
+    good["nowd"]["bus"] = json!({"address": address});
+    core.nucleus.set_configuration(COMPONENT, good);
     let gateway = core.start_as_this_user();
     gateway.wait_for_line(PATIENCE, "the link is up").await;
     let first = told(&core, &address, "the first", |of| of["deployment"]["digest"].is_string()).await;
@@ -104,7 +100,9 @@ async fn maps_that_come_later_are_waited_for_and_that_is_no_error() {
     let core = Core::new(Style::Lite);
     let bus = Bus::start();
     let address = bus.address();
-    core.nucleus.set_configuration(COMPONENT, on(&core, &bus));
+    let mut good = core.good();
+    good["nowd"]["bus"] = json!({"address": address});
+    core.nucleus.set_configuration(COMPONENT, good);
     let gateway = core.start_as_this_user();
     gateway.wait_for_line(PATIENCE, "the link is up").await;
     core.nucleus.merge(COMPONENT, &json!({"maps": ["com.example.Maps"]}));
