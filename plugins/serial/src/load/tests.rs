@@ -162,10 +162,7 @@ fn mistakes_name_file_and_line() {
             ports(&[]),
             "the port \"relay\" is not declared; add {\"nowd\": {\"ports\": {\"relay\": ..}}} to the component configuration",
         ),
-        (
-            ports(&[("other", "/dev/x")]),
-            "the port \"relay\" is not declared; the configuration has \"other\"",
-        ),
+        (ports(&[("other", "/dev/x")]), "the port \"relay\" is not declared; the configuration has other"),
     ] {
         let file = "configuration of com.example.Maps, methods.d/a.toml";
         let map = MapSource { file: file.into(), text: GOOD.into() };
