@@ -13,9 +13,11 @@ mod keeper;
 pub(crate) mod kept;
 mod run;
 mod signals;
+mod standing;
 mod waiting;
 
 pub(crate) use asked::ask;
 pub use document::Deployed;
 pub(crate) use document::{Document, OfNucleus, shown};
 pub(crate) use run::{Ended, Process, run};
+pub(crate) use standing::{Report, Standing};

@@ -16,7 +16,9 @@ use super::source::DEFAULT_CONFIG;
 use super::{Failure, Source, say};
 use crate::DAEMON;
 use crate::clock::WallClock;
-use crate::config::{ConfigFiles, read_map};
+use crate::config::{ConfigError, ConfigFiles, read_map};
+use crate::exit::Exit;
+use crate::greengrass::kept;
 use crate::log;
 use crate::setup::{Setup, SetupError, plugins};
 
@@ -73,8 +75,24 @@ pub(super) fn check(source: &Source, extra: Vec<Arc<dyn Plugin>>, quiet: bool) -
 fn read(source: &Source, extra: Vec<Arc<dyn Plugin>>) -> Result<(ConfigFiles, Setup), Failure> {
     let files = source.load()?;
     log::check(&files.config.log)?;
-    let setup = Setup::new(&files, extra, WallClock::of_this_machine(files.config.clock))?;
+    let setup = Setup::new(&files, extra, WallClock::of_this_machine(files.config.clock));
+    let setup = setup.map_err(|e| of_component(&e, &files).unwrap_or_else(|| e.into()))?;
     Ok((files, setup))
+}
+
+/// A component's folder in which nothing was accepted yet: what is missing here comes by a deployment, and not by a file.
+fn of_component(e: &SetupError, files: &ConfigFiles) -> Option<Failure> {
+    let SetupError::Config(ConfigError::Missing { key, .. }) = e else { return None };
+    let folder = &files.config.state_dir;
+    let message = || {
+        format!(
+            "`{key}` is not set, and no deployment was accepted yet in {}, the folder of a component of Greengrass: there is nothing to \
+             check before a gateway has run once; `nowd status` and the component's log say what it waits for, and \
+             `nowd check --component-configuration FILE` judges what is to be deployed",
+            folder.display()
+        )
+    };
+    kept::is_before_the_first(folder).then(|| Failure { message: message(), exit: Exit::Config })
 }
 
 /// As whom files are read. Root may read what the daemon may not.

@@ -20,7 +20,7 @@ pub(super) struct Source {
     pub(super) config: Option<PathBuf>,
     /// The folder (`state_dir`) for what must survive a restart. What was deployed through Greengrass lies there,
     /// as greengrass.json, and is read with the configuration
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = absolute)]
     pub(super) state_dir: Option<String>,
     /// Set one key over all other layers, such as --set link.endpoint=broker:8883
     #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
@@ -93,6 +93,12 @@ impl Source {
     pub(super) fn file(&self) -> PathBuf {
         self.config.clone().unwrap_or_else(|| DEFAULT_CONFIG.into())
     }
+}
+
+/// A folder of the working folder is what people mean, and what is kept of it must not depend on that.
+pub(super) fn absolute(text: &str) -> Result<String, &'static str> {
+    let path = std::path::absolute(text).map_err(|_| "expected a folder")?;
+    path.into_os_string().into_string().map_err(|_| "the path of this folder is no UTF-8; give it whole")
 }
 
 fn key_value(text: &str) -> Result<(String, String), &'static str> {

@@ -7,6 +7,7 @@ use super::words::{duration, ms, printable, table};
 use super::{Failure, say};
 use crate::audit::AuditReport;
 use crate::exit::Exit;
+use crate::greengrass::Report;
 use crate::local::{Problem, ProblemLevel, StatusReport};
 use crate::stats::{HopReport, HopsReport};
 
@@ -133,6 +134,7 @@ fn about(status: &StatusReport) -> Vec<String> {
         lines.push(format!("         certificate until {}{left}", certificate.not_after));
         lines.extend(certificate.notes.iter().map(|note| format!("         {}", printable(note))));
     }
+    lines.extend(status.greengrass.iter().flat_map(greengrass));
     let trusted = if status.clock.trusted { "trusted" } else { "not trusted" };
     lines.push(format!("clock    {trusted}: {}", status.clock.why));
     match &status.lockout {
@@ -156,6 +158,28 @@ fn about(status: &StatusReport) -> Vec<String> {
     } else {
         let counts: Vec<String> = counts.iter().map(|(what, count)| format!("{what} {count}")).collect();
         lines.push(format!("         since the start: {}", counts.join(", ")));
+    }
+    lines
+}
+
+/// The nucleus, and which deployment runs.
+fn greengrass(report: &Report) -> Vec<String> {
+    let Report { nucleus, deployment, refused } = report;
+    let kind = if nucleus.kind == "unknown" { String::new() } else { format!(" ({})", nucleus.kind) };
+    let not = if nucleus.connected { "" } else { "NOT " };
+    let why = nucleus.why.as_ref().map(|why| format!(": {}", printable(why))).unwrap_or_default();
+    let mut lines = vec![format!("nucleus  {not}connected for {}{kind}{why}", duration(nucleus.for_ms))];
+    lines.push(match deployment {
+        Some(runs) => format!("deployed {} for {}", printable(&runs.digest), duration(runs.for_ms)),
+        None => "deployed nothing that a gateway runs with".into(),
+    });
+    if let Some(refused) = refused {
+        lines.push(format!(
+            "         {}, newer, was not taken {} ago: {}",
+            printable(&refused.digest),
+            duration(refused.ago_ms),
+            printable(&refused.why)
+        ));
     }
     lines
 }

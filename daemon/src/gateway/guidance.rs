@@ -4,12 +4,14 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use nowd_plugin::BootInstant;
 use tokio::sync::{Notify, oneshot};
 use tracing::{info, warn};
 
 use super::Gateway;
 use super::reload::Reloads;
 use crate::config::ConfigSource;
+use crate::greengrass::{Report, Standing};
 
 /// What a gateway hears from whoever runs it inside a process that must not end.
 #[derive(Debug, Clone, Default)]
@@ -20,6 +22,8 @@ pub(crate) struct Guidance {
     pub(crate) restart: Arc<Notify>,
     /// How many calls run or wait now.
     pub(crate) calls: Arc<AtomicUsize>,
+    /// How things are with the nucleus that this process has.
+    pub(crate) standing: Option<Standing>,
 }
 
 /// Another source of the configuration.
@@ -70,6 +74,12 @@ impl Gateway {
     pub(crate) fn guided(mut self, guidance: Guidance) -> Self {
         self.reloads.guidance = Some(guidance);
         self
+    }
+
+    /// How things are with the nucleus, where there is one.
+    pub(super) fn of_greengrass(&self) -> Option<Report> {
+        let standing = self.reloads.guidance.as_ref()?.standing.as_ref()?;
+        Some(standing.report(BootInstant::now()))
     }
 
     /// Says how many calls run or wait.

@@ -116,6 +116,7 @@ impl Gateway {
     fn snapshot(&self) -> Snapshot {
         Snapshot {
             waiting: None,
+            greengrass: self.of_greengrass(),
             target: self.target.as_str().to_owned(),
             incarnation: self.incarnation,
             started: self.started,

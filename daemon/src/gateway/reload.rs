@@ -4,6 +4,8 @@
 //! the time for it. Nothing here makes the gateway wait: files are read beside its thread, and readiness is awaited
 //! beside its loop.
 
+mod read;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +14,11 @@ use nowd_plugin::{BootInstant, Plugin};
 use nowd_plugin_serial::SerialPlugin;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinSet;
-use tracing::{error, info};
+use tracing::{error, info, warn};
+
+use read::read;
+
+pub(crate) use read::look_at_journal;
 
 use super::Gateway;
 use super::generations::Generation;
@@ -21,8 +27,7 @@ use super::services::Compiled;
 use crate::audit::Event as Audited;
 use crate::cli::excerpt;
 use crate::clock::WallClock;
-use crate::config::{Config, ConfigSource, Signature};
-use crate::journal::{Journal, JournalError};
+use crate::config::{Config, ConfigError, ConfigSource, Signature};
 use crate::local::ReloadError;
 use crate::offer::Difference;
 use crate::record::Line;
@@ -59,6 +64,8 @@ pub(crate) struct ReloadCounts {
     pub(crate) rejected: u64,
     /// Why the last one was rejected, if it was, and when.
     pub(crate) last_rejected: Option<(String, BootInstant)>,
+    /// Nothing is wrong with that one: maps that it names are still to come.
+    pub(crate) waits: bool,
     /// What was changed and takes effect at the next start only.
     pub(crate) need_start: Vec<&'static str>,
     /// Where from, and the files that were read.
@@ -201,26 +208,6 @@ impl Reloads {
     }
 }
 
-/// Reads everything as at the start of the process. Waits for files.
-fn read(
-    source: &ConfigSource,
-    extra: Vec<Arc<dyn Plugin>>,
-    clock: WallClock,
-    pool: &Arc<Pool>,
-    ports: Option<&SerialPlugin>,
-) -> Result<(Setup, Signature), SetupError> {
-    // Before they are read: what is changed meanwhile counts as changed.
-    let signature = source.signature();
-    let files = source.load()?;
-    crate::log::check(&files.config.log)?;
-    Ok((Setup::again(&files, extra, clock, pool, ports)?, signature))
-}
-
-/// What only the next start would show otherwise, when nothing else can run any more. Waits for the disk.
-pub(crate) fn look_at_journal(config: &Config) -> Result<(), JournalError> {
-    if config.journal.enabled { Journal::look(&config.state_dir) } else { Ok(()) }
-}
-
 /// Ends when the plugins of the new set are ready, or will not be soon, and what those in processes of their own say has been
 /// compiled.
 async fn ready(mut prepared: Prepared) -> Step {
@@ -263,19 +250,23 @@ impl Gateway {
             Step::Begun => self.supervisor.reloading(),
             Step::Read(read) => match *read {
                 Ok((setup, files)) => self.prepare(setup, files),
-                Err(e) => self.rejected(&e.to_string(), excerpt(&e)),
+                Err(e) => {
+                    let waits = matches!(e, SetupError::Config(ConfigError::NotDeployed { .. }));
+                    self.rejected(&e.to_string(), excerpt(&e), waits);
+                }
             },
             Step::Ready(prepared) => self.take_over(*prepared),
             Step::Lost => {
                 // The plugins of a set that was lost are stopped with it; its services are not its own.
                 self.services.look_for_unused();
                 self.retire();
-                self.rejected("reading them has failed, which is a bug", None);
+                self.rejected("reading them has failed, which is a bug", None, false);
             }
         }
     }
 
-    fn rejected(&mut self, reason: &str, excerpt: Option<String>) {
+    /// `waits` where nothing is wrong with it, and maps that it names are still to come.
+    fn rejected(&mut self, reason: &str, excerpt: Option<String>, waits: bool) {
         let methods = self.generations.registry().methods().count();
         let lines = excerpt.map(|lines| format!("\n{lines}")).unwrap_or_default();
         self.supervisor.reloaded();
@@ -285,10 +276,18 @@ impl Gateway {
         let counts = &mut self.reloads.counts;
         counts.rejected = counts.rejected.saturating_add(1);
         counts.last_rejected = Some((reason.to_owned(), BootInstant::now()));
-        error!(
-            see = "reload-rejected",
-            "the new set of methods is rejected: {reason}; the {methods} methods of before go on"
-        );
+        counts.waits = waits;
+        if waits {
+            warn!(
+                see = "maps-awaited",
+                "the new configuration waits for maps that are not here yet, which are looked for again: {reason}; the {methods} methods of before go on"
+            );
+        } else {
+            error!(
+                see = "reload-rejected",
+                "the new configuration is rejected: {reason}; the {methods} methods of before go on"
+            );
+        }
     }
 
     fn prepare(&mut self, setup: Setup, files: Signature) {

@@ -22,6 +22,7 @@ pub(super) use gather::whole;
 
 use super::Deployed;
 use super::document::Nucleus;
+use super::standing::Standing;
 use crate::config::ConfigSource;
 
 /// A connection that lasted so long was a good one.
@@ -40,6 +41,8 @@ pub(super) struct About {
     pub(super) calls: Arc<AtomicUsize>,
     /// Whether a gateway runs.
     pub(super) running: watch::Receiver<bool>,
+    /// Where it is told how things are with the nucleus.
+    pub(super) standing: Standing,
     /// What the environment says of the core.
     pub(super) nucleus: Nucleus,
     /// What was accepted by an earlier process: as it was known before, until the nucleus has said everything once.
@@ -72,6 +75,7 @@ async fn keep(options: &Options, mut about: About, news: &watch::Sender<Option<A
         let why = match Connection::open(options).await {
             Ok(connection) => {
                 info!("connected to the nucleus of Greengrass");
+                about.standing.connected();
                 tokio::select! {
                     why = session::run(connection, &mut about, news) => chain(&why),
                     () = news.closed() => return,
@@ -79,6 +83,7 @@ async fn keep(options: &Options, mut about: About, news: &watch::Sender<Option<A
             }
             Err(e) => chain(&e),
         };
+        about.standing.lost(&why);
         if BootInstant::now().saturating_since(begun) > LASTED {
             backoff.reset();
             told = false;

@@ -18,6 +18,8 @@ use crate::lockout::{make_folder, sync_folder_of};
 
 /// The deployment that was accepted last.
 const ACCEPTED: &str = "greengrass.json";
+/// Our component, whose working folder has its name.
+const COMPONENT: &str = "io.nowd.Gateway";
 /// There while an exit was spent since the last configuration that was right.
 const SPENT: &str = "greengrass-exit";
 
@@ -30,6 +32,13 @@ const MOST_READ: u64 = 4 * 1024 * 1024;
 /// Where the accepted deployment is kept.
 pub(crate) fn file(state_dir: &Path) -> PathBuf {
     state_dir.join(ACCEPTED)
+}
+
+/// Whether it is a component's folder in which nothing was accepted yet: by the name that nuclei give it, or by what a component leaves.
+pub(crate) fn is_before_the_first(state_dir: &Path) -> bool {
+    let is_there = |name: &str| state_dir.join(name).symlink_metadata().is_ok();
+    let is_of_component = state_dir.ends_with(COMPONENT) || is_there(SPENT) || is_there(REFUSED);
+    is_of_component && !is_there(ACCEPTED)
 }
 
 /// The deployment of a file; nothing if it is not there.

@@ -4,6 +4,8 @@
 //! configurations are taken by the gateway that runs, or by one that is started anew in this process; each has an incarnation of
 //! its own, so that what was sent to the one before is refused.
 
+mod wait;
+
 use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
@@ -20,9 +22,9 @@ use super::choice::{Choice, Trying, answered, choose, is_news};
 use super::document::{Deployed, Nucleus};
 use super::judge::{Verdict, judge_beside};
 use super::signals::{Signal, Signals};
-use super::waiting::Desk;
-use super::{identity, keeper, kept};
-use crate::config::{ConfigFiles, ConfigSource, ProvisioningConfig};
+use super::standing::Standing;
+use super::{keeper, kept};
+use crate::config::{ConfigSource, ProvisioningConfig};
 use crate::gateway::{Candidate, Gateway, Guidance, StartError, Taken};
 use crate::log;
 use crate::provision::Waiting;
@@ -30,8 +32,6 @@ use crate::setup::{Setup, SetupError};
 
 /// How long the first start waits for the nucleus before it goes on with what it knows.
 const FIRST_WITHIN: Duration = Duration::from_secs(2);
-/// How often it is looked whether what was missing has come.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// How often a configuration that was refused is tried again, for files that may have come.
 const TRY_AGAIN: Duration = Duration::from_secs(30);
 
@@ -69,6 +69,7 @@ struct Main {
     news: watch::Receiver<Option<Arc<Deployed>>>,
     calls: Arc<AtomicUsize>,
     running: watch::Sender<bool>,
+    standing: Standing,
     /// What the nucleus says now; before it has said anything, what the environment says.
     latest: Arc<Deployed>,
     /// What a gateway ran with last.
@@ -100,11 +101,13 @@ pub(crate) async fn run(process: Process, accepted: Option<Deployed>) -> Result<
     });
     let calls: Arc<AtomicUsize> = Arc::default();
     let (running, is_running) = watch::channel(false);
+    let standing = Standing::default();
     let about = keeper::About {
         source: source.clone(),
         extra: extra.clone(),
         calls: Arc::clone(&calls),
         running: is_running,
+        standing: standing.clone(),
         nucleus: nucleus.clone(),
         accepted: accepted.clone(),
     };
@@ -124,6 +127,7 @@ pub(crate) async fn run(process: Process, accepted: Option<Deployed>) -> Result<
         news,
         calls,
         running,
+        standing,
         latest,
         accepted,
         cannot_start: None,
@@ -159,6 +163,7 @@ impl Main {
                                 see = "start-failed",
                                 "no gateway can start with what was deployed, and the deployment of before goes on: {e}"
                             );
+                            self.standing.refused(&deployed, &e.to_string());
                             self.cannot_start = Some(deployed);
                             Left::Again
                         }
@@ -210,6 +215,9 @@ impl Main {
     /// A gateway runs with it.
     fn accept(&mut self, deployed: Arc<Deployed>) {
         let (state_dir, keeping) = (self.state_dir.clone(), Arc::clone(&self.keeping));
+        if let Some(digest) = self.standing.taken(&deployed) {
+            info!(digest, "a deployment is in effect");
+        }
         self.accepted = Some(Arc::clone(&deployed));
         self.keeping.set(deployed);
         while self.work.try_join_next().is_some() {}
@@ -230,7 +238,8 @@ impl Main {
     async fn serve(&mut self, setup: Setup, deployed: Arc<Deployed>) -> Result<Left, StartError> {
         log::filter(&setup.config.log);
         let reload = Arc::new(Notify::new());
-        let guidance = Guidance { calls: Arc::clone(&self.calls), ..Guidance::default() };
+        let (calls, standing) = (Arc::clone(&self.calls), Some(self.standing.clone()));
+        let guidance = Guidance { calls, standing, ..Guidance::default() };
         let (target, endpoint) = (setup.target().to_string(), setup.endpoint().clone());
         let methods = setup.plugins.registry.methods().count();
         let gateway = Gateway::new(setup)?;
@@ -271,6 +280,7 @@ impl Main {
                 changed = self.news.changed(), if listens && !self.news_ended() => if changed.is_ok() {
                     self.look();
                     refused = None;
+                    self.standing.nothing_refused();
                     if is_news(&self.latest, &current, trying.as_ref()) {
                         trying = hand_over(&self.latest);
                     }
@@ -284,7 +294,11 @@ impl Main {
                         }
                         // When a gateway runs with it.
                         Ok(Taken::StartsAnew) => {}
-                        Err(_) => refused = Some(deployed),
+                        Err(why) => {
+                            let digest = self.standing.refused(&deployed, &why);
+                            info!(digest, "this deployment is not taken, and the one of before goes on");
+                            refused = Some(deployed);
+                        }
                     }
                 },
                 _ = again.tick(), if refused.is_some() && judging.is_empty() => {
@@ -316,6 +330,7 @@ impl Main {
             }
         }
         self.running.send_replace(false);
+        self.standing.stopped();
         self.calls.store(0, Ordering::Relaxed);
         Ok(left)
     }
@@ -323,77 +338,5 @@ impl Main {
     /// The keeper's thread is gone: nothing more comes.
     fn news_ended(&self) -> bool {
         self.news.has_changed().is_err()
-    }
-
-    /// Says what is missing, and ends when there is something new to be looked at.
-    async fn wait(&mut self, why: String, files: Option<Box<ConfigFiles>>) -> Left {
-        if self.said.as_ref() != Some(&why) {
-            error!(
-                see = "no-gateway-yet",
-                "no gateway runs yet, and one starts by itself when this is mended: {why}"
-            );
-            self.said = Some(why.clone());
-        }
-        if let Some(files) = &files {
-            log::filter(&files.config.log);
-        }
-        let bus = files.as_ref().map(|files| files.config.bus.clone()).unwrap_or_default();
-        let target = files.as_ref().and_then(|files| files.config.target.as_ref());
-        let target = target.map_or_else(|| "(no name yet)".to_owned(), ToString::to_string);
-        let (trouble, told) = watch::channel(None);
-        let mut desk = Desk::open(&bus, &self.state_dir, target, why.clone(), told);
-        let asked = Arc::clone(&desk.asked);
-        let wanted = files.filter(|files| identity::is_wanted(files));
-        let wanted_by = wanted.as_ref().map(|files| files.config.provisioning.clone());
-        let certificate = self.certificate.take().filter(|(by, _)| wanted_by.as_ref() == Some(by));
-        let mut certificate = certificate.and_then(|(_, certificate)| certificate);
-        let left = {
-            let mut getting = pin!(get(wanted.as_deref(), &mut certificate, &trouble));
-            let mut looks = tokio::time::interval(LOOK_EVERY);
-            looks.reset();
-            let mut choosing = JoinSet::new();
-            loop {
-                tokio::select! {
-                    () = &mut getting => break Left::Again,
-                    () = desk.answer() => {}
-                    () = asked.notified() => looks.reset_immediately(),
-                    changed = self.news.changed(), if !self.news_ended() => if changed.is_ok() {
-                        self.look();
-                        break Left::Again;
-                    },
-                    _ = looks.tick(), if choosing.is_empty() => {
-                        choosing.spawn(choose(self.source.clone(), self.extra.clone(), self.candidates()));
-                    }
-                    Some(choice) = choosing.join_next() => match choice {
-                        // A start that failed is tried again.
-                        Ok(Choice::Start(..)) => break Left::Again,
-                        Ok(Choice::Wait(verdict)) => if verdict.why().as_ref() != Some(&why) {
-                            break Left::Again;
-                        },
-                        Err(_) => {}
-                    },
-                    signal = self.signals.next() => match signal {
-                        // Also for what is not told in the same words, such as another template to get an identity by.
-                        Signal::HangUp => break Left::Again,
-                        Signal::Stop => break Left::Stop,
-                    },
-                }
-            }
-        };
-        self.certificate = wanted_by.map(|by| (Box::new(by), certificate));
-        desk.close().await;
-        left
-    }
-}
-
-/// For ever where no identity is wanted.
-async fn get(
-    files: Option<&ConfigFiles>,
-    certificate: &mut Waiting,
-    trouble: &watch::Sender<Option<String>>,
-) {
-    match files {
-        Some(files) => identity::get(files, certificate, trouble).await,
-        None => std::future::pending().await,
     }
 }

@@ -4,6 +4,7 @@ use nowd_plugin::BootInstant;
 use tokio::sync::{Notify, watch};
 use uuid::Uuid;
 
+use super::standing::Standing;
 use crate::clock::WallClock;
 use crate::config::{BusConfig, ClockTrust};
 use crate::gateway::ReloadCounts;
@@ -26,6 +27,7 @@ pub(super) struct Desk {
     /// Why the last attempt at an identity failed, where one is made.
     trouble: watch::Receiver<Option<String>>,
     target: String,
+    standing: Standing,
     /// Somebody on the bus has asked for another look.
     pub(super) asked: Arc<Notify>,
 }
@@ -36,12 +38,12 @@ impl Desk {
         state_dir: &Path,
         target: String,
         why: String,
-        trouble: watch::Receiver<Option<String>>,
+        (trouble, standing): (watch::Receiver<Option<String>>, Standing),
     ) -> Self {
         let (mut local, waiting, feed) = Local::new();
         local.start(waiting, bus, state_dir.to_owned());
         let (state_dir, since) = (state_dir.to_owned(), BootInstant::now());
-        Self { local, _feed: feed, state_dir, since, why, trouble, target, asked: Arc::default() }
+        Self { local, _feed: feed, state_dir, since, why, trouble, target, standing, asked: Arc::default() }
     }
 
     /// Answers, for ever. May be dropped while waiting.
@@ -87,6 +89,7 @@ impl Desk {
         };
         Snapshot {
             waiting: Some(self.why()),
+            greengrass: Some(self.standing.report(now)),
             target: self.target.clone(),
             incarnation: Uuid::nil(),
             started: self.since,

@@ -291,7 +291,15 @@ fn devices(plugin: &PluginReport) -> &'static str {
 
 fn configuration(snapshot: &Snapshot, problems: &mut Vec<Problem>) {
     let reloads = &snapshot.reloads;
-    if let Some((why, at)) = &reloads.last_rejected {
+    if let Some((why, at)) = reloads.last_rejected.as_ref().filter(|_| reloads.waits) {
+        problems.push(warn(
+            format!(
+                "the configuration that came {} ago waits for maps, and what was there before goes on: {why}",
+                about(snapshot.now.saturating_since(*at))
+            ),
+            "nothing, where these are being deployed: they are looked for every 30 s",
+        ));
+    } else if let Some((why, at)) = &reloads.last_rejected {
         problems.push(error(
             format!(
                 "the configuration was rejected {} ago and what was there before goes on: {why}",

@@ -15,6 +15,7 @@ use super::problems::Problem;
 use crate::audit::{AuditReport, Shared};
 use crate::clock::Trust;
 use crate::gateway::ReloadCounts;
+use crate::greengrass::Report;
 use crate::identity::CertificateReport;
 use crate::stats::{CallsReport, FailedSafeAction, Stats};
 use crate::uplink::LinkReport as Uplink;
@@ -27,6 +28,8 @@ const HEALTH_WITHIN: Duration = Duration::from_millis(500);
 pub(crate) struct Snapshot {
     /// Why no gateway runs yet, in a process that waits for what is missing.
     pub(crate) waiting: Option<String>,
+    /// How things are with the nucleus, in a component.
+    pub(crate) greengrass: Option<Report>,
     pub(crate) target: String,
     pub(crate) incarnation: Uuid,
     pub(crate) started: BootInstant,
@@ -67,6 +70,9 @@ pub(crate) struct StatusReport {
     pub(crate) uptime_ms: u64,
     pub(crate) state_dir: PathBuf,
     pub(crate) link: LinkReport,
+    /// The nucleus and the deployment, where the gateway runs as a component of Greengrass.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) greengrass: Option<Report>,
     pub(crate) clock: ClockReport,
     /// Why, while it is locked out on site.
     pub(crate) lockout: Option<String>,
@@ -206,6 +212,7 @@ impl From<Snapshot> for StatusReport {
                 last_error,
                 certificate: link.certificate,
             },
+            greengrass: snapshot.greengrass,
             clock: ClockReport { trusted, why },
             lockout: snapshot.lockout,
             journal: snapshot.journal,

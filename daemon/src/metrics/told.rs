@@ -22,6 +22,7 @@ pub(crate) fn told(snapshot: &Snapshot) -> String {
     gateway(&mut text, snapshot);
     problems(&mut text, snapshot);
     link(&mut text, snapshot);
+    greengrass(&mut text, snapshot);
     audit(&mut text, snapshot);
     clock(&mut text, snapshot);
     calls(&mut text, snapshot, &totals);
@@ -124,6 +125,19 @@ fn link(text: &mut Text, snapshot: &Snapshot) {
     for what in Published::ALL {
         family.sample(&[("what", what.as_str())], link.refusals.count(what));
     }
+}
+
+/// Absent where there is no nucleus.
+fn greengrass(text: &mut Text, snapshot: &Snapshot) {
+    let Some(report) = &snapshot.greengrass else { return };
+    let help = "Whether the nucleus of Greengrass is connected.";
+    text.one("nowd_nucleus_connected", Kind::Gauge, help, Some(u8::from(report.nucleus.connected)));
+    if let Some(runs) = &report.deployment {
+        let help = "Always 1; says which deployment the gateway runs: the same digest on each core that was given the same.";
+        text.family("nowd_deployment_info", Kind::Gauge, help).sample(&[("digest", &runs.digest)], 1);
+    }
+    let help = "Whether a newer deployment was refused.";
+    text.one("nowd_deployment_refused", Kind::Gauge, help, Some(u8::from(report.refused.is_some())));
 }
 
 fn audit(text: &mut Text, snapshot: &Snapshot) {

@@ -227,6 +227,16 @@ pub(crate) async fn comes_back(cloud: &Invoker) {
     .await;
 }
 
+/// Calls until the gateway has found the bus as well, whose connection comes up beside that to the broker.
+pub(crate) async fn finds_the_bus(cloud: &Invoker) {
+    within(PATIENCE, "a call over the bus", async {
+        while cloud.invoke(request("window.absent", "null")).await.status.as_str() != "refused" {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+}
+
 /// Topic and payload.
 type Heard = (String, Vec<u8>);
 

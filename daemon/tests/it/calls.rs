@@ -8,14 +8,16 @@ use nowd_testkit::wait_for;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-use crate::bed::{Bed, Observer, PATIENCE, TARGET, comes_back, raw, request, within_ms, words};
+use crate::bed::{
+    Bed, Observer, PATIENCE, TARGET, comes_back, finds_the_bus, raw, request, within_ms, words,
+};
 
 #[tokio::test]
 async fn every_plugin_answers_and_every_refusal_has_its_word() {
     let mut bed = Bed::new().await;
     let _gateway = bed.gateway().await;
     let cloud = bed.cloud().await;
-    comes_back(&cloud).await;
+    finds_the_bus(&cloud).await;
     for (call, expected) in [
         (request("window.set", r#"{"percent":40}"#), "ok executed 40"),
         (request("alarm.arm", r#"{"zone":3}"#), r#"ok executed {"state":"armed"}"#),

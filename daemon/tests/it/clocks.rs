@@ -7,7 +7,7 @@ use nowd_testkit::{wait_for, within};
 use tokio::task::LocalSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::bed::{Bed, PATIENCE, comes_back, nowd, request, within_ms, words};
+use crate::bed::{Bed, PATIENCE, comes_back, finds_the_bus, nowd, request, within_ms, words};
 
 /// The gateway as a library, so that its wall clock can be whatever the test says; the machine's is never set.
 async fn with_clock(trust: ClockTrust, reading: WallReading, first_attempts: u32) {
@@ -70,7 +70,7 @@ async fn a_frozen_gateway_does_not_run_late_what_it_finds_when_it_goes_on() {
     let mut bed = Bed::new().await;
     let gateway = bed.gateway().await;
     let cloud = bed.cloud().await;
-    comes_back(&cloud).await;
+    finds_the_bus(&cloud).await;
     assert_eq!(words(&cloud.invoke(request("window.set", r#"{"percent":10}"#)).await), "ok executed 10");
     let observer = bed.observer().await;
     gateway.pause();
@@ -121,7 +121,7 @@ async fn two_freezes_in_a_row_run_nothing_late() {
     let mut bed = Bed::new().await;
     let gateway = bed.gateway().await;
     let cloud = bed.cloud().await;
-    comes_back(&cloud).await;
+    finds_the_bus(&cloud).await;
     assert_eq!(words(&cloud.invoke(request("window.set", r#"{"percent":10}"#)).await), "ok executed 10");
     let observer = bed.observer().await;
     let say = |id: &str| {

@@ -5,6 +5,7 @@ mod check;
 mod core;
 mod fleet;
 mod nucleus;
+mod standing;
 mod start;
 mod via;
 mod whole;

@@ -109,7 +109,7 @@ async fn a_bad_map_changes_nothing_and_is_told() {
     bed.map("bad", "[simulator]\n[methods.\"bad\"]\ndeley = \"1s\"\n");
     gateway.hang_up();
     let told = gateway.wait_for_line(PATIENCE, "bad.toml").await;
-    assert!(told.contains("ERROR") && told.contains("the new set of methods is rejected"), "{told}");
+    assert!(told.contains("ERROR") && told.contains("the new configuration is rejected"), "{told}");
     assert!(told.contains("bad.toml:3:1: unknown key `deley`; did you mean `delay`?"), "{told}");
     assert!(told.contains("methods of before go on"), "{told}");
     assert_eq!(words(&cloud.invoke(request("good", "1")).await), "unknown_method not_executed null");

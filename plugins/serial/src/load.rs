@@ -240,7 +240,7 @@ impl Loaded {
         let origin = file.origin();
         let name = file.backend.port();
         let Some(config) = given.ports.get(name) else {
-            return Err(origin.at("port").error(unknown_port(name, given.ports)).into());
+            return Err(origin.at("port").error(unknown_port(name, given.ports, &source.file)).into());
         };
         file.backend.check(config, &origin)?;
         let lane = file.lane(format!("port:{name}"));
@@ -365,11 +365,19 @@ fn real(device: &Path) -> PathBuf {
     device.canonicalize().unwrap_or_else(|_| device.to_owned())
 }
 
-fn unknown_port(name: &str, ports: &BTreeMap<String, PortConfig>) -> String {
+/// A map that lies in no file is named with whose configuration it is in, and ports are declared there as well.
+fn unknown_port(name: &str, ports: &BTreeMap<String, PortConfig>, file: &str) -> String {
+    let is_deployed = file.contains("configuration") && file.contains(", methods.d/");
+    if is_deployed && ports.is_empty() {
+        return format!(
+            "the port {name:?} is not declared; add {{\"nowd\": {{\"ports\": {{{name:?}: ..}}}}}} to the component configuration"
+        );
+    }
     if ports.is_empty() {
         return format!("the port {name:?} is not declared; add [ports.{name}] to nowd.toml");
     }
-    let hint = hint(name, ports.keys().map(String::as_str)).replace("there are", "nowd.toml has");
+    let hint = hint(name, ports.keys().map(String::as_str));
+    let hint = hint.replace("there are", if is_deployed { "the configuration has" } else { "nowd.toml has" });
     format!("the port {name:?} is not declared{hint}")
 }
 

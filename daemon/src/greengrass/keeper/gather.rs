@@ -10,6 +10,7 @@ use tracing::{debug, info};
 
 use super::super::Deployed;
 use super::super::document::{KEYS, Nucleus};
+use super::super::standing::{Kind, Standing};
 
 /// The nucleus's own component, under the names that the two kinds give it.
 const NUCLEI: [&str; 2] = ["aws.greengrass.Nucleus", "aws.greengrass.NucleusLite"];
@@ -38,11 +39,13 @@ pub(super) async fn gather(
     mut subscribed: Subscribed,
     before: Option<Deployed>,
     nucleus: Nucleus,
+    standing: &Standing,
 ) -> (Subscribed, Option<Gathered>) {
     let before = before.unwrap_or_default();
     if !std::mem::replace(&mut subscribed.has_begun, true) {
-        note(client.subscribe_validation().await);
-        note(client.subscribe_component_updates().await);
+        let both = [client.subscribe_validation().await, client.subscribe_component_updates().await];
+        standing.is(Kind::of_subscriptions(&both));
+        both.into_iter().for_each(note);
     }
     // First the subscription, then the question: nothing that changes in between is missed.
     subscribed.to(&client, "", &[]).await;

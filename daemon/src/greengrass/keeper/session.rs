@@ -9,7 +9,7 @@ use nowd_plugin::BootInstant;
 use serde_json::Value;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use super::super::Deployed;
 use super::super::judge::{Verdict, judge_beside};
@@ -110,9 +110,10 @@ pub(super) async fn run(
                 schedule.since = None;
                 let (client, before) = (client.clone(), known(about, news));
                 let (of, nucleus) = (subscribed.take().unwrap_or_default(), about.nucleus.clone());
+                let standing = about.standing.clone();
                 beside.spawn(async move {
                     let before = before.map(|before| (*before).clone());
-                    let (of, deployed) = gather(client, of, before, nucleus).await;
+                    let (of, deployed) = gather(client, of, before, nucleus, &standing).await;
                     Done::Gathered(of, deployed)
                 });
             }
@@ -207,10 +208,21 @@ async fn validate(
     deployment: String,
     configuration: Value,
 ) -> Done {
+    let (standing, own) = (about.standing.clone(), configuration.as_object().cloned().unwrap_or_default());
+    // As it is known now: its maps may be others when it is there.
+    let judged_one = before.as_deref().cloned().unwrap_or_default().with_component(own);
     let why = judged(&client, about, before, configuration).await;
     if let Some(why) = &why {
-        info!("a deployment is told that its configuration cannot be used: {why}");
+        let digest = standing.refused(&judged_one, why);
+        warn!(
+            see = "deployment-refused",
+            digest,
+            "a deployment is told that its configuration cannot be used, and fails: {}",
+            // The lines of the file are for those who deploy.
+            why.lines().next().unwrap_or_default()
+        );
     } else {
+        standing.nothing_refused();
         info!("a deployment is told that its configuration can be used");
     }
     let said = why.as_deref().map_or(Said::Accepted, Said::Rejected);

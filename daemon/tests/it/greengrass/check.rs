@@ -23,6 +23,36 @@ async fn check(own: &Value, maps: Option<&Value>) -> (i32, String) {
     (code, process.lines().join("\n").replace(folder.path().to_str().unwrap(), ""))
 }
 
+/// On a core nobody makes a `nowd.toml`.
+#[tokio::test]
+async fn a_component_that_waits_for_its_first_deployment_is_told_so_also_by_a_relative_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("io.nowd.Gateway")).unwrap();
+    let check = async |state_dir: &str| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_nowd"));
+        command.args(["check", "--state-dir", state_dir]).current_dir(folder.path());
+        let mut process = Process::start(command);
+        (process.exit(PATIENCE).await.code().unwrap(), process.lines().join("\n"))
+    };
+    let (code, text) = check("io.nowd.Gateway").await;
+    let whole = folder.path().join("io.nowd.Gateway");
+    let expected = format!("no deployment was accepted yet in {}", whole.display());
+    assert!(code == 78 && text.contains(&expected) && !text.contains("in nowd.toml"), "{code}: {text}");
+    // Another folder is one of a service.
+    let (code, text) = check("elsewhere").await;
+    assert!(
+        code == 78 && text.contains("`target` is not set; ") && !text.contains("deployment"),
+        "{code}: {text}"
+    );
+    fs::write(whole.join("greengrass.json"), json!({"component": {"nowd": {"target": "gw"}}}).to_string())
+        .unwrap();
+    let (code, text) = check("io.nowd.Gateway").await;
+    assert!(
+        code == 78 && text.contains("`link.endpoint` is not set") && !text.contains("no deployment"),
+        "{text}"
+    );
+}
+
 #[tokio::test]
 async fn what_is_to_be_deployed() {
     let own = json!({"nowd": {"compat": {"budget": "1s"}}, "maps": ["com.example.Maps"], "methods.d": {"echo.toml": ECHO}});

@@ -36,7 +36,7 @@ async fn a_journal_that_cannot_be_opened_is_found_before_the_gateway_of_before_e
 
     // One that comes unasked is refused.
     core.nucleus.merge(COMPONENT, &change);
-    let line = gateway.wait_for_line(PATIENCE, "the new set of methods is rejected").await;
+    let line = gateway.wait_for_line(PATIENCE, "the new configuration is rejected").await;
     assert!(line.contains("is not a journal of this version"), "{line}");
     assert_eq!(cloud.status(TARGET, "echo").await, "ok");
     assert_eq!(core.kept()["component"]["nowd"].get("journal"), None);

@@ -68,7 +68,7 @@ async fn from_a_deployment_to_a_call_and_to_the_end() {
 
     // One that comes without having been judged, as on lite.
     core.nucleus.merge(COMPONENT, &json!({"methods.d": {"third.toml": wrong}}));
-    gateway.wait_for_line(PATIENCE, "the new set of methods is rejected").await;
+    gateway.wait_for_line(PATIENCE, "the new configuration is rejected").await;
     assert_eq!(cloud.status(TARGET, "other").await, "ok");
     assert_eq!(core.kept()["component"]["methods.d"].get("third.toml"), None);
     core.nucleus.merge(COMPONENT, &json!({"methods.d": {"third.toml": ""}}));

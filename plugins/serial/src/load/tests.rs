@@ -157,6 +157,18 @@ fn mistakes_name_file_and_line() {
         none.to_string(),
         "a.toml:3:8: the port \"relay\" is not declared; add [ports.relay] to nowd.toml"
     );
+    for (declared, expected) in [
+        (
+            ports(&[]),
+            "the port \"relay\" is not declared; add {\"nowd\": {\"ports\": {\"relay\": ..}}} to the component configuration",
+        ),
+        (ports(&[("other", "/dev/x")]), "the port \"relay\" is not declared; the configuration has other"),
+    ] {
+        let file = "configuration of com.example.Maps, methods.d/a.toml";
+        let map = MapSource { file: file.into(), text: GOOD.into() };
+        let message = load(&declared, &[map], &BTreeMap::new(), &[]).unwrap_err().to_string();
+        assert_eq!(message, format!("{file}:3:8: {expected}"));
+    }
 }
 
 #[test]
