@@ -22,6 +22,10 @@ use crate::stats::{FailedSafeAction, Stats};
 /// How many records may wait to be written.
 const QUEUE: usize = 1_024;
 
+/// How long the thread rests when it has dealt with everything: it, and those that it hands on to, are then woken once for many calls, not
+/// for each. A call after a pause is told at once.
+const REST: Duration = Duration::from_millis(5);
+
 /// How long the end of the process waits for records that are still to be written, at least.
 const FAREWELL: Duration = Duration::from_millis(100);
 
@@ -74,7 +78,7 @@ impl Records {
         let moved = Arc::clone(&moves);
         let entries = audit.as_ref().and_then(Audit::entries);
         std::thread::Builder::new().name("nowd-records".into()).spawn(move || {
-            for line in receiver {
+            let mut deal_with = |line: Line| {
                 let lost = counter.swap(0, Ordering::Relaxed);
                 if lost > 0 {
                     feed.lost(lost);
@@ -97,6 +101,11 @@ impl Records {
                     entries.push(event);
                 }
                 moved.fetch_add(1, Ordering::Relaxed);
+            };
+            while let Ok(line) = receiver.recv() {
+                deal_with(line);
+                receiver.try_iter().for_each(&mut deal_with);
+                std::thread::sleep(REST);
             }
             // The record ends when nothing can go in any more.
             drop(entries);

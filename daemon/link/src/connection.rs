@@ -25,10 +25,11 @@ use crate::sender::Sender;
 use crate::tap::{Reason, Tap};
 use crate::tracker::{TICKS, Tracker};
 
-/// How many of our requests may wait to be written.
-const MOST_QUEUED: usize = 256;
+/// How many of our requests may wait to be written. Calls that end all at once, out of several lanes with many at a time, each have an
+/// answer that must go out; one that finds no room is lost, and its caller hears nothing.
+const MOST_QUEUED: usize = 4_096;
 /// Room in rumqttc's queue: requests, and acknowledgements beside them.
-const QUEUE: usize = 1024;
+const QUEUE: usize = 8_192;
 /// How many events may wait for [`Connection::next`]; then nothing more is read from the broker.
 const EVENTS: usize = 64;
 /// How long a goodbye may take.
