@@ -1,0 +1,136 @@
+//! Measures the whole of nowd against the bare parts that it is made of, in one run on one machine: real mosquitto with TLS,
+//! real dbus-daemon, ptys, real processes.
+//!
+//! Every answer is checked while it is measured. It judges speed, never safety: that is what `daemon/faults` is for.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a report on standard output is what this program is for")]
+
+mod bed;
+mod calls;
+mod drive;
+mod floor;
+mod gateway;
+mod measure;
+mod part;
+mod report;
+mod roles;
+mod wire;
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::bed::{Bed, Programs};
+use crate::measure::SECOND;
+use crate::report::{Findings, Place};
+use crate::roles::Role;
+
+/// Measures nowd against the bare parts that it is made of
+#[derive(Debug, Parser)]
+#[command(name = "nowd-bench", after_help = "Exit codes: 0 measured, and no call was lost, misrouted, or answered twice or wrongly; 1 \
+                  otherwise; 2 wrong arguments. Whether the targets were met is in the report.")]
+struct Cli {
+    #[command(subcommand)]
+    role: Option<Helper>,
+    #[command(flatten)]
+    bench: Bench,
+}
+
+#[derive(Debug, Subcommand)]
+enum Helper {
+    /// A part of what is measured; the bench starts these by itself
+    #[command(subcommand, hide = true)]
+    Role(Role),
+}
+
+#[derive(Debug, Args)]
+struct Bench {
+    /// A look at everything in less than a minute: too short for numbers to be quoted
+    #[arg(long)]
+    quick: bool,
+    /// Only this; may be given several times
+    #[arg(long, value_enum, value_name = "SECTION")]
+    only: Vec<Section>,
+    /// How long each of the longer measurements takes
+    #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=600))]
+    seconds: u64,
+    /// Writes the findings there, as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// The `nowd` to measure [default: the one beside this program]
+    #[arg(long, value_name = "FILE")]
+    nowd: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Section {
+    /// The bare parts, and one call at a time through a gateway, in turns
+    Alone,
+}
+
+/// How long things are measured.
+#[derive(Debug, Clone, Copy)]
+struct Effort {
+    quick: bool,
+    seconds: u64,
+}
+
+impl Effort {
+    /// One call at a time, everything in turns; nanoseconds.
+    const fn alone(self) -> u64 {
+        if self.quick { 5 * SECOND } else { self.seconds * SECOND }
+    }
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let ended = match cli.role {
+        Some(Helper::Role(role)) => role.run().map(|()| true),
+        None => bench(&cli.bench),
+    };
+    match ended {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("nowd-bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn bench(bench: &Bench) -> anyhow::Result<bool> {
+    let programs = Programs::find(bench.nowd.clone())?;
+    let place = Place::here(bench.quick)?;
+    // One thread, as the daemon itself: nothing has to be woken here but what is measured.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let findings = runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+        let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+        tokio::select! {
+            findings = measure(bench, programs) => findings,
+            _ = terminate.recv() => anyhow::bail!("it was told to end"),
+            _ = interrupt.recv() => anyhow::bail!("it was told to end"),
+        }
+    })?;
+    print!("{}", report::table(&place, &findings));
+    if let Some(file) = &bench.json {
+        let text = serde_json::to_string_pretty(&report::json(&place, &findings))?;
+        fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))?;
+    }
+    Ok(findings.tally.broken() == 0)
+}
+
+async fn measure(bench: &Bench, programs: Programs) -> anyhow::Result<Findings> {
+    let effort = Effort { quick: bench.quick, seconds: bench.seconds };
+    let wanted = |section| bench.only.is_empty() || bench.only.contains(&section);
+    let mut bed = Bed::start(programs).await?;
+    let mut findings = Findings::default();
+    if wanted(Section::Alone) {
+        eprintln!("one call at a time ...");
+        gateway::alone(&mut bed, &effort, &mut findings).await?;
+    }
+    Ok(findings)
+}

@@ -1,0 +1,91 @@
+//! The findings in words and columns, for people.
+
+use std::fmt::Write as _;
+
+use super::{Bound, Findings, Place, Row};
+
+/// The whole report.
+pub(crate) fn table(place: &Place, findings: &Findings) -> String {
+    let mut text = format!("{}, {}\n", place.date, place.machine);
+    if place.quick {
+        text.push_str("a quick look: too short for numbers to be quoted\n");
+    }
+    let mut section = "";
+    for row in &findings.rows {
+        if row.section != section {
+            section = row.section;
+            line(
+                &mut text,
+                format_args!(
+                    "\n{section}\n  {:<46}{:>8}{:>10}{:>10}{:>10}{:>10}{:>10}",
+                    "times in us", "calls", "median", "90 %", "99 %", "99.9 %", "a second"
+                ),
+            );
+        }
+        line(&mut text, format_args!("{}", Columns(row)));
+    }
+    section = "";
+    for fact in &findings.facts {
+        if fact.section != section {
+            section = fact.section;
+            line(&mut text, format_args!("\n{section}"));
+        }
+        line(&mut text, format_args!("  {:<66}{:>14.2} {}", fact.name, fact.value, fact.unit));
+    }
+    tally(&mut text, findings);
+    targets(&mut text, findings);
+    text
+}
+
+struct Columns<'a>(&'a Row);
+
+impl std::fmt::Display for Columns<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Row { name, times, rate, note, .. } = self.0;
+        write!(f, "  {name:<46}{:>8}", times.len())?;
+        for quantile in [0.5, 0.9, 0.99, 0.999] {
+            write!(f, "{:>10.1}", times.at(quantile))?;
+        }
+        match rate {
+            Some(rate) => write!(f, "{rate:>10.0}")?,
+            None => write!(f, "{:>10}", "")?,
+        }
+        if note.is_empty() { Ok(()) } else { write!(f, "  {note}") }
+    }
+}
+
+fn tally(text: &mut String, findings: &Findings) {
+    let tally = &findings.tally;
+    line(
+        text,
+        format_args!(
+            "\nof all {} calls and echoes: lost {}, misrouted {}, answered twice {}, answered wrongly {}; \
+             good answers heard after the deadline {}",
+            tally.sent, tally.lost, tally.misrouted, tally.twice, tally.wrong, tally.late
+        ),
+    );
+    let statuses: Vec<_> = tally.statuses.iter().map(|(status, count)| format!("{count} {status}")).collect();
+    line(text, format_args!("what gateways answered: {}", statuses.join(", ")));
+}
+
+fn targets(text: &mut String, findings: &Findings) {
+    if findings.targets.is_empty() {
+        return;
+    }
+    line(text, format_args!("\n{:<78}{:>9}  {:>10}  {:<6}rounds", "targets", "measured", "target", ""));
+    for target in &findings.targets {
+        let bound = match target.bound {
+            Bound::AtMost(bound) => format!("<= {bound:.3}"),
+            Bound::AtLeast(bound) => format!(">= {bound:.3}"),
+        };
+        let met = if target.met() { "met" } else { "MISSED" };
+        let spread = target.spread.map(|(least, most)| format!("{least:.3} to {most:.3}"));
+        let spread = spread.unwrap_or_default();
+        line(text, format_args!("{:<78}{:>9.3}  {bound:>10}  {met:<6} {spread}", target.name, target.value));
+    }
+}
+
+fn line(text: &mut String, what: std::fmt::Arguments<'_>) {
+    // Writing to a text does not fail.
+    drop(writeln!(text, "{what}"));
+}
