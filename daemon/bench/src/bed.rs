@@ -69,10 +69,13 @@ pub(crate) struct Gateway {
 }
 
 impl Bed {
-    pub(crate) async fn start(programs: Programs) -> anyhow::Result<Self> {
+    pub(crate) async fn start(programs: Programs, keep: bool) -> anyhow::Result<Self> {
         require("mosquitto");
         require("dbus-daemon");
-        let folder = tempfile::Builder::new().prefix("nowd-bench-").tempdir()?;
+        let folder = tempfile::Builder::new().prefix("nowd-bench-").disable_cleanup(keep).tempdir()?;
+        if keep {
+            eprintln!("configurations and logs stay in {}", folder.path().display());
+        }
         let ca = Ca::new();
         let bench = ca.client(BENCH);
         let (port, broker) = broker(folder.path(), &ca).await?;

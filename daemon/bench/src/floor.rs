@@ -18,7 +18,8 @@ use rustix::fs::{Mode, OFlags, open};
 use tokio::io::unix::AsyncFd;
 use zbus::Connection;
 
-use crate::measure::{Times, now};
+use crate::drive::Metronome;
+use crate::measure::{SECOND, Times, now};
 
 /// The bare D-Bus call.
 #[derive(Debug)]
@@ -39,6 +40,19 @@ impl Dbus {
             times.record(now().saturating_sub(begun));
             let back: u32 = reply.body().deserialize()?;
             ensure!(back == number, "the service gave back {back} for {number}");
+        }
+        Ok(times)
+    }
+
+    /// One call after the other at this pace; times count from when a call was due.
+    pub(crate) async fn paced(&self, rate: u64, lasts: u64) -> anyhow::Result<Times> {
+        let (mut times, mut metronome) = (Times::new()?, Metronome::new()?);
+        let begun = now();
+        for number in 1..=rate * lasts / SECOND {
+            let due = begun + number * SECOND / rate;
+            metronome.at(due).await?;
+            self.alone(1).await?;
+            times.record(now().saturating_sub(due));
         }
         Ok(times)
     }
@@ -66,6 +80,19 @@ impl Line {
             let answer = self.exchange(line.as_bytes()).await?;
             times.record(now().saturating_sub(begun));
             ensure!(answer == right.as_bytes(), "the device answered {answer:?}");
+        }
+        Ok(times)
+    }
+
+    /// One line after the other at this pace; times count from when a line was due.
+    pub(crate) async fn paced(&self, rate: u64, lasts: u64) -> anyhow::Result<Times> {
+        let (mut times, mut metronome) = (Times::new()?, Metronome::new()?);
+        let begun = now();
+        for number in 1..=rate * lasts / SECOND {
+            let due = begun + number * SECOND / rate;
+            metronome.at(due).await?;
+            self.alone(1).await?;
+            times.record(now().saturating_sub(due));
         }
         Ok(times)
     }

@@ -1,12 +1,14 @@
 //! The gateway: request published to reply received, in turns with the floor, so that what else the machine does falls on both.
 
 mod alone;
+mod load;
 
 use crate::bed::{Bed, Gateway, Maps};
 use crate::calls::{Caller, Way};
 use crate::drive::greet;
 
 pub(crate) use alone::alone;
+pub(crate) use load::{flight, open, paced};
 
 /// Calls of each kind before anything counts.
 const WARM_UP: u32 = 100;

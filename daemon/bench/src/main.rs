@@ -8,6 +8,7 @@ mod bed;
 mod calls;
 mod drive;
 mod floor;
+mod footprint;
 mod gateway;
 mod measure;
 mod part;
@@ -18,6 +19,7 @@ mod wire;
 use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -60,6 +62,9 @@ struct Bench {
     /// Writes the findings there, as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Leaves the folder with the configurations and logs of all parts, and says where it is
+    #[arg(long)]
+    keep: bool,
     /// The `nowd` to measure [default: the one beside this program]
     #[arg(long, value_name = "FILE")]
     nowd: Option<PathBuf>,
@@ -69,6 +74,14 @@ struct Bench {
 enum Section {
     /// The bare parts, and one call at a time through a gateway, in turns
     Alone,
+    /// 50 calls a second, with idle gaps
+    Paced,
+    /// 1, 10, 50, 200 calls under way
+    Flight,
+    /// Fixed rates, up to and beyond what can be done
+    Open,
+    /// Size, memory, processor time, wake-ups, start, instructions of a call
+    Footprint,
 }
 
 /// How long things are measured.
@@ -82,6 +95,41 @@ impl Effort {
     /// One call at a time, everything in turns; nanoseconds.
     const fn alone(self) -> u64 {
         if self.quick { 5 * SECOND } else { self.seconds * SECOND }
+    }
+
+    /// Each kind at a steady pace, all its turns together; nanoseconds.
+    const fn paced(self) -> u64 {
+        if self.quick { 3 * SECOND } else { 2 * self.seconds * SECOND }
+    }
+
+    /// One kind of load, all its rounds together; nanoseconds.
+    const fn load(self) -> u64 {
+        if self.quick { SECOND / 4 } else { self.seconds * SECOND / 10 }
+    }
+
+    /// How long a gateway is watched while nothing happens.
+    const fn idle(self) -> Duration {
+        Duration::from_secs(if self.quick { 4 } else { 2 * self.seconds })
+    }
+
+    /// Starts of a gateway.
+    const fn starts(self) -> u32 {
+        if self.quick { 5 } else { 30 }
+    }
+
+    /// Calls of each kind, for the memory of a gateway that has worked.
+    const fn calls(self) -> u64 {
+        if self.quick { 1_000 } else { 10_000 }
+    }
+
+    /// Calls whose instructions are counted.
+    const fn instructions(self) -> u32 {
+        if self.quick { 50 } else { 500 }
+    }
+
+    /// Of load, in turns with the floor.
+    const fn rounds(self) -> u32 {
+        if self.quick { 1 } else { 5 }
     }
 }
 
@@ -126,11 +174,27 @@ fn bench(bench: &Bench) -> anyhow::Result<bool> {
 async fn measure(bench: &Bench, programs: Programs) -> anyhow::Result<Findings> {
     let effort = Effort { quick: bench.quick, seconds: bench.seconds };
     let wanted = |section| bench.only.is_empty() || bench.only.contains(&section);
-    let mut bed = Bed::start(programs).await?;
+    let mut bed = Bed::start(programs, bench.keep).await?;
     let mut findings = Findings::default();
     if wanted(Section::Alone) {
         eprintln!("one call at a time ...");
         gateway::alone(&mut bed, &effort, &mut findings).await?;
+    }
+    if wanted(Section::Paced) {
+        eprintln!("50 calls a second ...");
+        gateway::paced(&mut bed, &effort, &mut findings).await?;
+    }
+    if wanted(Section::Flight) {
+        eprintln!("up to 200 calls under way ...");
+        gateway::flight(&mut bed, &effort, &mut findings).await?;
+    }
+    if wanted(Section::Open) {
+        eprintln!("open loop ...");
+        gateway::open(&mut bed, &effort, &mut findings).await?;
+    }
+    if wanted(Section::Footprint) {
+        eprintln!("footprint ...");
+        footprint::footprint(&mut bed, &effort, &mut findings).await?;
     }
     Ok(findings)
 }

@@ -37,6 +37,18 @@ impl Part {
         Self::run(folder, name, command)
     }
 
+    /// The same for valgrind.
+    pub(crate) fn start_without_auxv(
+        folder: &Path,
+        name: &str,
+        program: &Path,
+        arguments: &[&str],
+    ) -> anyhow::Result<Self> {
+        let mut command = Command::new(own_program()?);
+        command.args(["role", "exec", "--no-auxv", &std::process::id().to_string()]).arg(program).args(arguments);
+        Self::run(folder, name, command)
+    }
+
     /// Starts this very program in another role.
     pub(crate) fn role(folder: &Path, name: &str, arguments: &[&str]) -> anyhow::Result<Self> {
         let mut command = Command::new(own_program()?);

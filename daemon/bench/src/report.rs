@@ -27,10 +27,22 @@ pub(crate) struct Row {
     pub(crate) times: Times,
     /// How many a second, where that was measured.
     pub(crate) rate: Option<f64>,
-    /// What sets it apart from its neighbours in a plot: calls under way, calls a second, gateways.
+    /// What it is drawn over: calls under way, calls a second, gateways.
     pub(crate) load: Option<f64>,
     pub(crate) note: String,
 }
+
+/// What was asked for, and what came of it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Load {
+    /// Calls under way, calls a second, gateways.
+    pub(crate) load: f64,
+    /// Executed, a second.
+    pub(crate) rate: f64,
+}
+
+/// From here on the load generator's own lateness is told, in nanoseconds.
+const BEHIND: u64 = 5_000_000;
 
 /// One number.
 #[derive(Debug, Clone)]
@@ -45,7 +57,6 @@ pub(crate) struct Fact {
 #[derive(Debug, Clone)]
 pub(crate) struct Target {
     pub(crate) name: &'static str,
-    /// Nothing, if it was not measured.
     pub(crate) value: f64,
     pub(crate) bound: Bound,
     /// The same from the rounds of this run alone: least and most.
@@ -97,10 +108,24 @@ impl Findings {
         self.rows.push(Row { section, name, times, rate: None, load: None, note: String::new() });
     }
 
-    /// A row of calls that were also counted.
-    pub(crate) fn measured(&mut self, section: &'static str, name: impl Into<String>, measured: &Measured) {
-        self.tally.add(&measured.tally);
-        self.row(section, name, &measured.times);
+    /// A row of calls that were counted and checked too.
+    pub(crate) fn loaded(
+        &mut self,
+        section: &'static str,
+        name: impl Into<String>,
+        measured: &Measured,
+        load: Load,
+    ) {
+        let Measured { times, tally, behind, .. } = measured;
+        self.tally.add(tally);
+        let mut note: Vec<_> = tally.statuses.iter().map(|(status, count)| format!("{count} {status}")).collect();
+        note.retain(|words| !words.ends_with(" ok"));
+        if *behind > BEHIND {
+            note.push(format!("the load generator was behind by up to {} ms", behind / 1_000_000));
+        }
+        let (name, times) = (name.into(), times.clone());
+        let (rate, load, note) = (Some(load.rate), Some(load.load), note.join(", "));
+        self.rows.push(Row { section, name, times, rate, load, note });
     }
 
     pub(crate) fn fact(&mut self, section: &'static str, name: impl Into<String>, value: f64, unit: &'static str) {

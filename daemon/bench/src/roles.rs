@@ -5,6 +5,7 @@ mod device;
 mod echo;
 mod service;
 
+use std::collections::BTreeMap;
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::Command;
@@ -12,6 +13,15 @@ use std::process::Command;
 use anyhow::{Context as _, ensure};
 use clap::Subcommand;
 use rustix::process::{Signal, getppid, set_parent_process_death_signal};
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch,
+};
+
+/// Of `prctl(2)`: "AUXV".
+const PR_GET_AUXV: u64 = 0x4155_5856;
+/// Of x86-64.
+const SYS_PRCTL: i64 = 157;
+const EINVAL: u32 = 22;
 
 /// Which process to be. `parent` is the bench's process id.
 #[derive(Debug, Subcommand)]
@@ -25,6 +35,9 @@ pub(crate) enum Role {
     /// Another program, made to die with the bench too
     Exec {
         parent: i32,
+        /// Refuse it `PR_GET_AUXV`
+        #[arg(long)]
+        no_auxv: bool,
         program: PathBuf,
         #[arg(allow_hyphen_values = true, trailing_var_arg = true)]
         args: Vec<String>,
@@ -46,8 +59,11 @@ impl Role {
                 die_with(parent)?;
                 alone(device::run(links))
             }
-            Self::Exec { parent, program, args } => {
+            Self::Exec { parent, no_auxv, program, args } => {
                 die_with(parent)?;
+                if no_auxv {
+                    refuse_auxv()?;
+                }
                 let failed = Command::new(&program).args(args).exec();
                 Err(failed).with_context(|| format!("cannot start {}", program.display()))
             }
@@ -66,4 +82,15 @@ fn die_with(parent: i32) -> anyhow::Result<()> {
     let found = getppid().map(rustix::process::Pid::as_raw_nonzero);
     ensure!(found.is_some_and(|found| found.get() == parent), "the bench has ended already");
     Ok(())
+}
+
+/// Makes the kernel answer `PR_GET_AUXV` as one before 6.4 does. Valgrind shows a program other auxiliary values than the
+/// kernel's own, but lets this question through; who looks for the vDSO where the kernel says then looks into nothing.
+fn refuse_auxv() -> anyhow::Result<()> {
+    let asks = SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, PR_GET_AUXV)?;
+    let rules = BTreeMap::from([(SYS_PRCTL, vec![SeccompRule::new(vec![asks])?])]);
+    let invalid = SeccompAction::Errno(EINVAL);
+    let filter = SeccompFilter::new(rules, SeccompAction::Allow, invalid, TargetArch::x86_64)?;
+    let program: BpfProgram = filter.try_into()?;
+    seccompiler::apply_filter(&program).context("the kernel takes no filter")
 }

@@ -35,13 +35,14 @@ pub(super) struct Place<'a> {
     pub(super) line: &'a Path,
 }
 
+/// A bus lets one connection wait for 128 answers.
 const DBUS: &str = r#"[dbus]
 bus = "@BUS@"
 destination = "com.example.Bench"
 path = "/com/example/bench"
 interface = "com.example.Bench1"
 [lane]
-concurrency = 256
+concurrency = 100
 depth = 256
 [methods."dbus.set"]
 call = "Set"
@@ -63,7 +64,7 @@ params.n = { type = "integer", minimum = 0 }
 
 const SIMULATOR: &str = r#"[simulator]
 [lane]
-concurrency = 256
+concurrency = 100
 depth = 256
 [methods."sim.set"]
 params.n = { type = "integer", minimum = 0 }
