@@ -121,6 +121,11 @@ impl Bed {
         self.login(&self.bench)
     }
 
+    /// A loopback port that is free now.
+    pub(crate) fn free_port() -> anyhow::Result<u16> {
+        files::free_port()
+    }
+
     /// The process id of one of the parts.
     pub(crate) fn part(&self, name: &str) -> Option<u32> {
         self.parts.get(name).map(Part::id)

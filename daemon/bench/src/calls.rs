@@ -43,6 +43,16 @@ enum Answers {
     Text,
 }
 
+impl Answers {
+    fn to(self, number: u32) -> String {
+        match self {
+            Self::Number => number.to_string(),
+            Self::Text => format!(r#"{{"n":"{number}"}}"#),
+            Self::Parameters | Self::Echo(_) => format!(r#"{{"n":{number}}}"#),
+        }
+    }
+}
+
 /// Two seconds, which is what the cloud side gives a call that names no budget.
 const BUDGET: u64 = 2_000_000_000;
 
@@ -75,6 +85,11 @@ impl Way {
     /// The same with another budget, in milliseconds.
     pub(crate) fn within(self, milliseconds: u64) -> Self {
         Self { timeout: milliseconds * 1_000 * MICRO, ..self }
+    }
+
+    /// What a call with this number is answered with.
+    pub(crate) fn response(&self, number: u32) -> String {
+        self.answers.to(number)
     }
 
     fn new(target: &str, method: &str, answers: Answers) -> Self {
@@ -112,7 +127,7 @@ struct Pending {
 }
 
 /// What is known of a gateway's clock.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Bound {
     incarnation: Uuid,
     /// What has to be added to our microseconds, at least.
@@ -158,6 +173,11 @@ impl Caller {
             number: 0,
             tally: Tally::default(),
         })
+    }
+
+    /// Knows from now on what `other` knows of the gateways' clocks.
+    pub(crate) fn adopt(&mut self, other: &Self) {
+        self.bounds.clone_from(&other.bounds);
     }
 
     /// Queues a call; [`Self::flush`] sends it.
@@ -276,12 +296,7 @@ impl Caller {
             self.learn(&pending.target, stamp, heard);
         }
         let status = reply.status.unwrap_or_default();
-        let number = pending.number;
-        let right = match pending.answers {
-            Answers::Number => number.to_string(),
-            Answers::Text => format!(r#"{{"n":"{number}"}}"#),
-            Answers::Parameters | Answers::Echo(_) => format!(r#"{{"n":{number}}}"#),
-        };
+        let right = pending.answers.to(pending.number);
         let content = status != "ok" || reply.response.is_some_and(|response| response.get() == right);
         self.tally.check(reply.id == id && content);
         let kind = match status.as_str() {

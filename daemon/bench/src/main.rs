@@ -6,6 +6,7 @@
 
 mod bed;
 mod calls;
+mod cloud;
 mod drive;
 mod floor;
 mod footprint;
@@ -82,6 +83,8 @@ enum Section {
     Open,
     /// Size, memory, processor time, wake-ups, start, instructions of a call
     Footprint,
+    /// HTTP to gateway and back, against MQTT alone and against a connection for each call
+    Cloud,
 }
 
 /// How long things are measured.
@@ -122,9 +125,9 @@ impl Effort {
         if self.quick { 1_000 } else { 10_000 }
     }
 
-    /// Calls whose instructions are counted.
-    const fn instructions(self) -> u32 {
-        if self.quick { 50 } else { 500 }
+    /// Calls whose instructions are counted. It takes half a minute whatever their number.
+    const fn instructions(self) -> Option<u32> {
+        if self.quick { None } else { Some(500) }
     }
 
     /// Of load, in turns with the floor.
@@ -195,6 +198,10 @@ async fn measure(bench: &Bench, programs: Programs) -> anyhow::Result<Findings> 
     if wanted(Section::Footprint) {
         eprintln!("footprint ...");
         footprint::footprint(&mut bed, &effort, &mut findings).await?;
+    }
+    if wanted(Section::Cloud) {
+        eprintln!("the cloud side ...");
+        cloud::cloud(&mut bed, &effort, &mut findings).await?;
     }
     Ok(findings)
 }

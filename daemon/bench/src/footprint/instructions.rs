@@ -24,7 +24,7 @@ pub(super) async fn instructions(bed: &mut Bed, effort: &Effort, findings: &mut 
         eprintln!("no valgrind, or not on x86-64: no instructions are counted");
         return Ok(());
     }
-    let more = effort.instructions();
+    let Some(more) = effort.instructions() else { return Ok(()) };
     for (name, make) in [("D-Bus method", Way::dbus as fn(&str) -> Way), ("serial method", Way::serial)] {
         let few = count(bed, make, FEW, findings).await?;
         let many = count(bed, make, FEW + more, findings).await?;
