@@ -87,10 +87,11 @@ pub(crate) async fn alone(caller: &mut Caller, way: &Way, calls: u32) -> anyhow:
     Ok(measured.end(caller, begun, now()))
 }
 
-/// `width` calls under way for so many nanoseconds, and at most `most` in all: each answer brings the next call.
+/// `width` calls under way for so many nanoseconds, and at most `most` in all: each answer brings the next call. They go
+/// where `ways` say, in turns.
 pub(crate) async fn flight(
     caller: &mut Caller,
-    way: &Way,
+    ways: &[Way],
     width: u32,
     lasts: u64,
     most: u64,
@@ -98,11 +99,14 @@ pub(crate) async fn flight(
     let mut measured = Measured::new()?;
     let begun = now();
     let end = begun.saturating_add(lasts);
-    for _ in 0..width {
+    let longest = ways.iter().map(|way| way.timeout).max().unwrap_or_default();
+    let mut ways = ways.iter().cycle();
+    for way in ways.by_ref().take(usize::try_from(width)?) {
         caller.send(way, now())?;
     }
     caller.flush().await?;
-    let mut give_up = std::pin::pin!(tokio::time::sleep(Duration::from_nanos(lasts + way.timeout + PATIENCE)));
+    let bound = Duration::from_nanos(lasts.saturating_add(longest + PATIENCE));
+    let mut give_up = std::pin::pin!(tokio::time::sleep(bound));
     let mut answers = Vec::new();
     let mut ended = begun;
     while caller.waiting() > 0 {
@@ -118,7 +122,7 @@ pub(crate) async fn flight(
             if ended == begun || goes_on {
                 measured.take(answer);
             }
-            if goes_on {
+            if let Some(way) = ways.next().filter(|_| goes_on) {
                 caller.send(way, at)?;
             }
         }

@@ -10,10 +10,11 @@ use crate::Effort;
 use crate::bed::{Bed, Maps, Programs};
 use crate::calls::Way;
 use crate::drive::{self, greet};
-use crate::measure::float;
+use crate::measure::{SECOND, float};
 use crate::report::{Findings, Target};
 
-use usage::Usage;
+pub(crate) use start::ready;
+pub(crate) use usage::Usage;
 
 const SECTION: &str = "footprint of a gateway with D-Bus and serial plugins";
 const MEBI: f64 = 1024.0 * 1024.0;
@@ -53,7 +54,7 @@ async fn idle_and_loaded(bed: &mut Bed, effort: &Effort, findings: &mut Findings
     }
     let before = Usage::of(process)?;
     for way in &ways {
-        let measured = drive::flight(&mut caller, way, 10, u64::MAX / 2, effort.calls()).await?;
+        let measured = drive::flight(&mut caller, std::slice::from_ref(way), 10, 600 * SECOND, effort.calls()).await?;
         findings.tally.add(&measured.tally);
     }
     let loaded = Usage::of(process)?;

@@ -15,6 +15,7 @@ mod measure;
 mod part;
 mod report;
 mod roles;
+mod scale;
 mod wire;
 
 use std::fs;
@@ -85,6 +86,8 @@ enum Section {
     Footprint,
     /// HTTP to gateway and back, against MQTT alone and against a connection for each call
     Cloud,
+    /// Many gateways, 10,000 remembered ids, 10,000 methods
+    Scale,
 }
 
 /// How long things are measured.
@@ -128,6 +131,11 @@ impl Effort {
     /// Calls whose instructions are counted. It takes half a minute whatever their number.
     const fn instructions(self) -> Option<u32> {
         if self.quick { None } else { Some(500) }
+    }
+
+    /// How many gateways there are at one broker.
+    const fn gateways(self) -> &'static [usize] {
+        if self.quick { &[1, 10] } else { &[1, 10, 50, 100, 200] }
     }
 
     /// Of load, in turns with the floor.
@@ -202,6 +210,10 @@ async fn measure(bench: &Bench, programs: Programs) -> anyhow::Result<Findings> 
     if wanted(Section::Cloud) {
         eprintln!("the cloud side ...");
         cloud::cloud(&mut bed, &effort, &mut findings).await?;
+    }
+    if wanted(Section::Scale) {
+        eprintln!("scale ...");
+        scale::scale(&mut bed, &effort, &mut findings).await?;
     }
     Ok(findings)
 }

@@ -86,6 +86,14 @@ impl Part {
         bail!("{} does not say {text:?}:\n{}", self.name, self.output());
     }
 
+    /// Waits until it has ended by itself.
+    pub(crate) async fn ended(&mut self) -> anyhow::Result<()> {
+        while self.child.try_wait()?.is_none() {
+            tokio::time::sleep(10 * PAUSE).await;
+        }
+        Ok(())
+    }
+
     /// All that it has written.
     pub(crate) fn output(&self) -> String {
         fs::read(&self.log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()

@@ -17,7 +17,7 @@ pub(crate) enum Maps {
     All,
     /// A D-Bus method and a serial method: what a small gateway has.
     DbusAndSerial,
-    /// A simulated device.
+    /// A simulated device, and no bus.
     Simulator,
     /// The same, in a process of its own.
     Isolated,
@@ -77,6 +77,9 @@ delay = "5ms"
 params.n = { type = "integer", minimum = 0 }
 "#;
 
+/// A file of maps has a bound.
+const METHODS_OF_A_FILE: usize = 500;
+
 /// Below the ports that the kernel gives to outgoing connections.
 pub(super) fn free_port() -> anyhow::Result<u16> {
     std::iter::repeat_with(|| Uuid::new_v4().as_u64_pair().0 % 22_000 + 10_000)
@@ -133,33 +136,40 @@ pub(super) fn write_gateway(folder: &Path, place: &Place<'_>, maps: Maps) -> any
     let methods = folder.join("methods.d");
     fs::create_dir(&methods)?;
     let dbus = DBUS.replace("@BUS@", bus);
-    let mut files = Vec::new();
+    let mut files: Vec<(String, String)> = Vec::new();
     let mut more = format!("[bus]\naddress = \"{bus}\"\n");
     let mut head = "";
     match maps {
         Maps::All => {
             files = vec![
-                ("dbus", dbus),
-                ("serial", SERIAL.into()),
-                ("simulator", SIMULATOR.into()),
-                ("slow", SLOW.into()),
+                ("dbus".into(), dbus),
+                ("serial".into(), SERIAL.into()),
+                ("simulator".into(), SIMULATOR.into()),
+                ("slow".into(), SLOW.into()),
             ];
         }
-        Maps::DbusAndSerial => files = vec![("dbus", dbus), ("serial", SERIAL.into())],
-        Maps::Simulator => files.push(("simulator", SIMULATOR.into())),
+        Maps::DbusAndSerial => files = vec![("dbus".into(), dbus), ("serial".into(), SERIAL.into())],
+        Maps::Simulator => {
+            files.push(("simulator".to_owned(), SIMULATOR.to_owned()));
+            more = "[bus]\nserve = false\n".into();
+        }
         Maps::Isolated => {
-            files.push(("simulator", SIMULATOR.into()));
+            files.push(("simulator".to_owned(), SIMULATOR.to_owned()));
             head = "isolate = [\"simulator\"]\n";
         }
         Maps::Many(count) => {
-            let mut text = String::from(SIMULATOR);
-            for number in 1..count {
-                write!(text, "[methods.\"sim.set-{number}\"]\nparams.n = {{ type = \"integer\" }}\n")?;
+            files.push(("simulator".to_owned(), SIMULATOR.to_owned()));
+            for (number, first) in (1..count).step_by(METHODS_OF_A_FILE).enumerate() {
+                let mut text = String::from("[simulator]\n");
+                for method in (first..count).take(METHODS_OF_A_FILE) {
+                    write!(text, "[methods.\"sim.set-{method}\"]\nparams.n = {{ type = \"integer\" }}\n")?;
+                }
+                files.push((format!("more-{number}"), text));
             }
-            files.push(("simulator", text));
+            more = "[bus]\nserve = false\n".into();
         }
     }
-    if files.iter().any(|(name, _)| *name == "serial") {
+    if files.iter().any(|(name, _)| name == "serial") {
         write!(more, "[ports.line]\ndevice = \"{}\"\nbaud = 115200\n", line.display())?;
     }
     for (name, text) in files {

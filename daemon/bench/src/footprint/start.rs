@@ -1,5 +1,6 @@
 //! From the start of the process until it tells its service manager that it is ready. The link need not be up for that.
 
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -30,7 +31,7 @@ pub(super) async fn start(bed: &mut Bed, effort: &Effort, findings: &mut Finding
 }
 
 /// Nanoseconds from the start until READY; the process is ended.
-pub(crate) async fn ready(bed: &Bed, config: &std::path::Path) -> anyhow::Result<u64> {
+pub(crate) async fn ready(bed: &Bed, config: &Path) -> anyhow::Result<u64> {
     let socket = bed.folder().join("notify");
     drop(std::fs::remove_file(&socket));
     let manager = UnixDatagram::bind(&socket)?;
@@ -50,6 +51,10 @@ pub(crate) async fn ready(bed: &Bed, config: &std::path::Path) -> anyhow::Result
     };
     let took = tokio::select! {
         took = told => took?,
+        ended = process.ended() => {
+            ended?;
+            bail!("nowd ended:\n{}", process.output());
+        }
         () = tokio::time::sleep(PATIENCE) => bail!("nowd does not become ready:\n{}", process.output()),
     };
     process.end().await?;

@@ -6,20 +6,20 @@ use anyhow::Context as _;
 
 /// Counts since the process began, over all its threads that live; and its memory.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Usage {
+pub(crate) struct Usage {
     /// Resident, in bytes.
-    pub(super) resident: u64,
+    pub(crate) resident: u64,
     /// The part of that which is pages of files, in bytes.
-    pub(super) of_files: u64,
-    pub(super) threads: u64,
+    pub(crate) of_files: u64,
+    pub(crate) threads: u64,
     /// Context switches, of its own will and not.
-    pub(super) switches: u64,
+    pub(crate) switches: u64,
     /// Time on a processor, in nanoseconds.
-    pub(super) processor: u64,
+    pub(crate) processor: u64,
 }
 
 impl Usage {
-    pub(super) fn of(process: u32) -> anyhow::Result<Self> {
+    pub(crate) fn of(process: u32) -> anyhow::Result<Self> {
         let status = fs::read_to_string(format!("/proc/{process}/status")).context("the process is gone")?;
         let mut usage = Self {
             resident: field(&status, "VmRSS:") * 1024,

@@ -2,6 +2,8 @@
 //!
 //! A gateway remembers the ids of a minute, 131,072 at most, so each measurement has a gateway of its own.
 
+use std::slice;
+
 use nowd_link::Qos;
 
 use super::WARM_UP;
@@ -65,8 +67,8 @@ pub(crate) async fn flight(bed: &mut Bed, effort: &Effort, findings: &mut Findin
             greet(&mut caller, &way, WARM_UP).await?;
             let (mut whole, mut rates, mut ratios) = (None, Vec::new(), Vec::new());
             for _ in 0..rounds {
-                let bare = drive::flight(&mut caller, &echo(), width, part, MOST / rounds).await?;
-                let through = drive::flight(&mut caller, &way, width, part, MOST / rounds).await?;
+                let bare = drive::flight(&mut caller, &[echo()], width, part, MOST / rounds).await?;
+                let through = drive::flight(&mut caller, slice::from_ref(&way), width, part, MOST / rounds).await?;
                 rates.push(through.rate);
                 floor_rates.push(bare.rate);
                 ratios.push(through.rate / bare.rate);
