@@ -62,7 +62,6 @@ pub(crate) struct Bed {
 #[derive(Debug)]
 pub(crate) struct Gateway {
     pub(crate) target: String,
-    pub(crate) config: PathBuf,
     pub(crate) process: Part,
     /// The shipped plugin in a process of its own, where there is one.
     _isolated: Option<Part>,
@@ -181,7 +180,7 @@ impl Bed {
         let arguments = ["run", "--config", &file];
         let mut process = Part::start(self.folder.path(), &target, &self.programs.nowd, &arguments)?;
         process.says("the link is up").await?;
-        Ok(Gateway { target, config, process, _isolated: isolated })
+        Ok(Gateway { target, process, _isolated: isolated })
     }
 
     async fn start_bus(&mut self) -> anyhow::Result<()> {

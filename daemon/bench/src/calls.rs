@@ -30,6 +30,9 @@ pub(crate) struct Way {
     answers: Answers,
 }
 
+/// A way through a gateway, by its name.
+pub(crate) type Make = fn(&str) -> Way;
+
 /// What a call with `{"n":5}` is answered with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Answers {
@@ -266,7 +269,8 @@ impl Caller {
             return Ok(None);
         };
         let Some(pending) = self.pending.remove(&id) else {
-            let count = if self.answered.contains(&id) { &mut self.tally.twice } else { &mut self.tally.misrouted };
+            let count =
+                if self.answered.contains(&id) { &mut self.tally.twice } else { &mut self.tally.misrouted };
             *count += 1;
             return Ok(None);
         };

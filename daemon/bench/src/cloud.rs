@@ -48,7 +48,8 @@ pub(crate) async fn cloud(bed: &mut Bed, effort: &Effort, findings: &mut Finding
     let gateway = bed.gateway(Maps::All).await?;
     let (_process, mut http) = serve(bed).await?;
     let mut caller = bed.caller().await?;
-    let ways = [("simulated method", Way::simulator(&gateway.target)), ("D-Bus method", Way::dbus(&gateway.target))];
+    let ways =
+        [("simulated method", Way::simulator(&gateway.target)), ("D-Bus method", Way::dbus(&gateway.target))];
     for (_, way) in &ways {
         greet(&mut caller, way, BATCH).await?;
         http.alone(way, BATCH).await?;
@@ -105,8 +106,19 @@ async fn serve(bed: &Bed) -> anyhow::Result<(Part, Http)> {
     let (endpoint, listen) = (format!("localhost:{port}"), Bed::free_port()?);
     let address = format!("127.0.0.1:{listen}");
     let arguments = [
-        "serve", "--listen", &address, "--endpoint", &endpoint, "--ca", &ca, "--cert", &certificate, "--key", &key,
-        "--client", "bench-cloud",
+        "serve",
+        "--listen",
+        &address,
+        "--endpoint",
+        &endpoint,
+        "--ca",
+        &ca,
+        "--cert",
+        &certificate,
+        "--key",
+        &key,
+        "--client",
+        "bench-cloud",
     ];
     let program: &Path = &bed.programs.cloud;
     let mut process = Part::start(bed.folder(), "nowd-cloud", program, &arguments)?;
@@ -115,7 +127,12 @@ async fn serve(bed: &Bed) -> anyhow::Result<(Part, Http)> {
 }
 
 /// Each call on a connection of its own, whose TLS knows of no other.
-async fn connection_each(bed: &mut Bed, known: &Caller, way: &Way, findings: &mut Findings) -> anyhow::Result<Times> {
+async fn connection_each(
+    bed: &mut Bed,
+    known: &Caller,
+    way: &Way,
+    findings: &mut Findings,
+) -> anyhow::Result<Times> {
     let mut times = Times::new()?;
     for _ in 0..FEW {
         let begun = now();
@@ -124,7 +141,11 @@ async fn connection_each(bed: &mut Bed, known: &Caller, way: &Way, findings: &mu
         caller.adopt(known);
         let answer = caller.call(way).await?;
         times.record(now().saturating_sub(begun));
-        anyhow::ensure!(answer.status == Status::Ok, "a call on a new connection: {:?}", caller.tally.statuses);
+        anyhow::ensure!(
+            answer.status == Status::Ok,
+            "a call on a new connection: {:?}",
+            caller.tally.statuses
+        );
         findings.tally.add(&caller.tally);
     }
     Ok(times)

@@ -12,7 +12,10 @@ use crate::measure::{SECOND, Times, float, now};
 pub(crate) use metronome::Metronome;
 
 /// How long answers are waited for beyond the last deadline.
-const PATIENCE: u64 = 5 * SECOND;
+const PATIENCE: u64 = 2 * SECOND;
+
+/// How often a method is asked until it works.
+const TRIES: u32 = 500;
 
 /// What one measurement brought.
 #[derive(Debug)]
@@ -61,15 +64,19 @@ impl Measured {
     }
 }
 
-/// Says hello to a gateway: after this its clock is known. Nothing for an echo.
+/// Says hello to a gateway: after this its clock is known, its plugins are there, and it is warm.
 pub(crate) async fn greet(caller: &mut Caller, way: &Way, calls: u32) -> anyhow::Result<()> {
-    // The first is answered `resync`; those after it must be executed.
-    caller.call(way).await?;
-    for _ in 0..calls {
-        let answer = bounded(way, caller.call(way)).await?;
-        if answer.status != Status::Ok {
+    // The first is answered `resync`; a plugin in a process of its own may need a moment.
+    let mut tries = 0;
+    while bounded(way, caller.call(way)).await?.status != Status::Ok {
+        tries += 1;
+        if tries > TRIES {
             bail!("{} of {} does not work: {:?}", way.method, way.target, caller.tally.statuses);
         }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    for _ in 0..calls {
+        bounded(way, caller.call(way)).await?;
     }
     caller.settle();
     caller.tally = Tally::default();
@@ -143,7 +150,8 @@ pub(crate) async fn open(caller: &mut Caller, way: &Way, rate: u64, lasts: u64) 
     let begun = now() + SECOND / 1_000;
     let due = |call: u64| begun + call.saturating_mul(SECOND) / rate.max(1);
     let (mut sent, mut answers) = (0, Vec::new());
-    let mut give_up = std::pin::pin!(tokio::time::sleep(Duration::from_nanos(lasts + way.timeout + PATIENCE)));
+    let mut give_up =
+        std::pin::pin!(tokio::time::sleep(Duration::from_nanos(lasts + way.timeout + PATIENCE)));
     while sent < total || caller.waiting() > 0 {
         let at = now();
         while sent < total && due(sent) <= at {

@@ -17,6 +17,7 @@ pub(crate) use start::ready;
 pub(crate) use usage::Usage;
 
 const SECTION: &str = "footprint of a gateway with D-Bus and serial plugins";
+const SHARES: &str = "what each process takes of one call to a D-Bus method, one at a time";
 const MEBI: f64 = 1024.0 * 1024.0;
 /// After this a gateway that has just started has nothing left to do.
 const SETTLES: Duration = Duration::from_secs(3);
@@ -26,9 +27,34 @@ pub(crate) async fn footprint(bed: &mut Bed, effort: &Effort, findings: &mut Fin
     let Programs { nowd, .. } = &bed.programs;
     let size = float(std::fs::metadata(nowd)?.len()) / MEBI;
     findings.targets.push(Target::at_most("the program, MiB (of a release build)", size, 6.0));
+    shares(bed, effort, findings).await?;
     start::start(bed, effort, findings).await?;
     idle_and_loaded(bed, effort, findings).await?;
     instructions::instructions(bed, effort, findings).await
+}
+
+/// Which process takes what of one call to a D-Bus method, one call at a time.
+async fn shares(bed: &mut Bed, effort: &Effort, findings: &mut Findings) -> anyhow::Result<()> {
+    let mut caller = bed.caller().await?;
+    let gateway = bed.gateway(Maps::DbusAndSerial).await?;
+    let way = Way::dbus(&gateway.target);
+    greet(&mut caller, &way, 100).await?;
+    let mut parts = vec![("nowd", gateway.process.id()), ("the load generator", std::process::id())];
+    for name in ["mosquitto", "dbus-daemon", "service"] {
+        parts.extend(bed.part(name).map(|process| (name, process)));
+    }
+    let usage = || parts.iter().map(|(_, process)| Usage::of(*process)).collect::<anyhow::Result<Vec<_>>>();
+    let before = usage()?;
+    let calls = u32::try_from(effort.calls())?;
+    let measured = drive::alone(&mut caller, &way, calls).await?;
+    findings.tally.add(&measured.tally);
+    for ((name, _), (before, after)) in parts.iter().zip(before.iter().zip(usage()?)) {
+        let processor = float(after.processor.saturating_sub(before.processor)) / 1_000.0 / f64::from(calls);
+        let switches = float(after.switches.saturating_sub(before.switches)) / f64::from(calls);
+        findings.fact(SHARES, format!("{name}: processor time"), processor, "us");
+        findings.fact(SHARES, format!("{name}: context switches"), switches, "");
+    }
+    Ok(())
 }
 
 async fn idle_and_loaded(bed: &mut Bed, effort: &Effort, findings: &mut Findings) -> anyhow::Result<()> {
@@ -54,7 +80,8 @@ async fn idle_and_loaded(bed: &mut Bed, effort: &Effort, findings: &mut Findings
     }
     let before = Usage::of(process)?;
     for way in &ways {
-        let measured = drive::flight(&mut caller, std::slice::from_ref(way), 10, 600 * SECOND, effort.calls()).await?;
+        let measured =
+            drive::flight(&mut caller, std::slice::from_ref(way), 10, 600 * SECOND, effort.calls()).await?;
         findings.tally.add(&measured.tally);
     }
     let loaded = Usage::of(process)?;

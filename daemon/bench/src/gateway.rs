@@ -7,8 +7,8 @@ use crate::bed::{Bed, Gateway, Maps};
 use crate::calls::{Caller, Way};
 use crate::drive::greet;
 
-pub(crate) use alone::alone;
-pub(crate) use load::{flight, open, paced};
+pub(crate) use alone::{FLOOR, THROUGH, alone};
+pub(crate) use load::{OPEN, flight, open, paced};
 
 /// Calls of each kind before anything counts.
 const WARM_UP: u32 = 100;

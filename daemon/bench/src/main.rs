@@ -2,7 +2,11 @@
 //! real dbus-daemon, ptys, real processes.
 //!
 //! Every answer is checked while it is measured. It judges speed, never safety: that is what `daemon/faults` is for.
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a report on standard output is what this program is for")]
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a report on standard output is what this program is for"
+)]
 
 mod bed;
 mod calls;
@@ -34,8 +38,11 @@ use crate::roles::Role;
 
 /// Measures nowd against the bare parts that it is made of
 #[derive(Debug, Parser)]
-#[command(name = "nowd-bench", after_help = "Exit codes: 0 measured, and no call was lost, misrouted, or answered twice or wrongly; 1 \
-                  otherwise; 2 wrong arguments. Whether the targets were met is in the report.")]
+#[command(
+    name = "nowd-bench",
+    after_help = "Exit codes: 0 measured, and no call was lost, misrouted, or answered twice or wrongly; 1 \
+                  otherwise; 2 wrong arguments. Whether the targets were met is in the report."
+)]
 struct Cli {
     #[command(subcommand)]
     role: Option<Helper>,
@@ -64,6 +71,9 @@ struct Bench {
     /// Writes the findings there, as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Draws pictures of the findings there, as SVG
+    #[arg(long, value_name = "FOLDER")]
+    plots: Option<PathBuf>,
     /// Leaves the folder with the configurations and logs of all parts, and says where it is
     #[arg(long)]
     keep: bool,
@@ -100,12 +110,12 @@ struct Effort {
 impl Effort {
     /// One call at a time, everything in turns; nanoseconds.
     const fn alone(self) -> u64 {
-        if self.quick { 5 * SECOND } else { self.seconds * SECOND }
+        if self.quick { 3 * SECOND } else { self.seconds * SECOND }
     }
 
     /// Each kind at a steady pace, all its turns together; nanoseconds.
     const fn paced(self) -> u64 {
-        if self.quick { 3 * SECOND } else { 2 * self.seconds * SECOND }
+        if self.quick { 2 * SECOND } else { 2 * self.seconds * SECOND }
     }
 
     /// One kind of load, all its rounds together; nanoseconds.
@@ -136,6 +146,11 @@ impl Effort {
     /// How many gateways there are at one broker.
     const fn gateways(self) -> &'static [usize] {
         if self.quick { &[1, 10] } else { &[1, 10, 50, 100, 200] }
+    }
+
+    /// Every so many of the rates of the open loop.
+    const fn rates(self) -> usize {
+        if self.quick { 2 } else { 1 }
     }
 
     /// Of load, in turns with the floor.
@@ -178,6 +193,9 @@ fn bench(bench: &Bench) -> anyhow::Result<bool> {
     if let Some(file) = &bench.json {
         let text = serde_json::to_string_pretty(&report::json(&place, &findings))?;
         fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))?;
+    }
+    if let Some(folder) = &bench.plots {
+        report::plots(folder, &place, &findings)?;
     }
     Ok(findings.tally.broken() == 0)
 }

@@ -45,7 +45,10 @@ impl Part {
         arguments: &[&str],
     ) -> anyhow::Result<Self> {
         let mut command = Command::new(own_program()?);
-        command.args(["role", "exec", "--no-auxv", &std::process::id().to_string()]).arg(program).args(arguments);
+        command
+            .args(["role", "exec", "--no-auxv", &std::process::id().to_string()])
+            .arg(program)
+            .args(arguments);
         Self::run(folder, name, command)
     }
 

@@ -2,6 +2,7 @@
 
 mod json;
 mod place;
+mod plot;
 mod table;
 
 use crate::calls::Tally;
@@ -9,6 +10,7 @@ use crate::drive::Measured;
 use crate::measure::Times;
 
 pub(crate) use json::json;
+pub(crate) use plot::plots;
 pub(crate) use table::table;
 
 /// Where and when it was measured.
@@ -118,7 +120,8 @@ impl Findings {
     ) {
         let Measured { times, tally, behind, .. } = measured;
         self.tally.add(tally);
-        let mut note: Vec<_> = tally.statuses.iter().map(|(status, count)| format!("{count} {status}")).collect();
+        let mut note: Vec<_> =
+            tally.statuses.iter().map(|(status, count)| format!("{count} {status}")).collect();
         note.retain(|words| !words.ends_with(" ok"));
         if *behind > BEHIND {
             note.push(format!("the load generator was behind by up to {} ms", behind / 1_000_000));
@@ -128,7 +131,13 @@ impl Findings {
         self.rows.push(Row { section, name, times, rate, load, note });
     }
 
-    pub(crate) fn fact(&mut self, section: &'static str, name: impl Into<String>, value: f64, unit: &'static str) {
+    pub(crate) fn fact(
+        &mut self,
+        section: &'static str,
+        name: impl Into<String>,
+        value: f64,
+        unit: &'static str,
+    ) {
         self.facts.push(Fact { section, name: name.into(), value, unit });
     }
 }

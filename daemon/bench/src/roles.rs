@@ -14,7 +14,8 @@ use anyhow::{Context as _, ensure};
 use clap::Subcommand;
 use rustix::process::{Signal, getppid, set_parent_process_death_signal};
 use seccompiler::{
-    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch,
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
+    TargetArch,
 };
 
 /// Of `prctl(2)`: "AUXV".

@@ -8,10 +8,10 @@ use crate::bed::{Bed, Gateway, Maps};
 use crate::calls::{Caller, Way};
 use crate::drive::{self, greet};
 use crate::footprint::{Usage, ready};
-use crate::measure::{SECOND, Times, float, now};
+use crate::measure::{SECOND, Times, float, now, number};
 use crate::report::{Findings, Load};
 
-const GATEWAYS: &str = "gateways at one broker, called in turns, one call at a time";
+pub(crate) const GATEWAYS: &str = "gateways at one broker, called in turns, one call at a time";
 const BUSY: &str = "gateways at one broker, called in turns, 50 calls under way";
 const MEMORY: &str = "10,000 ids are remembered, 10,000 methods are mapped: one call at a time";
 const MANY: u32 = 10_000;
@@ -37,23 +37,11 @@ async fn gateways(bed: &mut Bed, effort: &Effort, findings: &mut Findings) -> an
             running.push(gateway);
             ways.push(way);
         }
-        let mut times = Times::new()?;
-        let (begun, lasts) = (now(), effort.load());
-        let mut calls = 0;
-        for way in ways.iter().cycle() {
-            let measured = drive::alone(&mut caller, way, 1).await?;
-            findings.tally.add(&measured.tally);
-            times.add(&measured.times)?;
-            calls += 1;
-            // Each gateway at least once.
-            if calls >= count && now() > begun + lasts {
-                break;
-            }
+        for (section, width) in [(GATEWAYS, 1), (BUSY, 50)] {
+            let measured = drive::flight(&mut caller, &ways, width, effort.load(), u64::MAX).await?;
+            let load = Load { load: number(count), rate: measured.rate };
+            findings.loaded(section, format!("gateways: {count}"), &measured, load);
         }
-        findings.row(GATEWAYS, format!("{count} gateways"), &times);
-        let measured = drive::flight(&mut caller, &ways, 50, lasts, u64::MAX).await?;
-        let load = Load { load: crate::measure::number(count), rate: measured.rate };
-        findings.loaded(BUSY, format!("{count} gateways"), &measured, load);
     }
     let mut own = 0;
     for gateway in &running {
@@ -61,7 +49,7 @@ async fn gateways(bed: &mut Bed, effort: &Effort, findings: &mut Findings) -> an
         own += usage.resident.saturating_sub(usage.of_files);
     }
     let says = format!("own memory of each of {} gateways", running.len());
-    findings.fact(GATEWAYS, says, float(own) / crate::measure::number(running.len()) / MEBI, "MiB");
+    findings.fact(GATEWAYS, says, float(own) / number(running.len()) / MEBI, "MiB");
     Ok(())
 }
 

@@ -29,7 +29,8 @@ struct Body<'a> {
 
 impl Http {
     pub(super) async fn open(port: u16) -> anyhow::Result<Self> {
-        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.context("the cloud side is not there")?;
+        let stream =
+            TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.context("the cloud side is not there")?;
         stream.set_nodelay(true)?;
         Ok(Self { line: BufReader::new(stream), number: 0, calls: 0 })
     }

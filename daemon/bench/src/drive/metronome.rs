@@ -16,7 +16,8 @@ pub(crate) struct Metronome(AsyncFd<OwnedFd>);
 
 impl Metronome {
     pub(crate) fn new() -> anyhow::Result<Self> {
-        let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?;
+        let timer =
+            timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?;
         #[allow(deprecated, reason = "its successor is unsafe to call; an `OwnedFd` keeps its file open")]
         let timer = AsyncFd::with_interest(timer, Interest::READABLE)?;
         Ok(Self(timer))
@@ -25,10 +26,8 @@ impl Metronome {
     /// Waits until `instant`, in nanoseconds of `CLOCK_MONOTONIC`. May be dropped and called again.
     pub(crate) async fn at(&mut self, instant: u64) -> anyhow::Result<()> {
         let none = Timespec { tv_sec: 0, tv_nsec: 0 };
-        let value = Timespec {
-            tv_sec: i64::try_from(instant / SECOND)?,
-            tv_nsec: i64::try_from(instant % SECOND)?,
-        };
+        let value =
+            Timespec { tv_sec: i64::try_from(instant / SECOND)?, tv_nsec: i64::try_from(instant % SECOND)? };
         let setting = Itimerspec { it_interval: none, it_value: value };
         timerfd_settime(self.0.get_ref(), TimerfdTimerFlags::ABSTIME, &setting)?;
         loop {

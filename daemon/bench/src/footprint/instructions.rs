@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use super::SECTION;
 use crate::Effort;
 use crate::bed::{Bed, Maps};
-use crate::calls::Way;
+use crate::calls::{Make, Way};
 use crate::drive::{self, greet};
 use crate::measure::float;
 use crate::part::Part;
@@ -19,13 +19,18 @@ use crate::report::Findings;
 const FEW: u32 = 20;
 
 /// Leaves a word where there is no valgrind.
-pub(super) async fn instructions(bed: &mut Bed, effort: &Effort, findings: &mut Findings) -> anyhow::Result<()> {
+pub(super) async fn instructions(
+    bed: &mut Bed,
+    effort: &Effort,
+    findings: &mut Findings,
+) -> anyhow::Result<()> {
     if std::env::consts::ARCH != "x86_64" || Command::new("valgrind").arg("--version").output().is_err() {
         eprintln!("no valgrind, or not on x86-64: no instructions are counted");
         return Ok(());
     }
     let Some(more) = effort.instructions() else { return Ok(()) };
-    for (name, make) in [("D-Bus method", Way::dbus as fn(&str) -> Way), ("serial method", Way::serial)] {
+    let ways: [(&str, Make); 2] = [("D-Bus method", Way::dbus), ("serial method", Way::serial)];
+    for (name, make) in ways {
         let few = count(bed, make, FEW, findings).await?;
         let many = count(bed, make, FEW + more, findings).await?;
         let each = float(many.saturating_sub(few)) / f64::from(more) / 1_000.0;
@@ -35,11 +40,10 @@ pub(super) async fn instructions(bed: &mut Bed, effort: &Effort, findings: &mut 
 }
 
 /// Instructions of a gateway's whole life with so many calls.
-async fn count(bed: &mut Bed, make: fn(&str) -> Way, calls: u32, findings: &mut Findings) -> anyhow::Result<u64> {
+async fn count(bed: &mut Bed, make: Make, calls: u32, findings: &mut Findings) -> anyhow::Result<u64> {
     let (target, config) = bed.configure(Maps::DbusAndSerial)?;
     let (nowd, config) = (bed.programs.nowd.display().to_string(), config.display().to_string());
-    let arguments =
-        ["--tool=callgrind", "--callgrind-out-file=/dev/null", &nowd, "run", "--config", &config];
+    let arguments = ["--tool=callgrind", "--callgrind-out-file=/dev/null", &nowd, "run", "--config", &config];
     let mut process = Part::start_without_auxv(bed.folder(), "valgrind", Path::new("valgrind"), &arguments)?;
     process.says("the link is up").await?;
     let mut caller = bed.caller().await?;
@@ -50,6 +54,9 @@ async fn count(bed: &mut Bed, make: fn(&str) -> Way, calls: u32, findings: &mut 
     findings.tally.add(&measured.tally);
     process.end().await?;
     let output = process.output();
-    let line = output.lines().find_map(|line| line.split_once("Collected :")).context("callgrind counted nothing")?;
+    let line = output
+        .lines()
+        .find_map(|line| line.split_once("Collected :"))
+        .context("callgrind counted nothing")?;
     line.1.trim().parse().context("what callgrind counted")
 }

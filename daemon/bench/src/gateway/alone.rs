@@ -15,8 +15,8 @@ use crate::report::{Findings, Target};
 
 /// So many of each kind before the next kind's turn.
 const BATCH: u32 = 50;
-const FLOOR: &str = "the floor, one at a time";
-const GATEWAY: &str = "through a gateway, one at a time";
+pub(crate) const FLOOR: &str = "the floor, one at a time";
+pub(crate) const THROUGH: &str = "through a gateway, one at a time";
 
 const ECHO: &str = "MQTT echo, rumqttc, QoS 1";
 const BARE: &str = "MQTT echo, bare packets, QoS 1";
@@ -96,7 +96,7 @@ pub(crate) async fn alone(bed: &mut Bed, effort: &Effort, findings: &mut Finding
         }
     }
     let floor = echoes.iter().map(|(name, _)| *name).chain([DBUS, PTY]).map(|name| (FLOOR, name));
-    for (section, name) in floor.chain(ways.iter().map(|(name, _)| (GATEWAY, *name))) {
+    for (section, name) in floor.chain(ways.iter().map(|(name, _)| (THROUGH, *name))) {
         if let Some((Some(times), _)) = kinds.0.get(name) {
             findings.row(section, name, times);
         }

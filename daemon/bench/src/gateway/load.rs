@@ -9,7 +9,7 @@ use nowd_link::Qos;
 use super::WARM_UP;
 use crate::Effort;
 use crate::bed::{Bed, Maps};
-use crate::calls::Way;
+use crate::calls::{Make, Way};
 use crate::drive::{self, Measured, greet};
 use crate::floor::{Dbus, Line};
 use crate::measure::{SECOND, Times, float, median};
@@ -17,7 +17,7 @@ use crate::report::{Findings, Load, Target};
 
 const FLIGHT: &str = "so many calls under way at once";
 const PACED: &str = "50 calls a second, with idle gaps";
-const OPEN: &str = "open loop: so many calls a second, whatever comes back";
+pub(crate) const OPEN: &str = "open loop: so many calls a second, whatever comes back";
 const BEYOND: &str = "beyond saturation: a device that takes 5 ms, 16 calls may wait, budget 500 ms";
 
 /// Calls of one measurement at most: what a gateway can remember, and some room.
@@ -30,8 +30,6 @@ const TURN: u64 = 5 * SECOND;
 const RATES: [u64; 8] = [100, 250, 500, 1_000, 2_000, 4_000, 8_000, 16_000];
 /// Calls a second to a device that can do 200.
 const BEYOND_RATES: [u64; 3] = [150, 250, 1_000];
-
-type Make = fn(&str) -> Way;
 
 /// The ways through nowd, each with the maps that it needs.
 const WAYS: [(&str, Maps, Make); 4] = [
@@ -68,7 +66,8 @@ pub(crate) async fn flight(bed: &mut Bed, effort: &Effort, findings: &mut Findin
             let (mut whole, mut rates, mut ratios) = (None, Vec::new(), Vec::new());
             for _ in 0..rounds {
                 let bare = drive::flight(&mut caller, &[echo()], width, part, MOST / rounds).await?;
-                let through = drive::flight(&mut caller, slice::from_ref(&way), width, part, MOST / rounds).await?;
+                let through =
+                    drive::flight(&mut caller, slice::from_ref(&way), width, part, MOST / rounds).await?;
                 rates.push(through.rate);
                 floor_rates.push(bare.rate);
                 ratios.push(through.rate / bare.rate);
@@ -138,7 +137,12 @@ pub(crate) async fn paced(bed: &mut Bed, effort: &Effort, findings: &mut Finding
         let ratio = measured.times.at(0.99) / measured.times.median();
         match says {
             Some(says) => findings.targets.push(Target::at_most(says, ratio, 4.0)),
-            None => findings.fact("ratios beside the promised ones", "99 % / median at 50 echoes a second", ratio, ""),
+            None => findings.fact(
+                "ratios beside the promised ones",
+                "99 % / median at 50 echoes a second",
+                ratio,
+                "",
+            ),
         }
     }
     Ok(())
@@ -147,8 +151,9 @@ pub(crate) async fn paced(bed: &mut Bed, effort: &Effort, findings: &mut Finding
 /// Fixed rates, up to more than this machine can do; and a lane that is too slow for what it is asked.
 pub(crate) async fn open(bed: &mut Bed, effort: &Effort, findings: &mut Findings) -> anyhow::Result<()> {
     let mut caller = bed.caller().await?;
-    for (name, make) in [("simulated method", Way::simulator as Make), ("D-Bus method", Way::dbus)] {
-        for rate in RATES {
+    let ways: [(&str, Make); 2] = [("simulated method", Way::simulator), ("D-Bus method", Way::dbus)];
+    for (name, make) in ways {
+        for rate in RATES.into_iter().rev().step_by(effort.rates()).rev() {
             let gateway = bed.gateway(Maps::All).await?;
             let way = make(&gateway.target);
             greet(&mut caller, &way, WARM_UP).await?;
@@ -158,7 +163,7 @@ pub(crate) async fn open(bed: &mut Bed, effort: &Effort, findings: &mut Findings
             findings.loaded(OPEN, format!("{rate} a second: {name}"), &measured, load);
         }
     }
-    for rate in RATES {
+    for rate in RATES.into_iter().rev().step_by(effort.rates()).rev() {
         let lasts = effort.load().min(MOST * SECOND / rate);
         let measured = drive::open(&mut caller, &echo(), rate, lasts).await?;
         let load = Load { load: float(rate), rate: measured.rate };

@@ -1,6 +1,6 @@
 //! The findings in words and columns, for people.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
 use super::{Bound, Findings, Place, Row};
 
@@ -10,27 +10,29 @@ pub(crate) fn table(place: &Place, findings: &Findings) -> String {
     if place.quick {
         text.push_str("a quick look: too short for numbers to be quoted\n");
     }
-    let mut section = "";
-    for row in &findings.rows {
-        if row.section != section {
-            section = row.section;
+    let mut sections: Vec<&str> = Vec::new();
+    let named = findings.rows.iter().map(|row| row.section);
+    for section in named.chain(findings.facts.iter().map(|fact| fact.section)) {
+        if !sections.contains(&section) {
+            sections.push(section);
+        }
+    }
+    for section in sections {
+        line(&mut text, format_args!("\n{section}"));
+        let rows: Vec<_> = findings.rows.iter().filter(|row| row.section == section).collect();
+        if !rows.is_empty() {
+            let columns = ["calls", "median", "90 %", "99 %", "99.9 %", "a second"];
             line(
                 &mut text,
-                format_args!(
-                    "\n{section}\n  {:<46}{:>8}{:>10}{:>10}{:>10}{:>10}{:>10}",
-                    "times in us", "calls", "median", "90 %", "99 %", "99.9 %", "a second"
-                ),
+                format_args!("  {:<46}{}", "times in us", columns.map(|name| format!("{name:>10}")).concat()),
             );
         }
-        line(&mut text, format_args!("{}", Columns(row)));
-    }
-    section = "";
-    for fact in &findings.facts {
-        if fact.section != section {
-            section = fact.section;
-            line(&mut text, format_args!("\n{section}"));
+        for row in rows {
+            line(&mut text, format_args!("{}", Columns(row)));
         }
-        line(&mut text, format_args!("  {:<66}{:>14.2} {}", fact.name, fact.value, fact.unit));
+        for fact in findings.facts.iter().filter(|fact| fact.section == section) {
+            line(&mut text, format_args!("  {:<66}{:>10.2} {}", fact.name, fact.value, fact.unit));
+        }
     }
     tally(&mut text, findings);
     targets(&mut text, findings);
@@ -39,10 +41,10 @@ pub(crate) fn table(place: &Place, findings: &Findings) -> String {
 
 struct Columns<'a>(&'a Row);
 
-impl std::fmt::Display for Columns<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Columns<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Row { name, times, rate, note, .. } = self.0;
-        write!(f, "  {name:<46}{:>8}", times.len())?;
+        write!(f, "  {name:<46}{:>10}", times.len())?;
         for quantile in [0.5, 0.9, 0.99, 0.999] {
             write!(f, "{:>10.1}", times.at(quantile))?;
         }
@@ -72,7 +74,10 @@ fn targets(text: &mut String, findings: &Findings) {
     if findings.targets.is_empty() {
         return;
     }
-    line(text, format_args!("\n{:<78}{:>9}  {:>10}  {:<6}rounds", "targets", "measured", "target", ""));
+    line(
+        text,
+        format_args!("\n{:<78}{:>9}  {:>10}  {:<6}parts of the run", "targets", "measured", "target", ""),
+    );
     for target in &findings.targets {
         let bound = match target.bound {
             Bound::AtMost(bound) => format!("<= {bound:.3}"),
@@ -81,11 +86,10 @@ fn targets(text: &mut String, findings: &Findings) {
         let met = if target.met() { "met" } else { "MISSED" };
         let spread = target.spread.map(|(least, most)| format!("{least:.3} to {most:.3}"));
         let spread = spread.unwrap_or_default();
-        line(text, format_args!("{:<78}{:>9.3}  {bound:>10}  {met:<6} {spread}", target.name, target.value));
+        line(text, format_args!("{:<78}{:>9.3}  {bound:>10}  {met:<6}{spread}", target.name, target.value));
     }
 }
 
-fn line(text: &mut String, what: std::fmt::Arguments<'_>) {
-    // Writing to a text does not fail.
-    drop(writeln!(text, "{what}"));
+fn line(text: &mut String, what: fmt::Arguments<'_>) {
+    writeln!(text, "{what}").unwrap_or_default();
 }

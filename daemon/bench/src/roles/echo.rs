@@ -73,7 +73,7 @@ async fn rumqttc(mut connection: Connection, filter: &str) -> anyhow::Result<()>
                     ack.send().context("an acknowledgement")?;
                 }
             }
-            _ => {}
+            Event::Acked { .. } | Event::Unsubscribed { .. } | _ => {}
         }
     }
 }
