@@ -242,8 +242,11 @@ impl Caller {
 
     /// Counts as lost what was not answered, and forgets what was: a measurement begins or ends.
     pub(crate) fn settle(&mut self) {
-        self.tally.lost += u64::try_from(self.pending.len()).unwrap_or(u64::MAX);
-        self.pending.clear();
+        for (_, pending) in self.pending.drain() {
+            let echo = matches!(pending.answers, Answers::Echo(_));
+            let count = if echo { &mut self.tally.echoes_lost } else { &mut self.tally.lost };
+            *count += 1;
+        }
         self.answered.clear();
     }
 

@@ -32,8 +32,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::bed::{Bed, Programs};
-use crate::measure::SECOND;
-use crate::report::{Findings, Place};
+use crate::measure::{SECOND, float};
+use crate::report::{Findings, Place, Target};
 use crate::roles::Role;
 
 /// Measures nowd against the bare parts that it is made of
@@ -233,5 +233,8 @@ async fn measure(bench: &Bench, programs: Programs) -> anyhow::Result<Findings> 
         eprintln!("scale ...");
         scale::scale(&mut bed, &effort, &mut findings).await?;
     }
+    let says = "calls lost, misrouted, answered twice or wrongly, at any load";
+    let broken = float(findings.tally.broken());
+    findings.targets.push(Target::at_most(says, broken, 0.0));
     Ok(findings)
 }

@@ -123,6 +123,11 @@ impl Findings {
         let mut note: Vec<_> =
             tally.statuses.iter().map(|(status, count)| format!("{count} {status}")).collect();
         note.retain(|words| !words.ends_with(" ok"));
+        for (count, words) in [(tally.lost, "LOST"), (tally.echoes_lost, "echoes lost")] {
+            if count > 0 {
+                note.push(format!("{count} {words}"));
+            }
+        }
         if *behind > BEHIND {
             note.push(format!("the load generator was behind by up to {} ms", behind / 1_000_000));
         }

@@ -5,9 +5,12 @@ use std::collections::BTreeMap;
 /// Counts of what was sent and what came back.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Tally {
+    /// Calls and echoes.
     pub(crate) sent: u64,
-    /// Never answered.
+    /// Calls that were never answered.
     pub(crate) lost: u64,
+    /// Echoes that never came: the floor has a bound too.
+    pub(crate) echoes_lost: u64,
     /// Answers on a topic that is not the call's, or to no call that was made.
     pub(crate) misrouted: u64,
     /// Answers to calls that were answered already.
@@ -38,6 +41,7 @@ impl Tally {
     pub(crate) fn add(&mut self, other: &Self) {
         self.sent += other.sent;
         self.lost += other.lost;
+        self.echoes_lost += other.echoes_lost;
         self.misrouted += other.misrouted;
         self.twice += other.twice;
         self.wrong += other.wrong;

@@ -17,6 +17,7 @@ pub(crate) fn json(place: &Place, findings: &Findings) -> Value {
         "calls": {
             "sent": tally.sent,
             "lost": tally.lost,
+            "echoes_lost": tally.echoes_lost,
             "misrouted": tally.misrouted,
             "twice": tally.twice,
             "wrong": tally.wrong,

@@ -61,9 +61,9 @@ fn tally(text: &mut String, findings: &Findings) {
     line(
         text,
         format_args!(
-            "\nof all {} calls and echoes: lost {}, misrouted {}, answered twice {}, answered wrongly {}; \
+            "\nof all {} calls and echoes: calls lost {}, echoes lost {}, misrouted {}, answered twice {}, answered wrongly {}; \
              good answers heard after the deadline {}",
-            tally.sent, tally.lost, tally.misrouted, tally.twice, tally.wrong, tally.late
+            tally.sent, tally.lost, tally.echoes_lost, tally.misrouted, tally.twice, tally.wrong, tally.late
         ),
     );
     let statuses: Vec<_> = tally.statuses.iter().map(|(status, count)| format!("{count} {status}")).collect();
@@ -76,7 +76,7 @@ fn targets(text: &mut String, findings: &Findings) {
     }
     line(
         text,
-        format_args!("\n{:<78}{:>9}  {:>10}  {:<6}parts of the run", "targets", "measured", "target", ""),
+        format_args!("\n{:<78}{:>9}  {:>10}  {:<8}parts of the run", "targets", "measured", "target", ""),
     );
     for target in &findings.targets {
         let bound = match target.bound {
@@ -86,7 +86,7 @@ fn targets(text: &mut String, findings: &Findings) {
         let met = if target.met() { "met" } else { "MISSED" };
         let spread = target.spread.map(|(least, most)| format!("{least:.3} to {most:.3}"));
         let spread = spread.unwrap_or_default();
-        line(text, format_args!("{:<78}{:>9.3}  {bound:>10}  {met:<6}{spread}", target.name, target.value));
+        line(text, format_args!("{:<78}{:>9.3}  {bound:>10}  {met:<7} {spread}", target.name, target.value));
     }
 }
 

@@ -6,6 +6,7 @@
 //! is the least that MQTT can cost on this machine.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
@@ -67,7 +68,11 @@ async fn rumqttc(mut connection: Connection, filter: &str) -> anyhow::Result<()>
             Event::Message(message) => {
                 if let Some(topic) = answer_topic(&message.topic) {
                     let (payload, qos) = (message.payload, message.qos);
-                    sender.publish(Publish { topic, payload, qos, ..Publish::default() })?;
+                    let answer = Publish { topic, payload, qos, ..Publish::default() };
+                    // Too many wait to be sent: nothing more is taken until there is room.
+                    while sender.publish(answer.clone()).is_err() {
+                        tokio::time::sleep(Duration::from_millis(1)).await;
+                    }
                 }
                 if let Some(ack) = message.ack {
                     ack.send().context("an acknowledgement")?;
