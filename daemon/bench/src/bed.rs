@@ -108,6 +108,11 @@ impl Bed {
         Ok(bed)
     }
 
+    /// Fails if a part has ended: what was measured since is worth nothing.
+    pub(crate) fn is_whole(&mut self) -> anyhow::Result<()> {
+        self.parts.values_mut().try_for_each(Part::is_there)
+    }
+
     /// A load generator with a connection of its own.
     pub(crate) async fn caller(&mut self) -> anyhow::Result<Caller> {
         self.clients += 1;

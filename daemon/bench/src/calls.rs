@@ -167,7 +167,11 @@ impl Caller {
     pub(crate) async fn open(options: &Options, client: String) -> anyhow::Result<Self> {
         let mut wire = Wire::open(options).await?;
         wire.subscribe(&format!("{client}/+/+/+/ack")).await?;
-        Ok(Self {
+        Ok(Self::over(wire, client))
+    }
+
+    fn over(wire: Wire, client: String) -> Self {
+        Self {
             wire,
             client,
             pending: HashMap::new(),
@@ -175,7 +179,7 @@ impl Caller {
             bounds: HashMap::new(),
             number: 0,
             tally: Tally::default(),
-        })
+        }
     }
 
     /// Knows from now on what `other` knows of the gateways' clocks.
@@ -327,3 +331,6 @@ impl Caller {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -94,3 +94,25 @@ pub(crate) fn median(numbers: &[f64]) -> Option<f64> {
     sorted.sort_by(f64::total_cmp);
     sorted.get(sorted.len() / 2).copied()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_kept_to_three_digits() {
+        let mut times = Times::new().unwrap();
+        (1..=1_000).for_each(|micros| times.record(micros * MICRO));
+        assert!((times.median() - 500.0).abs() < 1.0 && (times.at(0.99) - 990.0).abs() < 1.0);
+        let curve = times.curve();
+        assert!(curve.is_sorted() && curve.last().is_some_and(|(time, part)| *time >= 999.0 && *part >= 1.0));
+    }
+
+    #[test]
+    fn what_is_out_of_bounds_is_counted_at_the_bound() {
+        let mut times = Times::new().unwrap();
+        times.record(0);
+        times.record(u64::MAX);
+        assert_eq!(times.len(), 2);
+    }
+}

@@ -89,6 +89,14 @@ impl Part {
         bail!("{} does not say {text:?}:\n{}", self.name, self.output());
     }
 
+    /// Fails, with its output, if it has ended by itself.
+    pub(crate) fn is_there(&mut self) -> anyhow::Result<()> {
+        match self.child.try_wait()? {
+            Some(ended) => bail!("{} ended ({ended}):\n{}", self.name, self.output()),
+            None => Ok(()),
+        }
+    }
+
     /// Waits until it has ended by itself.
     pub(crate) async fn ended(&mut self) -> anyhow::Result<()> {
         while self.child.try_wait()?.is_none() {

@@ -5,6 +5,7 @@ mod place;
 mod plot;
 mod table;
 
+use crate::Section;
 use crate::calls::Tally;
 use crate::drive::Measured;
 use crate::measure::Times;
@@ -102,6 +103,8 @@ pub(crate) struct Findings {
     pub(crate) facts: Vec<Fact>,
     pub(crate) targets: Vec<Target>,
     pub(crate) tally: Tally,
+    /// What could not be measured to its end.
+    pub(crate) failed: Vec<Section>,
 }
 
 impl Findings {

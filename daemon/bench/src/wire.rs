@@ -67,8 +67,7 @@ pub(crate) struct Wire {
 impl Wire {
     /// Dials, and waits for CONNACK.
     pub(crate) async fn open(options: &Options) -> anyhow::Result<Self> {
-        let stream = dial(options, Protocol::Mqtt).await?;
-        let mut wire = Self { stream, read: BytesMut::new(), write: BytesMut::new(), last_id: 0 };
+        let mut wire = Self::over(dial(options, Protocol::Mqtt).await?);
         let properties = ConnectProperties { receive_maximum: Some(u16::MAX), ..ConnectProperties::new() };
         let connect = Connect {
             keep_alive: 0,
@@ -82,6 +81,11 @@ impl Wire {
         let Packet::ConnAck(connack) = packet else { bail!("no CONNACK but {packet:?}") };
         ensure!(connack.code == ConnectReturnCode::Success, "the broker says {:?}", connack.code);
         Ok(wire)
+    }
+
+    /// Nothing has been said over the stream yet.
+    pub(crate) fn over(stream: Box<dyn Stream>) -> Self {
+        Self { stream, read: BytesMut::new(), write: BytesMut::new(), last_id: 0 }
     }
 
     /// Subscribes with `QoS` 1, and waits for SUBACK.

@@ -11,6 +11,7 @@ pub(crate) fn json(place: &Place, findings: &Findings) -> Value {
         "date": place.date,
         "machine": place.machine,
         "quick": place.quick,
+        "failed": findings.failed.iter().map(|section| format!("{section:?}")).collect::<Vec<_>>(),
         "times_us": findings.rows.iter().map(row).collect::<Vec<_>>(),
         "facts": findings.facts.iter().map(fact).collect::<Vec<_>>(),
         "targets": findings.targets.iter().map(target).collect::<Vec<_>>(),

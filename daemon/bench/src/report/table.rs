@@ -10,6 +10,9 @@ pub(crate) fn table(place: &Place, findings: &Findings) -> String {
     if place.quick {
         text.push_str("a quick look: too short for numbers to be quoted\n");
     }
+    for section in &findings.failed {
+        line(&mut text, format_args!("{section:?} FAILED: what follows of it is not whole"));
+    }
     let mut sections: Vec<&str> = Vec::new();
     let named = findings.rows.iter().map(|row| row.section);
     for section in named.chain(findings.facts.iter().map(|fact| fact.section)) {

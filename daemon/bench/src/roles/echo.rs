@@ -89,3 +89,14 @@ fn answer_topic(topic: &str) -> Option<String> {
     let (target, method, client, id) = (levels.next()?, levels.next()?, levels.next()?, levels.next()?);
     Some(format!("{client}/{id}/{target}/{method}/ack"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::answer_topic;
+
+    #[test]
+    fn an_echo_answers_where_a_gateway_would() {
+        assert_eq!(answer_topic("gw/m/bench-1/id").unwrap(), "bench-1/id/gw/m/ack");
+        assert_eq!(answer_topic("gw/m/bench-1"), None);
+    }
+}
