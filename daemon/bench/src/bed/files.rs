@@ -156,6 +156,8 @@ pub(super) fn write_gateway(folder: &Path, place: &Place<'_>, maps: Maps) -> any
         Maps::Isolated => {
             files.push(("simulator".to_owned(), SIMULATOR.to_owned()));
             head = "isolate = [\"simulator\"]\n";
+            // It may run beside another one, and only one can have the name there.
+            more.push_str("serve = false\n");
         }
         Maps::Many(count) => {
             files.push(("simulator".to_owned(), SIMULATOR.to_owned()));

@@ -130,8 +130,21 @@ pub(crate) async fn paced(bed: &mut Bed, effort: &Effort, findings: &mut Finding
     }
     findings.row(PACED, "D-Bus call", &bus_times);
     findings.row(PACED, "pty echo", &line_times);
-    for ((name, says, _), measured) in kinds.into_iter().zip(all) {
+    let mut echo = 0.0;
+    for ((name, says, way), measured) in kinds.into_iter().zip(all) {
         let Some(measured) = measured else { continue };
+        let (says_idle, bare) = match way.method.as_str() {
+            "dbus.set" => ("D-Bus method / (MQTT echo + D-Bus call), 50 a second", bus_times.median()),
+            "serial.set" => ("serial method / (MQTT echo + pty echo), 50 a second", line_times.median()),
+            _ => {
+                echo = measured.times.median();
+                ("", 0.0)
+            }
+        };
+        if !says_idle.is_empty() {
+            let value = measured.times.median() / (echo + bare);
+            findings.fact("ratios beside the promised ones", says_idle, value, "");
+        }
         let load = Load { load: float(PACE), rate: measured.rate };
         findings.loaded(PACED, name, &measured, load);
         let ratio = measured.times.at(0.99) / measured.times.median();
