@@ -14,7 +14,7 @@ use crate::measure::{Times, median, now};
 use crate::report::{Findings, Target};
 
 /// So many of each kind before the next kind's turn.
-const BATCH: u32 = 50;
+const BATCH: u32 = 20;
 pub(crate) const FLOOR: &str = "the floor, one at a time";
 pub(crate) const THROUGH: &str = "through a gateway, one at a time";
 
