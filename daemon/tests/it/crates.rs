@@ -35,6 +35,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "nowd-demo",
         &["nowd", "nowd-cloud", "nowd-link", "nowd-plugin", "nowd-plugin-simulator", "nowd-protocol"],
     ),
+    ("nowd-bench", &["nowd-link", "nowd-testkit"]),
     ("nowd-faults", &["nowd", "nowd-cloud", "nowd-link", "nowd-plugin", "nowd-protocol", "nowd-testkit"]),
     ("nowd-manual", &["nowd"]),
     ("nowd-testkit", &[]),

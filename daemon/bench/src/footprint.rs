@@ -1,0 +1,97 @@
+//! What a gateway takes while nothing happens, while much happens, and to start.
+
+mod instructions;
+mod start;
+mod usage;
+
+use std::time::Duration;
+
+use crate::Effort;
+use crate::bed::{Bed, Maps, Programs};
+use crate::calls::Way;
+use crate::drive::{self, greet};
+use crate::measure::{SECOND, float};
+use crate::report::{Findings, Target};
+
+pub(crate) use start::ready;
+pub(crate) use usage::Usage;
+
+const SECTION: &str = "footprint of a gateway with D-Bus and serial plugins";
+const SHARES: &str = "what each process takes of one call to a D-Bus method, one at a time";
+const MEBI: f64 = 1024.0 * 1024.0;
+/// After this a gateway that has just started has nothing left to do.
+const SETTLES: Duration = Duration::from_secs(3);
+
+/// Everything about one gateway.
+pub(crate) async fn footprint(bed: &mut Bed, effort: &Effort, findings: &mut Findings) -> anyhow::Result<()> {
+    let Programs { nowd, .. } = &bed.programs;
+    let size = float(std::fs::metadata(nowd)?.len()) / MEBI;
+    findings.targets.push(Target::at_most("the program, MiB (of a release build)", size, 6.0));
+    shares(bed, effort, findings).await?;
+    start::start(bed, effort, findings).await?;
+    idle_and_loaded(bed, effort, findings).await?;
+    instructions::instructions(bed, effort, findings).await
+}
+
+/// Which process takes what of one call to a D-Bus method, one call at a time.
+async fn shares(bed: &mut Bed, effort: &Effort, findings: &mut Findings) -> anyhow::Result<()> {
+    let mut caller = bed.caller().await?;
+    let gateway = bed.gateway(Maps::DbusAndSerial).await?;
+    let way = Way::dbus(&gateway.target);
+    greet(&mut caller, &way, 100).await?;
+    let mut parts = vec![("nowd", gateway.process.id()), ("the load generator", std::process::id())];
+    for name in ["mosquitto", "dbus-daemon", "service"] {
+        parts.extend(bed.part(name).map(|process| (name, process)));
+    }
+    let usage = || parts.iter().map(|(_, process)| Usage::of(*process)).collect::<anyhow::Result<Vec<_>>>();
+    let before = usage()?;
+    let calls = u32::try_from(effort.calls())?;
+    let measured = drive::alone(&mut caller, &way, calls).await?;
+    findings.tally.add(&measured.tally);
+    for ((name, _), (before, after)) in parts.iter().zip(before.iter().zip(usage()?)) {
+        let processor = float(after.processor.saturating_sub(before.processor)) / 1_000.0 / f64::from(calls);
+        let switches = float(after.switches.saturating_sub(before.switches)) / f64::from(calls);
+        findings.fact(SHARES, format!("{name}: processor time"), processor, "us");
+        findings.fact(SHARES, format!("{name}: context switches"), switches, "");
+    }
+    Ok(())
+}
+
+async fn idle_and_loaded(bed: &mut Bed, effort: &Effort, findings: &mut Findings) -> anyhow::Result<()> {
+    let mut caller = bed.caller().await?;
+    let gateway = bed.gateway(Maps::DbusAndSerial).await?;
+    let ways = [Way::dbus(&gateway.target), Way::serial(&gateway.target)];
+    let process = gateway.process.id();
+    tokio::time::sleep(SETTLES).await;
+    let before = Usage::of(process)?;
+    tokio::time::sleep(effort.idle()).await;
+    let idle = Usage::of(process)?;
+    let seconds = effort.idle().as_secs_f64();
+    let switches = float(idle.switches.saturating_sub(before.switches)) / seconds;
+    let busy = float(idle.processor.saturating_sub(before.processor)) / 1_000.0 / seconds;
+    findings.targets.push(Target::at_most("resident memory, idle, MiB", float(idle.resident) / MEBI, 8.0));
+    findings.targets.push(Target::at_most("context switches a second, idle, connected", switches, 2.0));
+    findings.fact(SECTION, "idle: of the program's file, in memory", float(idle.of_files) / MEBI, "MiB");
+    findings.fact(SECTION, "idle: its own memory", float(idle.resident - idle.of_files) / MEBI, "MiB");
+    findings.fact(SECTION, "idle: threads", float(idle.threads), "");
+    findings.fact(SECTION, "idle: processor time", busy, "us a second");
+    for way in &ways {
+        greet(&mut caller, way, 20).await?;
+    }
+    let before = Usage::of(process)?;
+    for way in &ways {
+        let measured =
+            drive::flight(&mut caller, std::slice::from_ref(way), 10, 600 * SECOND, effort.calls()).await?;
+        findings.tally.add(&measured.tally);
+    }
+    let loaded = Usage::of(process)?;
+    let calls = float(effort.calls()) * 2.0;
+    let of_a_call = |count: u64, before: u64| float(count.saturating_sub(before)) / calls;
+    let mebi = |bytes: u64| float(bytes) / MEBI;
+    findings.fact(SECTION, format!("resident memory after {calls} calls"), mebi(loaded.resident), "MiB");
+    let processor = of_a_call(loaded.processor, before.processor) / 1_000.0;
+    findings.fact(SECTION, "processor time of a call, 10 under way", processor, "us");
+    let switches = of_a_call(loaded.switches, before.switches);
+    findings.fact(SECTION, "context switches of a call, 10 under way", switches, "");
+    Ok(())
+}

@@ -1,0 +1,213 @@
+//! More than one call under way, calls at a steady pace after idle gaps, and more calls than can be served.
+//!
+//! A gateway remembers the ids of a minute, 131,072 at most, so each measurement has a gateway of its own.
+
+use std::slice;
+
+use nowd_link::Qos;
+
+use super::WARM_UP;
+use crate::Effort;
+use crate::bed::{Bed, Maps};
+use crate::calls::{Make, Way};
+use crate::drive::{self, Measured, greet};
+use crate::floor::{Dbus, Line};
+use crate::measure::{SECOND, Times, float, median};
+use crate::report::{Findings, Load, Target};
+
+const FLIGHT: &str = "so many calls under way at once";
+const PACED: &str = "50 calls a second, with idle gaps";
+pub(crate) const OPEN: &str = "open loop: so many calls a second, whatever comes back";
+const BEYOND: &str = "beyond saturation: a device that takes 5 ms, 16 calls may wait, budget 500 ms";
+
+/// Calls of one measurement at most: what a gateway can remember, and some room.
+const MOST: u64 = 100_000;
+/// The pace of which a quantile is promised.
+const PACE: u64 = 50;
+/// Of one kind in a row, of what takes turns.
+const TURN: u64 = 5 * SECOND;
+/// Calls a second, from a little to more than small machines can do.
+const RATES: [u64; 8] = [100, 250, 500, 1_000, 2_000, 4_000, 8_000, 16_000];
+/// Calls a second to a device that can do 200.
+const BEYOND_RATES: [u64; 3] = [150, 250, 1_000];
+
+/// The ways through nowd, each with the maps that it needs.
+const WAYS: [(&str, Maps, Make); 4] = [
+    ("D-Bus method", Maps::All, Way::dbus),
+    ("serial method", Maps::All, Way::serial),
+    ("simulated method", Maps::All, Way::simulator),
+    ("isolated simulated method", Maps::Isolated, Way::simulator),
+];
+
+fn echo() -> Way {
+    Way::echo("echo-rumqttc", Qos::AtLeastOnce)
+}
+
+fn add(all: &mut Option<Measured>, more: Measured) -> anyhow::Result<()> {
+    match all {
+        Some(all) => all.add(&more)?,
+        None => *all = Some(more),
+    }
+    Ok(())
+}
+
+/// 1, 10, 50, 200 calls under way.
+pub(crate) async fn flight(bed: &mut Bed, effort: &Effort, findings: &mut Findings) -> anyhow::Result<()> {
+    let mut caller = bed.caller().await?;
+    let rounds = u64::from(effort.rounds());
+    let part = effort.load() / rounds;
+    for width in [1_u32, 10, 50, 200] {
+        let (mut floor, mut floor_rates) = (None, Vec::new());
+        for (name, maps, make) in WAYS {
+            let gateway = bed.gateway(maps).await?;
+            // A serial line takes one call after the other, so the last of 200 waits for 199.
+            let way = make(&gateway.target).within(10_000);
+            greet(&mut caller, &way, WARM_UP).await?;
+            let (mut whole, mut rates, mut ratios) = (None, Vec::new(), Vec::new());
+            for _ in 0..rounds {
+                let bare = drive::flight(&mut caller, &[echo()], width, part, MOST / rounds).await?;
+                let through =
+                    drive::flight(&mut caller, slice::from_ref(&way), width, part, MOST / rounds).await?;
+                rates.push(through.rate);
+                floor_rates.push(bare.rate);
+                ratios.push(through.rate / bare.rate);
+                add(&mut floor, bare)?;
+                add(&mut whole, through)?;
+            }
+            if let Some(measured) = whole {
+                let load = Load { load: width.into(), rate: median(&rates).unwrap_or_default() };
+                findings.loaded(FLIGHT, format!("{width}: {name}"), &measured, load);
+            }
+            if width == 200 {
+                let ratio = median(&ratios).unwrap_or_default();
+                let says = format!("{name}: calls a second / echoes a second, 200 under way");
+                findings.fact("ratios beside the promised ones", says, ratio, "");
+                if make(&gateway.target).method == "sim.set" && maps == Maps::All {
+                    let says = "calls a second / echoes a second, 200 under way (simulated method)";
+                    findings.targets.push(Target::at_least(says, ratio, 0.5).spread(&ratios));
+                }
+            }
+        }
+        if let Some(measured) = floor {
+            let load = Load { load: width.into(), rate: median(&floor_rates).unwrap_or_default() };
+            findings.loaded(FLIGHT, format!("{width}: MQTT echo, rumqttc, QoS 1"), &measured, load);
+        }
+    }
+    Ok(())
+}
+
+/// One call every 20 ms: whoever serves it was asleep.
+pub(crate) async fn paced(bed: &mut Bed, effort: &Effort, findings: &mut Findings) -> anyhow::Result<()> {
+    let mut caller = bed.caller().await?;
+    let gateway = bed.gateway(Maps::DbusAndSerial).await?;
+    let kinds = [
+        ("MQTT echo, rumqttc, QoS 1", None, echo()),
+        (
+            "D-Bus method",
+            Some("99 % / median at 50 calls a second: D-Bus method"),
+            Way::dbus(&gateway.target),
+        ),
+        (
+            "serial method",
+            Some("99 % / median at 50 calls a second: serial method"),
+            Way::serial(&gateway.target),
+        ),
+    ];
+    for (_, _, way) in &kinds {
+        greet(&mut caller, way, WARM_UP).await?;
+    }
+    let (dbus, line) = (Dbus::open(&bed.bus()).await?, Line::open(&bed.floor_line())?);
+    let (mut bus_times, mut line_times) = (Times::new()?, Times::new()?);
+    let mut all = [const { None }; 3];
+    let turns = effort.paced().div_ceil(TURN);
+    let turn = effort.paced() / turns;
+    for _ in 0..turns {
+        bus_times.add(&dbus.paced(PACE, turn).await?)?;
+        line_times.add(&line.paced(PACE, turn).await?)?;
+        for ((_, _, way), all) in kinds.iter().zip(&mut all) {
+            add(all, drive::open(&mut caller, way, PACE, turn).await?)?;
+        }
+    }
+    findings.row(PACED, "D-Bus call", &bus_times);
+    findings.row(PACED, "pty echo", &line_times);
+    let mut echo = 0.0;
+    for ((name, says, way), measured) in kinds.into_iter().zip(all) {
+        let Some(measured) = measured else { continue };
+        let (says_idle, bare) = match way.method.as_str() {
+            "dbus.set" => ("D-Bus method / (MQTT echo + D-Bus call), 50 a second", bus_times.median()),
+            "serial.set" => ("serial method / (MQTT echo + pty echo), 50 a second", line_times.median()),
+            _ => {
+                echo = measured.times.median();
+                ("", 0.0)
+            }
+        };
+        if !says_idle.is_empty() {
+            let value = measured.times.median() / (echo + bare);
+            findings.fact("ratios beside the promised ones", says_idle, value, "");
+        }
+        let load = Load { load: float(PACE), rate: measured.rate };
+        findings.loaded(PACED, name, &measured, load);
+        let ratio = measured.times.at(0.99) / measured.times.median();
+        match says {
+            Some(says) => findings.targets.push(Target::at_most(says, ratio, 4.0)),
+            None => findings.fact(
+                "ratios beside the promised ones",
+                "99 % / median at 50 echoes a second",
+                ratio,
+                "",
+            ),
+        }
+    }
+    Ok(())
+}
+
+/// Fixed rates, up to more than this machine can do; and a lane that is too slow for what it is asked.
+pub(crate) async fn open(bed: &mut Bed, effort: &Effort, findings: &mut Findings) -> anyhow::Result<()> {
+    let mut caller = bed.caller().await?;
+    let ways: [(&str, Make); 2] = [("simulated method", Way::simulator), ("D-Bus method", Way::dbus)];
+    for (name, make) in ways {
+        for rate in RATES.into_iter().rev().step_by(effort.rates()).rev() {
+            let gateway = bed.gateway(Maps::All).await?;
+            let way = make(&gateway.target);
+            greet(&mut caller, &way, WARM_UP).await?;
+            let lasts = effort.load().min(MOST * SECOND / rate);
+            let measured = drive::open(&mut caller, &way, rate, lasts).await?;
+            let load = Load { load: float(rate), rate: measured.rate };
+            findings.loaded(OPEN, format!("{rate} a second: {name}"), &measured, load);
+        }
+    }
+    for rate in RATES.into_iter().rev().step_by(effort.rates()).rev() {
+        let lasts = effort.load().min(MOST * SECOND / rate);
+        let measured = drive::open(&mut caller, &echo(), rate, lasts).await?;
+        let load = Load { load: float(rate), rate: measured.rate };
+        findings.loaded(OPEN, format!("{rate} a second: MQTT echo, rumqttc, QoS 1"), &measured, load);
+    }
+    beyond(bed, effort, findings).await
+}
+
+/// What a slow device cannot do has to be refused at once, and what it is given has to be done in time.
+async fn beyond(bed: &mut Bed, effort: &Effort, findings: &mut Findings) -> anyhow::Result<()> {
+    let mut caller = bed.caller().await?;
+    let (mut astray, mut slowest, mut busy) = (0, 0.0_f64, 0);
+    for rate in BEYOND_RATES {
+        let gateway = bed.gateway(Maps::All).await?;
+        let way = Way::slow(&gateway.target).within(500);
+        greet(&mut caller, &way, WARM_UP).await?;
+        let measured = drive::open(&mut caller, &way, rate, effort.load()).await?;
+        let tally = &measured.tally;
+        astray += tally.sent - tally.of("ok") - tally.of("busy") + tally.late;
+        busy += tally.of("busy");
+        if measured.busy.len() > 0 {
+            slowest = slowest.max(measured.busy.at(0.99) / 1_000.0);
+            let name = format!("{rate} a second: time until it said busy");
+            findings.row(BEYOND, name, &measured.busy);
+        }
+        let load = Load { load: float(rate), rate: measured.rate };
+        findings.loaded(BEYOND, format!("{rate} a second: executed"), &measured, load);
+    }
+    findings.fact(BEYOND, "calls that were refused as busy", float(busy), "");
+    findings.fact(BEYOND, "99 % of those knew it within", slowest, "ms");
+    let says = "beyond saturation of a lane: neither executed in time nor busy";
+    findings.targets.push(Target::at_most(says, float(astray), 0.0));
+    Ok(())
+}
