@@ -2,6 +2,12 @@
 //!
 //! A program of its own: what counts here is the allocator of the whole program, which the other tests should not be slowed down by,
 //! nor have their own bounds on memory changed. It counts by thread; growing a buffer counts as one more allocation, of all of it.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on stops; helpers are not in functions marked as tests"
+)]
 
 use allocation_counter::{AllocationInfo, measure};
 
