@@ -1,45 +1,37 @@
 //! One connection, from dialling to its end.
 //!
-//! Every connection has a rumqttc client of its own. rumqttc would otherwise keep what was published while the broker
-//! was away and send it later; here the client is dropped with its connection and all that it had not sent with it.
-//! It also polls in a task of its own: a panic in it ends the connection, not the process.
+//! Every connection has a queue and a state of its own: they are dropped with it, and all that was not sent with them.
+//! It is driven in a task of its own: a panic of rumqttc ends the connection, not the process.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use rumqttc::Transport;
-use rumqttc::v5::mqttbytes::QoS as WireQos;
-use rumqttc::v5::mqttbytes::v5::{ConnectProperties, LastWill};
-use rumqttc::v5::{AsyncClient, MqttOptions};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use crate::beat::Beat;
-use crate::bridge::Bridge;
 use crate::dial::{Protocol, Stream, dial};
-use crate::driver::Driver;
+use crate::driver::{Driver, GOODBYE};
 use crate::error::LinkError;
 use crate::event::{Event, Limits};
 use crate::options::Options;
 use crate::sender::Sender;
-use crate::tap::{Reason, Tap};
 use crate::tracker::{TICKS, Tracker};
+use crate::wire::Wire;
 
-/// How many of our requests may wait to be written. Calls that end all at once, out of several lanes with many at a time, each have an
-/// answer that must go out; one that finds no room is lost, and its caller hears nothing.
-const MOST_QUEUED: usize = 4_096;
-/// Room in rumqttc's queue: requests, and acknowledgements beside them.
-const QUEUE: usize = 8_192;
+/// How many of our requests may wait to be written. Long before, no message is told any more (see the driver): the rest is for calls that
+/// are under way by then and may end all at once, each with an answer that must go out. One that finds no room is lost.
+const MOST_QUEUED: usize = 8_192;
+/// Room in the queue: requests, and acknowledgements beside them.
+const QUEUE: usize = 2 * MOST_QUEUED;
 /// How many events may wait for [`Connection::next`]; then nothing more is read from the broker.
 const EVENTS: usize = 64;
-/// How long a goodbye may take.
-pub(crate) const GOODBYE: Duration = Duration::from_secs(2);
 
 /// An open connection. Dropped, it is cut at once, and the broker publishes the will.
 #[derive(Debug)]
 pub struct Connection {
     events: mpsc::Receiver<Event>,
-    /// The driver, the bridge and the watch. The first that returns an error ends the connection.
+    /// The driver and the watch. The first that returns an error ends the connection.
     tasks: JoinSet<Option<LinkError>>,
     tracker: Arc<Tracker>,
     sender: Sender,
@@ -76,32 +68,19 @@ impl Connection {
     }
 
     async fn begin(stream: Box<dyn Stream>, options: &Options) -> Result<Self, LinkError> {
-        let bridge = Bridge::new().map_err(|source| LinkError::Internal { what: source.to_string() })?;
-        let (client, event_loop) = AsyncClient::new(wire_options(options, bridge.name()), QUEUE);
+        let (requests_in, requests) = mpsc::channel(QUEUE);
         let tracker = Arc::new(Tracker::new(MOST_QUEUED));
         let (events_in, events) = mpsc::channel(EVENTS);
-        let (ready_in, mut ready) = oneshot::channel();
-        let (bridge_end_in, bridge_end) = oneshot::channel();
-        let reason_said = Reason::default();
-        let stream = Box::new(Tap::new(stream, reason_said.clone()));
-        let driver = Driver {
-            client: client.clone(),
-            tracker: Arc::clone(&tracker),
-            events: events_in,
-            bridge_end,
-            reason: reason_said,
-            options: options.clone(),
-        };
+        let (accepted_in, mut accepted) = oneshot::channel();
+        let wire = Wire::new(stream, options.max_packet_size);
+        let driver = Driver::new(wire, requests, events_in, Arc::clone(&tracker));
         let mut tasks = JoinSet::new();
-        tasks.spawn(async move {
-            bridge.run(stream, bridge_end_in).await;
-            None
-        });
-        tasks.spawn(async move { Some(driver.run(event_loop, ready_in).await) });
+        let (driven, acks) = (options.clone(), requests_in.clone());
+        tasks.spawn(async move { Some(driver.run(driven, acks, accepted_in).await) });
         let limits = loop {
             let ended = tokio::select! {
                 biased;
-                Ok(limits) = &mut ready, if !ready.is_terminated() => break limits,
+                Ok(limits) = &mut accepted, if !accepted.is_terminated() => break limits,
                 ended = tasks.join_next() => ended,
             };
             if let Some(error) = reason(ended) {
@@ -109,7 +88,7 @@ impl Connection {
             }
         };
         tasks.spawn(watch(Arc::clone(&tracker), options.user_timeout));
-        let sender = Sender::new(client, Arc::clone(&tracker), limits);
+        let sender = Sender::new(requests_in, Arc::clone(&tracker), limits);
         Ok(Self { events, tasks, tracker, sender, user_timeout: options.user_timeout, error: None })
     }
 
@@ -209,27 +188,6 @@ fn reason(ended: Option<Result<Option<LinkError>, tokio::task::JoinError>>) -> O
         Some(Err(error)) => Some(LinkError::Internal { what: error.to_string() }),
         None => Some(LinkError::Closed),
     }
-}
-
-fn wire_options(options: &Options, bridge: &str) -> MqttOptions {
-    let mut wire = MqttOptions::new(&options.client_id, bridge, options.port);
-    let mut properties = ConnectProperties::new();
-    // The broker keeps nothing for an absent gateway, and we take no topic aliases.
-    properties.session_expiry_interval = Some(0);
-    properties.receive_maximum = Some(options.receive_maximum);
-    properties.max_packet_size = Some(options.max_packet_size);
-    wire.set_transport(Transport::Unix)
-        .set_clean_start(true)
-        .set_connect_properties(properties)
-        .set_keep_alive(options.keep_alive)
-        .set_connection_timeout(options.connect_timeout.as_secs().saturating_add(1))
-        .set_manual_acks(true)
-        .set_outgoing_inflight_upper_limit(options.inflight);
-    if let Some(will) = &options.will {
-        let will = LastWill::new(&will.topic, will.payload.clone(), WireQos::AtLeastOnce, will.retain, None);
-        wire.set_last_will(will);
-    }
-    wire
 }
 
 /// Ends the connection when the broker leaves something unanswered.

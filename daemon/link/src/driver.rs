@@ -1,235 +1,274 @@
-//! Polls rumqttc and turns its events into ours. The only module that knows what rumqttc makes of packets.
+//! The loop of one connection: what is asked for is written, what comes in is told, and pings go out.
 //!
-//! It never answers anything by itself but for messages that nobody could be told of.
+//! What waits to be written goes before what waits to be read: who asks for more than can be answered waits at the broker.
 
-use std::io;
+use std::future::{pending, ready};
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::time::Duration;
 
-use rumqttc::Outgoing;
-use rumqttc::v5::mqttbytes::QoS as WireQos;
-use rumqttc::v5::mqttbytes::v5::{PubAckReason, Publish as WirePublish};
-use rumqttc::v5::{AsyncClient, Event as WireEvent, EventLoop, Incoming};
+use rumqttc::v5::Request;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, Sleep, sleep};
 
-use crate::connection::GOODBYE;
 use crate::error::LinkError;
-use crate::event::{Event, Limits, Message, granted};
+use crate::event::{Event, Limits};
+use crate::inbox::Inbox;
 use crate::options::Options;
-use crate::publish::{Properties, Qos};
-use crate::sender::Ack;
-use crate::tap::Reason;
-use crate::tracker::{Kind, Tracker};
+use crate::session::{Session, connect, dropped};
+use crate::tracker::Tracker;
+use crate::wire::{Broken, Moved, Wire};
 
-/// What polling needs, on one connection.
+/// How long a goodbye may take.
+pub(crate) const GOODBYE: Duration = Duration::from_secs(2);
+/// The longest time for which an acknowledgement waits for something that goes out with it.
+const ACK_REST: Duration = Duration::from_millis(2);
+/// So many acknowledgements do not wait.
+const MOST_RESTING: u32 = 8;
+/// While so many bytes wait to be written, no more are added.
+const MOST_WAITING: usize = 64 * 1024;
+/// While so many requests wait to be written, no message is told: each asks for an answer. Calls under way still have room for theirs.
+const HOLD: usize = 1_024;
+
+/// What drives one connection.
 pub(crate) struct Driver {
-    pub(crate) client: AsyncClient,
-    pub(crate) tracker: Arc<Tracker>,
-    pub(crate) events: mpsc::Sender<Event>,
-    pub(crate) bridge_end: oneshot::Receiver<io::Result<()>>,
-    pub(crate) reason: Reason,
-    pub(crate) options: Options,
+    wire: Wire,
+    requests: mpsc::Receiver<Request>,
+    events: mpsc::Sender<Event>,
+    tracker: Arc<Tracker>,
+    inbox: Inbox,
+    /// What is to be written must not wait any longer.
+    urgent: bool,
+    /// Acknowledgements that wait for company.
+    resting: u32,
+    /// Messages dropped since that was last told.
+    dropped: u64,
 }
 
-/// Whether the driver goes on.
-enum Step {
-    Nothing,
-    Tell(Event),
-    End(LinkError),
-    Goodbye,
+/// What the loop waited for.
+enum Happened {
+    Moved(Result<Moved, Broken>),
+    Asked(Request),
+    /// There is room for an event.
+    Room,
+    /// An acknowledgement has waited for company long enough.
+    Rested,
+    Ping,
 }
 
 impl Driver {
-    /// Polls until the connection ends; says through `ready` when CONNACK has come.
+    pub(crate) fn new(
+        wire: Wire,
+        requests: mpsc::Receiver<Request>,
+        events: mpsc::Sender<Event>,
+        tracker: Arc<Tracker>,
+    ) -> Self {
+        Self {
+            wire,
+            requests,
+            events,
+            tracker,
+            inbox: Inbox::default(),
+            urgent: false,
+            resting: 0,
+            dropped: 0,
+        }
+    }
+
+    /// Goes on until the connection ends; says through `accepted` when CONNACK has come.
     pub(crate) async fn run(
         mut self,
-        mut event_loop: EventLoop,
-        ready: oneshot::Sender<Limits>,
+        options: Options,
+        requests: mpsc::Sender<Request>,
+        accepted: oneshot::Sender<Limits>,
     ) -> LinkError {
-        let error = match self.connack(&mut event_loop).await {
-            Ok(limits) if ready.send(limits).is_ok() => self.drive(&mut event_loop).await,
+        let error = match self.connect(options, requests).await {
+            Ok(session) if accepted.send(session.limits()).is_ok() => self.drive(session).await,
             Ok(_) => LinkError::Closed,
             Err(error) => error,
         };
         self.tracker.close();
-        // With it goes all that it had not sent.
-        drop(event_loop);
         if matches!(error, LinkError::Closed) {
-            // The bridge still carries the goodbye.
-            tokio::select! {
-                _ = &mut self.bridge_end => {}
-                () = tokio::time::sleep(GOODBYE) => {}
-            }
+            self.goodbye().await;
+            return error;
         }
-        error
-    }
-
-    async fn connack(&mut self, event_loop: &mut EventLoop) -> Result<Limits, LinkError> {
-        let connack = match event_loop.poll().await {
-            Ok(WireEvent::Incoming(Incoming::ConnAck(connack))) => connack,
-            Ok(other) => return Err(LinkError::Protocol { what: format!("{other:?} came before CONNACK") }),
-            Err(error) => return Err(self.poll_error(error, false)),
-        };
-        if connack.properties.as_ref().is_some_and(|said| said.receive_max == Some(0)) {
-            return Err(LinkError::Protocol { what: "a receive maximum of 0 in CONNACK".to_owned() });
-        }
-        if event_loop.options.keep_alive().is_zero() {
-            // The broker wants no pings; rumqttc would send them without pause. We still want to know that it lives.
-            event_loop.options.set_keep_alive(self.options.keep_alive);
-        }
-        self.tracker.set_keep_alive(event_loop.options.keep_alive());
-        Ok(Limits::new(&connack, &self.options))
-    }
-
-    async fn drive(&mut self, event_loop: &mut EventLoop) -> LinkError {
-        loop {
-            let polled = event_loop.poll().await;
-            self.tracker.polled();
-            let step = match polled {
-                Ok(WireEvent::Incoming(packet)) => self.incoming(packet),
-                Ok(WireEvent::Outgoing(packet)) => self.outgoing(&packet),
-                Err(error) => {
-                    let error = self.poll_error(error, true);
-                    return self.drain(event_loop, error).await;
-                }
-            };
-            match step {
-                Step::Nothing => {}
-                Step::Tell(event) => {
-                    if self.events.send(event).await.is_err() {
-                        return LinkError::Closed;
-                    }
-                }
-                Step::End(error) => return error,
-                Step::Goodbye => return LinkError::Closed,
-            }
-        }
-    }
-
-    /// rumqttc reads several packets at once and, should the last be the end, leaves the others where they are.
-    async fn drain(&self, event_loop: &mut EventLoop, error: LinkError) -> LinkError {
-        self.tracker.close();
-        while let Some(event) = event_loop.state.events.pop_front() {
-            if let WireEvent::Incoming(packet) = event
-                && let Step::Tell(event) = self.incoming(packet)
-                && self.events.send(event).await.is_err()
-            {
+        // What came in before the end is still told.
+        while let Some(event) = self.inbox.pop() {
+            if self.events.send(event).await.is_err() {
                 break;
             }
         }
         error
     }
 
-    fn outgoing(&self, packet: &Outgoing) -> Step {
-        match *packet {
-            Outgoing::Publish(id) => self.tracker.written(Kind::Publish, id),
-            Outgoing::Subscribe(id) => self.tracker.written(Kind::Subscribe, id),
-            Outgoing::Unsubscribe(id) => self.tracker.written(Kind::Unsubscribe, id),
-            Outgoing::AwaitAck(_) => self.tracker.held(),
-            Outgoing::PingReq => self.tracker.pinged(),
-            Outgoing::Disconnect if self.tracker.is_closing() => return Step::Goodbye,
-            // rumqttc's way to say that an unknown topic alias came in.
-            Outgoing::Disconnect => {
-                return Step::End(LinkError::Protocol {
-                    what: "a topic alias that was not offered".to_owned(),
-                });
+    async fn connect(
+        &mut self,
+        options: Options,
+        requests: mpsc::Sender<Request>,
+    ) -> Result<Session, LinkError> {
+        let first = connect(&options);
+        let internal = |error: &dyn ToString| LinkError::Internal { what: error.to_string() };
+        self.wire.put(&first).map_err(|error| internal(&error))?;
+        self.wire.flush().await.map_err(|Broken(error)| LinkError::from_stream(error, false))?;
+        let first = loop {
+            if let Some(packet) = self.wire.packet()? {
+                break packet;
             }
-            Outgoing::PubAck(_)
-            | Outgoing::PubRec(_)
-            | Outgoing::PubRel(_)
-            | Outgoing::PubComp(_)
-            | Outgoing::PingResp => {}
-        }
-        Step::Nothing
+            let read = self.wire.moved(true, false).await;
+            read.map_err(|Broken(error)| LinkError::from_stream(error, false))?;
+        };
+        let session = Session::new(first, options, requests, Arc::clone(&self.tracker))?;
+        self.wire.set_max_outgoing(session.max_outgoing());
+        Ok(session)
     }
 
-    fn incoming(&self, packet: Incoming) -> Step {
-        self.tracker.heard();
-        match packet {
-            Incoming::Publish(publish) => self.message(publish),
-            Incoming::PubAck(ack) => match self.tracker.answered(Kind::Publish, ack.pkid) {
-                None => Step::Nothing,
-                Some(waiting) => Step::Tell(Event::Acked {
-                    ticket: waiting.ticket,
-                    topic: waiting.names.into_iter().next().unwrap_or_default(),
-                    result: if matches!(
-                        ack.reason,
-                        PubAckReason::Success | PubAckReason::NoMatchingSubscribers
-                    ) {
-                        Ok(())
-                    } else {
-                        Err(format!("{:?}", ack.reason))
-                    },
-                }),
-            },
-            Incoming::SubAck(ack) => match self.tracker.answered(Kind::Subscribe, ack.pkid) {
-                Some(waiting) if waiting.names.len() == ack.return_codes.len() => {
-                    let granted = ack.return_codes.into_iter().map(granted);
-                    let results = waiting.names.into_iter().zip(granted).collect();
-                    Step::Tell(Event::Subscribed { ticket: waiting.ticket, results })
+    async fn drive(&mut self, mut session: Session) -> LinkError {
+        let keep_alive = session.keep_alive();
+        let mut ping = pin!(sleep(keep_alive));
+        let mut rest = pin!(None);
+        loop {
+            self.tracker.polled();
+            match self.step(&mut session, ping.as_mut(), rest.as_mut()).await {
+                Ok(()) => {}
+                Err(error) => return error,
+            }
+            if self.resting == 0 {
+                rest.set(None);
+            } else if rest.is_none() {
+                rest.set(Some(sleep(ACK_REST)));
+            }
+        }
+    }
+
+    /// Does all that can be done, and waits once.
+    async fn step(
+        &mut self,
+        session: &mut Session,
+        mut ping: Pin<&mut Sleep>,
+        rest: Pin<&mut Option<Sleep>>,
+    ) -> Result<(), LinkError> {
+        self.read_packets(session)?;
+        while self.may_take(session)
+            && let Ok(request) = self.requests.try_recv()
+        {
+            self.request(session, request)?;
+        }
+        let hold = self.tracker.queued() >= HOLD;
+        while self.inbox.is_ready(hold)
+            && let Ok(room) = self.events.try_reserve()
+            && let Some(event) = self.inbox.pop()
+        {
+            room.send(event);
+        }
+        self.say_dropped(hold);
+        let may_take = self.may_take(session);
+        let rested = async {
+            match rest.as_pin_mut() {
+                Some(rest) => rest.await,
+                None => pending().await,
+            }
+        };
+        let happened = tokio::select! {
+            biased;
+            moved = self.wire.moved(self.inbox.wants_more(hold), self.urgent) => Happened::Moved(moved),
+            Some(request) = self.requests.recv(), if may_take => Happened::Asked(request),
+            room = self.events.reserve(), if self.inbox.is_ready(hold) => {
+                if room.is_err() {
+                    return Err(LinkError::Closed);
                 }
-                _ => Step::End(LinkError::Protocol { what: "a SUBACK that fits no SUBSCRIBE".to_owned() }),
+                Happened::Room
             },
-            Incoming::UnsubAck(ack) => match self.tracker.answered(Kind::Unsubscribe, ack.pkid) {
-                None => Step::Nothing,
-                Some(waiting) => Step::Tell(Event::Unsubscribed { ticket: waiting.ticket }),
-            },
-            // rumqttc makes an error of DISCONNECT.
-            Incoming::PingResp(_) | Incoming::Disconnect(_) => Step::Nothing,
-            Incoming::PubRec(_)
-            | Incoming::PubRel(_)
-            | Incoming::PubComp(_)
-            | Incoming::ConnAck(_)
-            | Incoming::Connect(..)
-            | Incoming::Subscribe(_)
-            | Incoming::Unsubscribe(_)
-            | Incoming::PingReq(_)
-            | Incoming::Auth(_) => {
-                Step::End(LinkError::Protocol { what: "a packet that a broker does not send".to_owned() })
+            () = rested, if !self.urgent => Happened::Rested,
+            () = &mut ping => Happened::Ping,
+        };
+        match happened {
+            Happened::Moved(Ok(Moved::Read)) | Happened::Room => {}
+            Happened::Moved(Ok(Moved::Written)) => {
+                self.urgent = false;
+                self.resting = 0;
             }
+            Happened::Moved(Err(Broken(error))) => return Err(self.broken(session, error).await),
+            Happened::Asked(request) => self.request(session, request)?,
+            Happened::Rested => self.urgent = true,
+            Happened::Ping => {
+                ping.as_mut().reset(Instant::now() + session.keep_alive());
+                self.request(session, Request::PingReq)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn may_take(&self, session: &Session) -> bool {
+        session.may_send() && self.wire.waiting() < MOST_WAITING
+    }
+
+    /// Whatever has come in whole.
+    fn read_packets(&mut self, session: &mut Session) -> Result<(), LinkError> {
+        while let Some(packet) = self.wire.packet()? {
+            let heard = session.incoming(packet)?;
+            if let Some(packet) = heard.packet {
+                self.put(&packet)?;
+            }
+            if let Some(message) = heard.event.and_then(|event| self.inbox.push(event)) {
+                self.dropped += 1;
+                dropped(message.ack);
+            }
+        }
+        Ok(())
+    }
+
+    fn request(&mut self, session: &mut Session, request: Request) -> Result<(), LinkError> {
+        let is_last = matches!(request, Request::Disconnect);
+        let is_ack = matches!(request, Request::PubAck(_));
+        let urgent = self.urgent;
+        if let Some(packet) = session.request(request)? {
+            self.put(&packet)?;
+        }
+        if is_ack {
+            self.resting += 1;
+            self.urgent = urgent || self.resting >= MOST_RESTING;
+        }
+        if is_last { Err(LinkError::Closed) } else { Ok(()) }
+    }
+
+    fn put(&mut self, packet: &rumqttc::v5::mqttbytes::v5::Packet) -> Result<(), LinkError> {
+        self.urgent = true;
+        self.wire.put(packet).map_err(|error| LinkError::Internal { what: error.to_string() })
+    }
+
+    /// The stream has failed: what had come in before is heard, for it may say why.
+    async fn broken(&mut self, session: &mut Session, error: Option<std::io::Error>) -> LinkError {
+        loop {
+            if let Err(said) = self.read_packets(session) {
+                return said;
+            }
+            tokio::select! {
+                biased;
+                moved = self.wire.moved(true, false) => if moved.is_err() { break },
+                () = ready(()) => break,
+            }
+        }
+        LinkError::from_stream(error, true)
+    }
+
+    /// What was asked for before the end still goes out.
+    async fn goodbye(&mut self) {
+        tokio::select! {
+            closed = self.wire.close() => if let Err(Broken(error)) = closed {
+                tracing::debug!(?error, "the goodbye may not have gone out");
+            },
+            () = sleep(GOODBYE) => tracing::debug!("the goodbye did not go out in time"),
         }
     }
 
-    fn message(&self, publish: WirePublish) -> Step {
-        let (qos, ack) = match publish.qos {
-            WireQos::AtMostOnce => (Qos::AtMostOnce, None),
-            WireQos::AtLeastOnce => (
-                Qos::AtLeastOnce,
-                Some(Ack::new(self.client.clone(), Arc::clone(&self.tracker), publish.pkid)),
-            ),
-            WireQos::ExactlyOnce => {
-                return Step::End(LinkError::Protocol { what: "a message with QoS 2".to_owned() });
-            }
-        };
-        let topic = match String::from_utf8(publish.topic.into()) {
-            Ok(topic) if !topic.is_empty() => topic,
-            _ => return Self::drop_unnamed(ack),
-        };
-        Step::Tell(Event::Message(Message {
-            topic,
-            payload: publish.payload,
-            retain: publish.retain,
-            dup: publish.dup,
-            qos,
-            properties: publish.properties.map(Properties::from_wire).unwrap_or_default(),
-            ack,
-        }))
-    }
-
-    /// A message that nobody can make sense of must not hold the window of unacknowledged messages.
-    fn drop_unnamed(ack: Option<Ack>) -> Step {
-        tracing::warn!(see = "message-dropped", "a message whose topic is empty or no UTF-8 was dropped");
-        if let Some(Err(error)) = ack.map(Ack::send) {
-            tracing::debug!(%error, "it could not be acknowledged");
+    fn say_dropped(&mut self, hold: bool) {
+        if self.dropped > 0 && !hold {
+            let count = std::mem::take(&mut self.dropped);
+            tracing::warn!(
+                see = "message-dropped",
+                count,
+                "messages were dropped because too many waited, and the broker sent more than it was allowed"
+            );
         }
-        Step::Nothing
-    }
-
-    /// What rumqttc saw may only be what the bridge left behind.
-    fn poll_error(&mut self, error: rumqttc::v5::ConnectionError, connected: bool) -> LinkError {
-        let bridge = match self.bridge_end.try_recv() {
-            Ok(Err(error)) => Some(error),
-            Ok(Ok(())) | Err(_) => None,
-        };
-        LinkError::from_poll(error, bridge, self.reason.code(), connected, &self.options)
     }
 }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use rumqttc::v5::mqttbytes::v5::{ConnectReturnCode, DisconnectReasonCode};
-use rumqttc::v5::{ConnectionError, StateError, mqttbytes};
+use rumqttc::v5::{StateError, mqttbytes};
 
 use crate::options::Options;
 
@@ -265,7 +265,7 @@ pub enum Disconnect {
 }
 
 impl Disconnect {
-    fn new(code: DisconnectReasonCode, text: Option<&str>) -> Self {
+    pub(crate) fn new(code: DisconnectReasonCode, text: Option<&str>) -> Self {
         use DisconnectReasonCode as Code;
         #[expect(
             clippy::wildcard_enum_match_arm,
@@ -288,50 +288,36 @@ impl Disconnect {
 }
 
 impl LinkError {
-    /// What rumqttc's word for it means; `bridge` is what broke outside it, if that came first, and
-    /// `said` the reason of a DISCONNECT that it overheard.
-    pub(crate) fn from_poll(
-        error: ConnectionError,
-        bridge: Option<io::Error>,
-        said: Option<u8>,
-        connected: bool,
-        options: &Options,
-    ) -> Self {
+    /// What came in is no MQTT 5.
+    pub(crate) fn from_bytes(error: mqttbytes::Error) -> Self {
+        #[expect(
+            clippy::wildcard_enum_match_arm,
+            reason = "27 ways in which bytes are no packet, and one that means something else"
+        )]
         match error {
-            ConnectionError::ConnectionRefused(code) => Self::Refused { refusal: code.into() },
-            ConnectionError::MqttState(StateError::ServerDisconnect { reason_code, reason_string }) => {
-                Self::Disconnected { reason: Disconnect::new(reason_code, reason_string.as_deref()) }
+            mqttbytes::Error::PayloadSizeLimitExceeded { pkt_size, max } => {
+                Self::TooLarge { size: pkt_size, max }
             }
-            ConnectionError::MqttState(StateError::ConnFail { reason }) => {
-                Self::Refused { refusal: reason.into() }
-            }
-            ConnectionError::MqttState(StateError::AwaitPingResp | StateError::CollisionTimeout) => {
-                Self::Silent { what: "a ping", after: options.keep_alive }
-            }
-            ConnectionError::MqttState(
-                StateError::IncomingPacketTooLarge { pkt_size, .. }
-                | StateError::Deserialization(mqttbytes::Error::PayloadSizeLimitExceeded { pkt_size, .. }),
-            ) => Self::TooLarge { size: pkt_size, max: options.max_packet_size },
-            ConnectionError::MqttState(
-                StateError::ConnectionAborted
-                | StateError::Io(_)
-                | StateError::Deserialization(mqttbytes::Error::Io(_)),
-            )
-            | ConnectionError::Io(_) => Self::from_bridge(bridge, said, connected),
-            ConnectionError::NotConnAck(packet) => {
-                Self::Protocol { what: format!("a packet other than CONNACK came first: {packet:?}") }
-            }
-            ConnectionError::MqttState(other) => Self::Protocol { what: other.to_string() },
-            other @ (ConnectionError::Timeout(_) | ConnectionError::RequestsDone) => {
-                Self::Internal { what: other.to_string() }
-            }
+            other => Self::Protocol { what: other.to_string() },
         }
     }
 
-    fn from_bridge(error: Option<io::Error>, said: Option<u8>, connected: bool) -> Self {
-        if let Some(code) = said.and_then(|code| DisconnectReasonCode::try_from(code).ok()) {
-            return Self::Disconnected { reason: Disconnect::new(code, None) };
+    /// A packet does not belong where it came.
+    pub(crate) fn from_state(error: StateError, options: &Options) -> Self {
+        #[expect(
+            clippy::wildcard_enum_match_arm,
+            reason = "all others mean that a packet came that nobody asked for"
+        )]
+        match error {
+            StateError::AwaitPingResp | StateError::CollisionTimeout => {
+                Self::Silent { what: "a ping", after: options.keep_alive }
+            }
+            other => Self::Protocol { what: other.to_string() },
         }
+    }
+
+    /// The stream has failed, or was closed by the other side.
+    pub(crate) fn from_stream(error: Option<io::Error>, connected: bool) -> Self {
         match error {
             None if !connected => Self::ClosedAtConnect,
             None => Self::Lost { source: None },

@@ -55,6 +55,8 @@ pub struct Message {
     pub qos: Qos,
     /// What came with it.
     pub properties: Properties,
+    /// It has been kept for a while because too much waited to be written, or others waited before it.
+    pub held: bool,
     /// Present with `QoS` 1: to be used once, when the message is decided.
     pub ack: Option<Ack>,
 }

@@ -9,18 +9,19 @@
 
 mod backoff;
 mod beat;
-mod bridge;
 mod connection;
 mod dial;
 mod driver;
 mod error;
 mod event;
+mod inbox;
 mod options;
 mod publish;
 mod sender;
-mod tap;
+mod session;
 mod tls;
 mod tracker;
+mod wire;
 
 pub use backoff::Backoff;
 pub use beat::Beat;

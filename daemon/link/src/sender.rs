@@ -4,9 +4,10 @@
 use std::fmt;
 use std::sync::Arc;
 
-use rumqttc::v5::AsyncClient;
-use rumqttc::v5::mqttbytes::QoS as WireQos;
-use rumqttc::v5::mqttbytes::v5::{Filter, Publish as WirePublish};
+use bytes::Bytes;
+use rumqttc::v5::Request;
+use rumqttc::v5::mqttbytes::v5::{Filter, PubAck, Publish as WirePublish, Subscribe, Unsubscribe};
+use tokio::sync::mpsc;
 
 use crate::event::Limits;
 use crate::publish::{LONGEST_TOPIC, MOST_FILTERS, Publish, Qos, SendError, check_filter, check_topic};
@@ -15,7 +16,7 @@ use crate::tracker::{Kind, Ticket, Tracker};
 /// Sends on one connection; clones send on the same one.
 #[derive(Clone)]
 pub struct Sender {
-    client: AsyncClient,
+    requests: mpsc::Sender<Request>,
     tracker: Arc<Tracker>,
     limits: Limits,
 }
@@ -27,8 +28,8 @@ impl fmt::Debug for Sender {
 }
 
 impl Sender {
-    pub(crate) const fn new(client: AsyncClient, tracker: Arc<Tracker>, limits: Limits) -> Self {
-        Self { client, tracker, limits }
+    pub(crate) const fn new(requests: mpsc::Sender<Request>, tracker: Arc<Tracker>, limits: Limits) -> Self {
+        Self { requests, tracker, limits }
     }
 
     /// Queues a message. It is written at once unless the window of unacknowledged messages is full; with `QoS` 1
@@ -46,20 +47,17 @@ impl Sender {
         if retain && !self.limits.retain_available {
             return Err(SendError::NotOffered { what: "retained messages" });
         }
-        let wire = WirePublish::new(topic.as_str(), qos.into(), payload, properties);
-        // rumqttc adds a packet id of two bytes to QoS 1.
+        let wire = WirePublish {
+            qos: qos.into(),
+            topic: Bytes::copy_from_slice(topic.as_bytes()),
+            retain,
+            payload,
+            properties,
+            ..WirePublish::default()
+        };
+        // A packet id of two bytes comes to QoS 1.
         self.check_size(wire.size() + 2)?;
-        let WirePublish { payload, properties, .. } = wire;
-        self.tracker.send(Kind::Publish, vec![topic.clone()], || {
-            let qos = qos.into();
-            match properties {
-                None => self.client.try_publish(topic, qos, retain, payload),
-                Some(properties) => {
-                    self.client.try_publish_with_properties(topic, qos, retain, payload, properties)
-                }
-            }
-            .is_ok()
-        })
+        self.request(Kind::Publish, vec![topic], Request::Publish(wire))
     }
 
     /// Subscribes to 1 to [`MOST_FILTERS`] filters in one packet. [`crate::Event::Subscribed`] tells what came of it;
@@ -72,26 +70,30 @@ impl Sender {
         filters.iter().try_for_each(|filter| check_filter(filter))?;
         self.check_size(filters.iter().map(|filter| filter.len() + 3).sum::<usize>() + 16)?;
         let wire: Vec<_> = filters.iter().map(|filter| Filter::new(filter, qos.into())).collect();
-        self.tracker.send(Kind::Subscribe, filters, || self.client.try_subscribe_many(wire).is_ok())
+        self.request(Kind::Subscribe, filters, Request::Subscribe(Subscribe::new_many(wire, None)))
     }
 
     /// Ends one subscription; [`crate::Event::Unsubscribed`] follows.
     pub fn unsubscribe(&self, filter: &str) -> Result<Ticket, SendError> {
         check_filter(filter)?;
-        self.tracker
-            .send(Kind::Unsubscribe, vec![filter.to_owned()], || self.client.try_unsubscribe(filter).is_ok())
+        let wire = Unsubscribe::new(filter, None);
+        self.request(Kind::Unsubscribe, vec![filter.to_owned()], Request::Unsubscribe(wire))
     }
 
     /// Says goodbye after all that was queued: the broker publishes no will. [`crate::Connection::next`] fails with
     /// [`crate::LinkError::Closed`] once that has gone out; nothing can be sent after it.
     pub fn disconnect(&self) -> Result<(), SendError> {
-        self.tracker.send_last(|| self.client.try_disconnect().is_ok())
+        self.tracker.send_last(|| self.requests.try_send(Request::Disconnect).is_ok())
     }
 
     /// What the broker said about itself at CONNACK.
     #[must_use]
     pub const fn limits(&self) -> Limits {
         self.limits
+    }
+
+    fn request(&self, kind: Kind, names: Vec<String>, request: Request) -> Result<Ticket, SendError> {
+        self.tracker.send(kind, names, || self.requests.try_send(request).is_ok())
     }
 
     fn check_size(&self, size: usize) -> Result<(), SendError> {
@@ -104,7 +106,7 @@ impl Sender {
 ///
 /// Dropped unused, the message stays unacknowledged; too many of those and the broker sends no more `QoS` 1.
 pub struct Ack {
-    client: AsyncClient,
+    requests: mpsc::Sender<Request>,
     tracker: Arc<Tracker>,
     id: u16,
 }
@@ -116,13 +118,13 @@ impl fmt::Debug for Ack {
 }
 
 impl Ack {
-    pub(crate) const fn new(client: AsyncClient, tracker: Arc<Tracker>, id: u16) -> Self {
-        Self { client, tracker, id }
+    pub(crate) const fn new(requests: mpsc::Sender<Request>, tracker: Arc<Tracker>, id: u16) -> Self {
+        Self { requests, tracker, id }
     }
 
-    /// Acknowledges. Never waits.
+    /// Acknowledges. Never waits. It goes out with what is written next, 2 ms later at the latest.
     pub fn send(self) -> Result<(), SendError> {
-        let message = WirePublish { qos: WireQos::AtLeastOnce, pkid: self.id, ..WirePublish::default() };
-        self.tracker.send_untracked(|| self.client.try_ack(&message).is_ok())
+        let ack = Request::PubAck(PubAck::new(self.id, None));
+        self.tracker.send_untracked(|| self.requests.try_send(ack).is_ok())
     }
 }

@@ -166,6 +166,11 @@ impl Tracker {
         state.held = state.take_queued(Kind::Publish);
     }
 
+    /// How many requests wait to be written.
+    pub(crate) fn queued(&self) -> usize {
+        self.state().queued.len()
+    }
+
     /// The broker has answered; nothing if nobody asked.
     pub(crate) fn answered(&self, kind: Kind, id: u16) -> Option<Waiting> {
         self.state().sent.remove(&(kind, id))
@@ -203,11 +208,6 @@ impl Tracker {
     /// No request is taken any more.
     pub(crate) fn close(&self) {
         self.state().closed = true;
-    }
-
-    /// Whether this side has said that it wants to end the connection.
-    pub(crate) fn is_closing(&self) -> bool {
-        self.state().closing
     }
 }
 

@@ -15,7 +15,7 @@ use crate::record::Line;
 
 impl Gateway {
     pub(super) fn message(&mut self, message: Message) {
-        let Message { topic, payload, retain, ack, .. } = message;
+        let Message { topic, payload, retain, held, ack, .. } = message;
         self.look_for_lockout();
         // Before the wall clock is read: whatever passes between the two makes the deadline earlier, never later.
         let now = now();
@@ -24,8 +24,9 @@ impl Gateway {
                 // A message of a connection that has just ended is older than the next one.
                 let since = self.uplink.since().map_or(now, |since| Instant::from_micros(since.as_micros()));
                 let wall = self.clock.trusted();
-                let receipt =
-                    Receipt { wall, stalled: self.stall.is_on(), retained: retain, since, local: false };
+                // Held back by the link is the same as buffered while we stood still: some time has passed since it came.
+                let stalled = self.stall.is_on() || held;
+                let receipt = Receipt { wall, stalled, retained: retain, since, local: false };
                 self.received(now, received, receipt);
             }
             Err(dropped) => self.records.push(Line::Refused { topic, reason: dropped.to_string() }),

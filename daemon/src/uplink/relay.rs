@@ -267,6 +267,7 @@ fn heard(event: ipc::Event) -> Result<Option<Event>, RelayError> {
             dup: false,
             qos: Qos::AtMostOnce,
             properties: Properties::default(),
+            held: false,
             ack: None,
         }))),
         ipc::Event::Ended { refusal, .. } => {

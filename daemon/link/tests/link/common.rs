@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use nowd_link::{Connection, Event, LinkError, Message, Options, Publish, Qos};
 use nowd_testkit::within;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 
 /// A test that waits longer than this has failed.
 pub(crate) const BOUND: Duration = Duration::from_secs(30);
@@ -63,4 +65,19 @@ pub(crate) async fn message(connection: &mut Connection) -> Message {
 
 pub(crate) fn publish(topic: &str, payload: &str, qos: Qos) -> Publish {
     Publish { topic: topic.to_owned(), payload: payload.to_owned().into(), qos, ..Publish::default() }
+}
+
+/// Options for a broker that accepts a connection and then does what the test does with its stream.
+pub(crate) async fn broker_by_hand() -> (Options, tokio::task::JoinHandle<TcpStream>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    #[expect(clippy::disallowed_methods, reason = "it ends with the test's runtime")]
+    let stream = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut connect = [0; 1024];
+        within(BOUND, "CONNECT", stream.read(&mut connect)).await.unwrap();
+        stream.write_all(&[0x20, 3, 0, 0, 0]).await.unwrap();
+        stream
+    });
+    (impatient("gate-1", port), stream)
 }

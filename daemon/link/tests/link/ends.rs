@@ -5,9 +5,11 @@ use std::time::Duration;
 use nowd_link::{Connection, Event, LinkError, Options, Qos, SendError, Will};
 use nowd_testkit::{Mosquitto, wait_for, within};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpSocket};
 
-use crate::common::{BOUND, end, impatient, message, next, open, options, publish, subscribe};
+use crate::common::{
+    BOUND, broker_by_hand, end, impatient, message, next, open, options, publish, subscribe,
+};
 
 #[tokio::test]
 async fn the_will_is_published_when_cut_and_not_after_a_goodbye() {
@@ -84,7 +86,7 @@ async fn a_frozen_broker_is_found_idle_and_busy() {
     let mut deaf = Connection::open(&impatient("deaf", broker.port())).await.unwrap();
     broker.pause();
     busy.sender().publish(publish("a", "x", Qos::AtLeastOnce)).unwrap();
-    // More than fits in all buffers: rumqttc hangs in its write.
+    // More than fits in all buffers.
     let deaf_sender = deaf.sender();
     let filler = "x".repeat(100 * 1024);
     while deaf_sender.publish(publish("a", &filler, Qos::AtMostOnce)).is_ok() {}
@@ -105,7 +107,7 @@ async fn a_frozen_broker_is_found_idle_and_busy() {
 #[tokio::test]
 async fn a_broker_that_talks_and_does_not_answer_is_found() {
     let flood = [0x30, 5, 0, 1, b'a', 0, b'x'].repeat(100);
-    let (options, mut stream) = silent_broker().await;
+    let (options, mut stream) = broker_by_hand().await;
     let opened = async {
         let mut connection = Connection::open(&options).await.unwrap();
         connection.sender().publish(publish("a", "x", Qos::AtLeastOnce)).unwrap();
@@ -276,21 +278,6 @@ async fn topics_that_are_no_text_are_dropped_and_the_next_message_is_heard() {
     let mut connection = Connection::open(&broken_broker(&[0x20, 3, 0, 0, 0], &bytes).await).await.unwrap();
     let Event::Message(heard) = next(&mut connection).await else { panic!("no message") };
     assert_eq!(heard.topic, "a");
-}
-
-/// Options for a broker that accepts a connection and then does what the test does with its stream.
-async fn silent_broker() -> (Options, tokio::task::JoinHandle<TcpStream>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    #[expect(clippy::disallowed_methods, reason = "it ends with the test's runtime")]
-    let stream = tokio::spawn(async move {
-        let (mut stream, _) = listener.accept().await.unwrap();
-        let mut connect = [0; 1024];
-        within(BOUND, "CONNECT", stream.read(&mut connect)).await.unwrap();
-        stream.write_all(&[0x20, 3, 0, 0, 0]).await.unwrap();
-        stream
-    });
-    (impatient("gate-1", port), stream)
 }
 
 /// Options for a broker that answers any CONNECT with these bytes and then closes its sending side.

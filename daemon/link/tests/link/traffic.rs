@@ -8,8 +8,11 @@ use nowd_link::{
     Connection, DatePolicy, Event, LinkError, Options, Properties, Publish, Qos, SendError, Tls, TlsFiles,
 };
 use nowd_testkit::{Access, Ca, Identity, Listener, Mosquitto, within};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::common::{BOUND, end, impatient, message, next, open, options, publish, subscribe};
+use crate::common::{
+    BOUND, broker_by_hand, end, impatient, message, next, open, options, publish, subscribe,
+};
 
 #[tokio::test]
 async fn messages_of_both_qualities_arrive_whole_and_are_acknowledged() {
@@ -146,6 +149,65 @@ async fn a_second_connection_with_the_same_id_ends_the_first() {
     assert_eq!(first.sender().publish(publish("a", "x", Qos::AtMostOnce)), Err(SendError::NotConnected));
     assert!(matches!(end(&mut first).await, LinkError::Closed), "and stays closed");
     subscribe(&mut second, "a").await;
+}
+
+/// More comes in than the broker was allowed to send, and nothing can go out: what came is kept, and told once there is room for answers.
+#[tokio::test]
+async fn what_comes_in_while_answers_wait_is_kept_and_marked() {
+    const COMING: u16 = 3_000;
+    const WAITING: usize = 2_000;
+    let (options, stream) = broker_by_hand().await;
+    let options = Options { user_timeout: BOUND, ..options };
+    let mut gateway = Connection::open(&options).await.unwrap();
+    let mut broker = within(BOUND, "CONNECT", stream).await.unwrap();
+    let sender = gateway.sender();
+    for _ in 0..WAITING {
+        sender.publish(publish("a", "x", Qos::AtLeastOnce)).unwrap();
+    }
+    let sent = async {
+        for id in 1..=COMING {
+            let [high, low] = id.to_be_bytes();
+            broker.write_all(&[0x32, 7, 0, 1, b'a', high, low, 0, b'x']).await.unwrap();
+        }
+        // Whoever waits for acknowledgements gets them behind all that.
+        let mut read = vec![0; 64 * 1024];
+        let (mut bytes, mut answered, mut acked) = (Vec::new(), 0, 0);
+        while answered < WAITING || acked < usize::from(COMING) {
+            let count = broker.read(&mut read).await.unwrap();
+            bytes.extend_from_slice(&read[..count]);
+            while let Some(length) = bytes.get(1).map(|length| usize::from(*length) + 2)
+                && bytes.len() >= length
+            {
+                let packet: Vec<_> = bytes.drain(..length).collect();
+                if packet[0] == 0x40 {
+                    acked += 1;
+                } else {
+                    answered += 1;
+                    broker.write_all(&[0x40, 2, packet[5], packet[6]]).await.unwrap();
+                }
+            }
+        }
+    };
+    let heard = async {
+        let (mut held, mut messages, mut acks) = (0, 0, 0);
+        while messages < COMING || acks < WAITING {
+            match next(&mut gateway).await {
+                Event::Message(message) => {
+                    messages += 1;
+                    held += u16::from(message.held);
+                    message.ack.unwrap().send().unwrap();
+                }
+                Event::Acked { result, .. } => {
+                    result.unwrap();
+                    acks += 1;
+                }
+                other @ (Event::Subscribed { .. } | Event::Unsubscribed { .. } | _) => panic!("{other:?}"),
+            }
+        }
+        held
+    };
+    let (held, ()) = within(BOUND, "all of them", async { tokio::join!(heard, sent) }).await;
+    assert!(held > 0, "messages were told while their answers could not go out");
 }
 
 /// Prints the median round trip: publish at `QoS` 1, broker, subscriber, acknowledgement. Run with `--nocapture`.
