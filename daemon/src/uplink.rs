@@ -28,14 +28,12 @@ mod told;
 use line::Line;
 pub(crate) use line::{LineError, RelayOptions, Sender, Way};
 pub(crate) use refusals::{Published, Refusal, Refusals, remedy};
+use refusals::{QUOTA, is_no_policy};
 use renewal::look;
 pub(crate) use report::{LinkCounts, LinkReport};
 use report::{acknowledge, chain};
 use state::{Opening, Session, State, Turn, Up, UpEvent, wait};
 use told::Told;
-
-/// A connection that lasted this long was a good one: the next attempt comes soon.
-const LASTED: Duration = Duration::from_secs(10);
 
 /// A presence that is wrong is put right no more often than this.
 const PRESENCE_PAUSE: Duration = Duration::from_secs(1);
@@ -172,7 +170,7 @@ impl Uplink {
                 if let (Some(certificates), Some(e)) = (&mut self.certificates, e.direct()) {
                     certificates.failed(&which, e, &chain(e));
                 }
-                self.down(&e, Duration::ZERO);
+                self.down(&e);
             }
         }
     }
@@ -191,9 +189,10 @@ impl Uplink {
                     );
                 }
                 let State::Up(up) = &mut self.state else { return None };
-                let lasted = BootInstant::now().saturating_since(up.session.since);
+                if up.was_good() {
+                    self.backoff.reset();
+                }
                 if let Some(successor) = up.successor.take() {
-                    self.lasted(lasted);
                     // The broker ends the old connection when the new one is there.
                     self.changed = BootInstant::now();
                     self.enter(State::Opening(successor));
@@ -204,7 +203,7 @@ impl Uplink {
                 {
                     certificates.failed(&up.which, e, &chain(e));
                 }
-                self.down(&e, lasted);
+                self.down(&e);
                 Some(UplinkEvent::Down)
             }
             UpEvent::Succeeded(result) => self.succeeded(result),
@@ -290,15 +289,7 @@ impl Uplink {
         Opening { session, which, result: Box::pin(Line::open(way)) }
     }
 
-    /// A connection has ended after so long.
-    fn lasted(&mut self, lasted: Duration) {
-        if lasted >= LASTED {
-            self.backoff.reset();
-        }
-    }
-
-    fn down(&mut self, e: &LineError, lasted: Duration) {
-        self.lasted(lasted);
+    fn down(&mut self, e: &LineError) {
         let delay = self.backoff.next_delay().max(self.way.settles_in());
         let reason = chain(e);
         self.note(e.kind(), &reason);
@@ -354,22 +345,22 @@ impl Uplink {
         for (filter, result) in results {
             let Err(reason) = result else { continue };
             let who = self.way.who();
-            let what_to_do = match self.way {
-                Way::Direct(_) => "let its policy allow it".to_owned(),
-                Way::Relay(_) => remedy(&reason, &filter),
-            };
+            let by_policy = matches!(self.way, Way::Direct(_)) && !is_no_policy(&reason);
+            let what_to_do =
+                if by_policy { "let its policy allow it".to_owned() } else { remedy(&reason, &filter) };
             self.told.refused(who, &filter, &reason, &what_to_do);
             if filter == requests {
                 let delay = self.backoff.next_delay();
-                if let Some(certificates) = &mut self.certificates {
+                // A limit that is met says nothing of who we are, and passes.
+                let limited = reason == QUOTA;
+                if !limited && let Some(certificates) = &mut self.certificates {
                     let why = format!("it may not subscribe to {filter}: {reason}");
                     certificates.turned_down(&up.which, &why);
                 }
-                let what_to_do =
-                    if matches!(self.way, Way::Direct(_)) { "check the policy" } else { &what_to_do };
+                let what_to_do = if by_policy { "check the policy" } else { &what_to_do };
                 let why = format!("{who} refused the subscription to {filter}: {reason}; {what_to_do}");
                 self.note("subscription_refused", &why);
-                self.needs_mending = true;
+                self.needs_mending = !limited;
                 self.enter(wait(delay));
                 return;
             }

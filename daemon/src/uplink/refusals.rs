@@ -52,13 +52,22 @@ pub(super) const UNAUTHORIZED: &str = "UnauthorizedError";
 /// How every other refusal by it begins.
 pub(super) const OF_THE_NUCLEUS: &str = "the nucleus ";
 
+/// How MQTT 5 says that a limit is met.
+pub(super) const QUOTA: &str = "QuotaExceeded";
+
+/// Whether that is not said because of a policy.
+pub(super) fn is_no_policy(reason: &str) -> bool {
+    matches!(reason, QUOTA | "UnspecifiedError" | "ImplementationSpecificError")
+}
+
 /// What to do about it: most reasons are a matter of the broker's policy, and some, as MQTT 5 names them, are not.
 pub(crate) fn remedy(reason: &str, topic: &str) -> String {
     match reason {
-        "QuotaExceeded" => {
-            "the broker limits how many messages it takes: see its limits, and who sends so many calls".into()
+        QUOTA => {
+            "the broker limits how many messages and subscriptions it takes: see its limits, and who sends so many calls".into()
         }
-        "UnspecifiedError" | "ImplementationSpecificError" | "PayloadFormatInvalid" => {
+        "PayloadFormatInvalid" => "look into the broker's log: it does not say why".into(),
+        _ if is_no_policy(reason) => {
             "look into the broker's log: it does not say why".into()
         }
         _ if reason.starts_with(UNAUTHORIZED) => format!(
@@ -113,6 +122,7 @@ impl Uplink {
         result: &Result<(), String>,
     ) -> Option<UplinkEvent> {
         let State::Up(up) = &mut self.state else { return None };
+        up.answered = true;
         if let (Err(reason), true) = (result, self.probes.is_probe(topic))
             && self.way.is_away(reason)
         {

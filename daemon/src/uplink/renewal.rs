@@ -60,8 +60,9 @@ impl Uplink {
         let Opening { session, which, .. } = up.successor.take()?;
         match result {
             Ok(connection) => {
-                let lasted = BootInstant::now().saturating_since(up.session.since);
-                self.lasted(lasted);
+                if up.was_good() {
+                    self.backoff.reset();
+                }
                 self.changed = BootInstant::now();
                 self.enter(State::Up(Box::new(Up::new(connection, session, which))));
                 self.subscribe();

@@ -33,6 +33,9 @@ pub(super) enum Turn {
     Up(UpEvent),
 }
 
+/// A connection that lasted this long was a good one.
+const LASTED: Duration = Duration::from_secs(10);
+
 #[derive(Debug, Clone)]
 pub(super) struct Session {
     pub(super) id: Uuid,
@@ -48,6 +51,8 @@ pub(super) struct Up {
     pub(super) subscription: Option<Ticket>,
     /// When the subscription was granted.
     pub(super) ready: Option<BootInstant>,
+    /// The broker has answered a message of ours.
+    pub(super) answered: bool,
     /// Somebody else's word for the presence has been heard, which is to be put right.
     pub(super) presence_is_wrong: bool,
     /// When the presence is to be published again.
@@ -88,11 +93,17 @@ impl Up {
             which,
             subscription: None,
             ready: None,
+            answered: false,
             presence_is_wrong: false,
             correction: None,
             loopback: Loopback::default(),
             successor: None,
         }
+    }
+
+    /// Whether it was a good one: the next attempt may come soon.
+    pub(super) fn was_good(&self) -> bool {
+        is_good(self.answered, BootInstant::now().saturating_since(self.session.since))
     }
 
     async fn next(&mut self) -> UpEvent {
@@ -110,6 +121,12 @@ impl Up {
     }
 }
 
+/// One on which the broker never answered a message was not good, however long it stood: a broker that limits us may take the connection and leave
+/// what is published unanswered, and then must not be asked again and again.
+fn is_good(answered: bool, lasted: Duration) -> bool {
+    answered && lasted >= LASTED
+}
+
 async fn due(sleep: Option<&mut Pin<Box<Sleep>>>) {
     match sleep {
         Some(sleep) => sleep.await,
@@ -119,4 +136,18 @@ async fn due(sleep: Option<&mut Pin<Box<Sleep>>>) {
 
 pub(super) fn wait(delay: Duration) -> State {
     State::Waiting(Box::pin(tokio::time::sleep(delay)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_is_good_that_lasted_and_on_which_the_broker_answered() {
+        let short = LASTED.saturating_sub(Duration::from_millis(1));
+        let cases = [(true, LASTED, true), (true, short, false), (false, LASTED * 100, false)];
+        for (answered, lasted, good) in cases {
+            assert_eq!(is_good(answered, lasted), good, "{answered} {lasted:?}");
+        }
+    }
 }
