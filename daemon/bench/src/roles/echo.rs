@@ -1,16 +1,21 @@
 //! The far end of the MQTT floor: a process with a TLS connection of its own, that sends back what it is sent, on the topic
 //! on which a gateway would answer, with the same quality of service.
 //!
-//! There are two of it. `rumqttc` is what the issue of the floor names: rumqttc's event loop, behind the TLS stream that
-//! the gateway has too, because rumqttc's own TLS is not for use. `bare` has nothing between TLS and the packets, so it
-//! is the least that MQTT can cost on this machine.
+//! There are two of it. `rumqttc` is rumqttc as its users have it, polled by its own event loop; its own TLS drags in outdated crates, so
+//! it is led through a Unix socket to the TLS stream that the gateway has too. `bare` has nothing between TLS and the packets, so
+//! it is the least that MQTT can cost on this machine.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use clap::{Args, ValueEnum};
-use nowd_link::{Connection, Event, Publish, Qos};
+use nowd_link::{Protocol, Stream, dial};
+use rumqttc::Transport;
+use rumqttc::v5::mqttbytes::QoS;
+use rumqttc::v5::{AsyncClient, Event, Incoming, MqttOptions};
+use tokio::io::copy_bidirectional;
+use tokio::net::UnixListener;
+use uuid::Uuid;
 
 use crate::wire::{Login, Message, Wire};
 
@@ -40,8 +45,8 @@ pub(super) async fn run(echo: Echo) -> anyhow::Result<()> {
     match kind {
         Kind::Bare => bare(Wire::open(&login.options(&name)?).await?, &filter).await,
         Kind::Rumqttc => {
-            let connection = Connection::open(&login.options(&name)?).await?;
-            rumqttc(connection, &filter).await
+            let stream = dial(&login.options(&name)?, Protocol::Mqtt).await?;
+            rumqttc(stream, &name, &filter).await
         }
     }
 }
@@ -59,27 +64,36 @@ async fn bare(mut wire: Wire, filter: &str) -> anyhow::Result<()> {
     }
 }
 
-async fn rumqttc(mut connection: Connection, filter: &str) -> anyhow::Result<()> {
-    let sender = connection.sender();
-    sender.subscribe(&[filter], Qos::AtLeastOnce)?;
-    loop {
-        match connection.next().await? {
-            Event::Subscribed { .. } => println!("ready"),
-            Event::Message(message) => {
-                if let Some(topic) = answer_topic(&message.topic) {
-                    let (payload, qos) = (message.payload, message.qos);
-                    let answer = Publish { topic, payload, qos, ..Publish::default() };
-                    // Too many wait to be sent: nothing more is taken until there is room.
-                    while sender.publish(answer.clone()).is_err() {
-                        tokio::time::sleep(Duration::from_millis(1)).await;
+async fn rumqttc(mut stream: Box<dyn Stream>, name: &str, filter: &str) -> anyhow::Result<()> {
+    // A leading NUL: nothing appears in the file system.
+    let socket = format!("\0nowd-bench-{}", Uuid::new_v4());
+    let listener = UnixListener::bind(&socket)?;
+    let mut options = MqttOptions::new(name, socket, 1883);
+    options.set_transport(Transport::Unix).set_keep_alive(Duration::from_secs(30));
+    // All that may be under way.
+    let (client, mut event_loop) = AsyncClient::new(options, 65_536);
+    client.try_subscribe(filter, QoS::AtLeastOnce)?;
+    let bridge = async {
+        let (mut local, _) = listener.accept().await?;
+        copy_bidirectional(&mut local, &mut stream).await?;
+        anyhow::bail!("the broker has ended the connection")
+    };
+    let echo = async {
+        loop {
+            match event_loop.poll().await? {
+                Event::Incoming(Incoming::SubAck(_)) => println!("ready"),
+                Event::Incoming(Incoming::Publish(publish)) => {
+                    if let Some(topic) = answer_topic(std::str::from_utf8(&publish.topic)?) {
+                        client.try_publish(topic, publish.qos, false, publish.payload)?;
                     }
                 }
-                if let Some(ack) = message.ack {
-                    ack.send().context("an acknowledgement")?;
-                }
+                Event::Incoming(_) | Event::Outgoing(_) => {}
             }
-            Event::Acked { .. } | Event::Unsubscribed { .. } | _ => {}
         }
+    };
+    tokio::select! {
+        ended = bridge => ended,
+        ended = echo => ended,
     }
 }
 
