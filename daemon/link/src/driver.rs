@@ -125,16 +125,19 @@ impl Driver {
     async fn drive(&mut self, mut session: Session) -> LinkError {
         let keep_alive = session.keep_alive();
         let mut ping = pin!(sleep(keep_alive));
-        let mut rest = pin!(None);
+        let mut rest = pin!(None::<Sleep>);
         loop {
             self.tracker.polled();
             match self.step(&mut session, ping.as_mut(), rest.as_mut()).await {
                 Ok(()) => {}
                 Err(error) => return error,
             }
-            if self.resting == 0 {
+            // It stays set when what rested has gone out with something else: a timer that is nearer than all others is told to the kernel, and
+            // so would be every later one of a call, if this one were not nearer still.
+            if rest.as_ref().as_pin_ref().is_some_and(|rest| rest.is_elapsed()) {
                 rest.set(None);
-            } else if rest.is_none() {
+            }
+            if self.resting > 0 && !self.urgent && rest.is_none() {
                 rest.set(Some(sleep(ACK_REST)));
             }
         }
@@ -178,7 +181,7 @@ impl Driver {
                 }
                 Happened::Room
             },
-            () = rested, if !self.urgent => Happened::Rested,
+            () = rested => Happened::Rested,
             () = &mut ping => Happened::Ping,
         };
         match happened {
@@ -189,7 +192,7 @@ impl Driver {
             }
             Happened::Moved(Err(Broken(error))) => return Err(self.broken(session, error).await),
             Happened::Asked(request) => self.request(session, request)?,
-            Happened::Rested => self.urgent = true,
+            Happened::Rested => self.urgent |= self.resting > 0,
             Happened::Ping => {
                 ping.as_mut().reset(Instant::now() + session.keep_alive());
                 self.request(session, Request::PingReq)?;
