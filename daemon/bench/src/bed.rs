@@ -89,18 +89,26 @@ impl Bed {
             gateways: 0,
         };
         bed.start_bus().await?;
-        let lines = [bed.floor_line(), bed.gateway_line()];
+        let lines = [bed.floor_line(), bed.gateway_line(), bed.folder.path().join("line-echo")];
         let lines = lines.each_ref().map(|line| line.display().to_string());
-        let roles: [&[&str]; 2] = [&["service", &bed.bus()], &["device", &lines[0], &lines[1]]];
+        let roles: [&[&str]; 2] = [&["service", &bed.bus()], &["device", &lines[0], &lines[1], &lines[2]]];
         for (name, arguments) in ["service", "device"].into_iter().zip(roles) {
             let mut part = Part::role(bed.folder.path(), name, arguments)?;
             part.says("ready").await?;
             bed.parts.insert(name, part);
         }
-        for (name, kind) in [("echo-rumqttc", "rumqttc"), ("echo-bare", "bare")] {
+        let bus = bed.bus();
+        let echoes: [(&str, &str, &[&str]); 4] = [
+            ("echo-rumqttc", "rumqttc", &[]),
+            ("echo-bare", "bare", &[]),
+            ("echo-dbus", "bare", &["--dbus", &bus]),
+            ("echo-pty", "bare", &["--line", &lines[2]]),
+        ];
+        for (name, kind, more) in echoes {
             let Login { port, ca, certificate, key } = bed.login(&bed.ca.client(name));
             let [ca, certificate, key] = [ca, certificate, key].map(|path| path.display().to_string());
-            let arguments = ["echo", kind, name, &port.to_string(), &ca, &certificate, &key];
+            let port = port.to_string();
+            let arguments = [&["echo", kind, name, &port, &ca, &certificate, &key], more].concat();
             let mut part = Part::role(bed.folder.path(), name, &arguments)?;
             part.says("ready").await?;
             bed.parts.insert(name, part);

@@ -22,6 +22,8 @@ const ECHO: &str = "MQTT echo, rumqttc, QoS 1";
 const BARE: &str = "MQTT echo, bare packets, QoS 1";
 const DBUS: &str = "D-Bus call";
 const PTY: &str = "pty echo";
+const WITH_DBUS: &str = "bare echo with a D-Bus call on its way";
+const WITH_PTY: &str = "bare echo with a pty echo on its way";
 
 /// Times of each kind, and the median of each round.
 #[derive(Default)]
@@ -72,6 +74,8 @@ pub(crate) async fn alone(bed: &mut Bed, effort: &Effort, findings: &mut Finding
         ("MQTT echo, rumqttc, QoS 0", Way::echo("echo-rumqttc", Qos::AtMostOnce)),
         (BARE, Way::echo("echo-bare", Qos::AtLeastOnce)),
         ("MQTT echo, bare packets, QoS 0", Way::echo("echo-bare", Qos::AtMostOnce)),
+        (WITH_DBUS, Way::echo("echo-dbus", Qos::AtLeastOnce)),
+        (WITH_PTY, Way::echo("echo-pty", Qos::AtLeastOnce)),
     ];
     let ways = both.ways();
     let mut kinds = Kinds::default();
@@ -108,6 +112,8 @@ pub(crate) async fn alone(bed: &mut Bed, effort: &Effort, findings: &mut Finding
     for (says, name, floor) in [
         ("a D-Bus method / (bare echo + D-Bus call)", "D-Bus method", &[BARE, DBUS][..]),
         ("a serial method / (bare echo + pty echo)", "serial method", &[BARE, PTY]),
+        ("a D-Bus method / bare echo with a D-Bus call on its way", "D-Bus method", &[WITH_DBUS]),
+        ("a serial method / bare echo with a pty echo on its way", "serial method", &[WITH_PTY]),
         ("a simulated method / MQTT echo", "simulated method", &[ECHO]),
         ("isolated / in process", "isolated simulated method", &["simulated method"]),
     ] {

@@ -17,6 +17,7 @@ use tokio::io::copy_bidirectional;
 use tokio::net::UnixListener;
 use uuid::Uuid;
 
+use crate::floor::{Dbus, Line};
 use crate::wire::{Login, Message, Wire};
 
 #[derive(Debug, Args)]
@@ -29,6 +30,12 @@ pub(crate) struct Echo {
     ca: PathBuf,
     certificate: PathBuf,
     key: PathBuf,
+    /// Calls the service on this bus before it sends a message back
+    #[arg(long)]
+    dbus: Option<String>,
+    /// Writes to the device at this line before it sends a message back
+    #[arg(long)]
+    line: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -39,11 +46,18 @@ enum Kind {
 
 /// Says `ready` when it is subscribed.
 pub(super) async fn run(echo: Echo) -> anyhow::Result<()> {
-    let Echo { kind, name, port, ca, certificate, key, .. } = echo;
+    let Echo { kind, name, port, ca, certificate, key, dbus, line, .. } = echo;
     let login = Login { port, ca, certificate, key };
     let filter = format!("{name}/+/+/+");
     match kind {
-        Kind::Bare => bare(Wire::open(&login.options(&name)?).await?, &filter).await,
+        Kind::Bare => {
+            let dbus = match dbus {
+                Some(address) => Some(Dbus::open(&address).await?),
+                None => None,
+            };
+            let line = line.as_deref().map(Line::open).transpose()?;
+            bare(Wire::open(&login.options(&name)?).await?, &filter, dbus, line).await
+        }
         Kind::Rumqttc => {
             let stream = dial(&login.options(&name)?, Protocol::Mqtt).await?;
             rumqttc(stream, &name, &filter).await
@@ -51,11 +65,17 @@ pub(super) async fn run(echo: Echo) -> anyhow::Result<()> {
     }
 }
 
-async fn bare(mut wire: Wire, filter: &str) -> anyhow::Result<()> {
+async fn bare(mut wire: Wire, filter: &str, dbus: Option<Dbus>, line: Option<Line>) -> anyhow::Result<()> {
     wire.subscribe(filter).await?;
     println!("ready");
     loop {
         let Message { topic, payload, qos, id } = wire.next().await?;
+        if let Some(dbus) = &dbus {
+            dbus.once(5).await?;
+        }
+        if let Some(line) = &line {
+            line.once(5).await?;
+        }
         if let Some(answer) = answer_topic(&topic) {
             wire.publish(&answer, payload, qos)?;
         }
