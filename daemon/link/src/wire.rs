@@ -17,8 +17,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWrite as _, AsyncWriteExt as _};
 use crate::dial::Stream;
 use crate::error::{Disconnect, LinkError};
 
-/// How much is read at once.
+/// How much is read at once, at most, and at least: many messages share one piece of memory, which is free again when the last of them is.
 const CHUNK: usize = 8 * 1024;
+const LEAST: usize = 1024;
 /// The first byte of DISCONNECT.
 const DISCONNECT: u8 = 0xE0;
 
@@ -148,7 +149,9 @@ impl Wire {
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
-        self.input.reserve(CHUNK);
+        if self.input.capacity() - self.input.len() < LEAST {
+            self.input.reserve(CHUNK);
+        }
         match pin!(self.stream.read_buf(&mut self.input)).poll(cx) {
             Poll::Ready(Ok(0)) => Poll::Ready(Err(Broken(None))),
             Poll::Ready(Ok(_)) => Poll::Ready(Ok(())),

@@ -11,6 +11,7 @@
 
 use allocation_counter::{AllocationInfo, measure};
 
+mod call;
 mod gateway;
 mod pure;
 
