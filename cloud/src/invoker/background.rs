@@ -162,6 +162,10 @@ impl Background {
                 Turn::Time => {}
             }
             self.core.tick(BootInstant::now(), &mut self.desk);
+            if std::mem::take(&mut self.desk.answered) {
+                // Who waited for an answer goes on before its message is acknowledged, which the broker has time for.
+                tokio::task::yield_now().await;
+            }
         }
         self.core.stop(BootInstant::now(), &mut self.desk);
         if let Phase::Joining(connection, _) | Phase::Up(connection, _) = self.phase {

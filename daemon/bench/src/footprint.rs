@@ -11,7 +11,7 @@ use crate::measure::{SECOND, float};
 use crate::report::{Findings, Target};
 
 pub(crate) use start::ready;
-pub(crate) use usage::Usage;
+pub(crate) use usage::{Shares, Usage};
 
 const SECTION: &str = "footprint of a gateway with D-Bus and serial plugins";
 const SHARES: &str = "what each process takes of one call to a D-Bus method, one at a time";
@@ -37,17 +37,12 @@ async fn shares(bed: &mut Bed, effort: &Effort, findings: &mut Findings) -> anyh
     for name in ["mosquitto", "dbus-daemon", "service"] {
         parts.extend(bed.part(name).map(|process| (name, process)));
     }
-    let usage = || parts.iter().map(|(_, process)| Usage::of(*process)).collect::<anyhow::Result<Vec<_>>>();
-    let before = usage()?;
-    let calls = u32::try_from(effort.calls())?;
-    let measured = drive::alone(&mut caller, &way, calls).await?;
+    let mut shares = Shares::new(parts);
+    let before = shares.look()?;
+    let measured = drive::alone(&mut caller, &way, u32::try_from(effort.calls())?).await?;
     findings.tally.add(&measured.tally);
-    for ((name, _), (before, after)) in parts.iter().zip(before.iter().zip(usage()?)) {
-        let processor = float(after.processor.saturating_sub(before.processor)) / 1_000.0 / f64::from(calls);
-        let switches = float(after.switches.saturating_sub(before.switches)) / f64::from(calls);
-        findings.fact(SHARES, format!("{name}: processor time"), processor, "us");
-        findings.fact(SHARES, format!("{name}: context switches"), switches, "");
-    }
+    shares.add(&before, effort.calls())?;
+    shares.tell(SHARES, findings);
     Ok(())
 }
 

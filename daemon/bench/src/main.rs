@@ -164,7 +164,7 @@ impl Effort {
 
     /// Batches of each kind whose instructions and allocations are counted, and the calls of one.
     const fn counts(self) -> (u32, u32) {
-        if self.quick { (5, 20) } else { (9, 50) }
+        if self.quick { (5, 16) } else { (9, 50) }
     }
 
     /// How many gateways there are at one broker.

@@ -34,7 +34,7 @@ pub(super) struct Shares {
 impl Default for Shares {
     /// Some times what differs between two runs of one program; docs/PERFORMANCE.md has the numbers.
     fn default() -> Self {
-        Self { instructions: 10.0, allocations: 5.0 }
+        Self { instructions: 5.0, allocations: 3.0 }
     }
 }
 
