@@ -11,21 +11,21 @@ use axum::Extension;
 use axum::serve::ListenerExt as _;
 use clap::Args;
 use nowd_cloud::{
-    Access, Background, Caller, Config, Host, Invoker, Policy, Record, Recorder, RouterOptions, Unannounced,
-    guard, router,
+    Access, Background, Caller, Config, Host, Invoker, Policy, Record, RouterOptions, Unannounced, guard,
+    router,
 };
 use nowd_link::{DatePolicy, Options, Tls, TlsFiles};
 use nowd_protocol::{Level, MAX_CALLER_LEN, MAX_TIMEOUT_MS};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio_util::sync::CancellationToken;
 use tracing::level_filters::LevelFilter;
 
 use super::{Exit, Failure};
 
-/// How many records may wait to be written.
-const MOST_RECORDS: usize = 1_024;
+mod records;
+
+use records::Records;
 
 #[derive(Args)]
 pub(super) struct Serve {
@@ -94,7 +94,7 @@ pub(super) fn serve(serve: Serve) -> Result<Exit, Failure> {
         .with_ansi(colours)
         .init();
     let (config, mut options) = settings(&serve)?;
-    let (recorder, records) = records();
+    let (recorder, records) = records::deferred(records::MOST, Arc::new(log));
     options.recorder = Some(recorder);
     let (invoker, background) = Invoker::new(config).map_err(usage)?;
     // One thread: a call goes from HTTP to MQTT and back, and nobody has to be woken for that (docs/PERFORMANCE.md).
@@ -148,29 +148,6 @@ fn warn(file: &Path, policy: &Policy, caller_is_known: bool) {
     }
     if !caller_is_known {
         tracing::warn!(%file, "with --policy and without --caller everybody is refused; say with --caller who asks");
-    }
-}
-
-/// Takes records, and what is taken: they wait until their answers are on their way, of which nobody should wait for a log.
-fn records() -> (Recorder, mpsc::Receiver<Record>) {
-    let (taken, records) = mpsc::channel(MOST_RECORDS);
-    let recorder = Arc::new(move |record: &Record| {
-        // With no room, or nobody there, it is written at once: none is lost.
-        if let Err(TrySendError::Full(record) | TrySendError::Closed(record)) = taken.try_send(record.clone()) {
-            log(&record);
-        }
-    });
-    (recorder, records)
-}
-
-/// Writes records until `stop`, and then those that are there.
-async fn write(mut records: mpsc::Receiver<Record>, stop: CancellationToken) {
-    while let Some(Some(record)) = stop.run_until_cancelled(records.recv()).await {
-        log(&record);
-    }
-    records.close();
-    while let Some(record) = records.recv().await {
-        log(&record);
     }
 }
 
@@ -243,7 +220,7 @@ async fn run(
     invoker: Invoker,
     background: Background,
     options: RouterOptions,
-    records: mpsc::Receiver<Record>,
+    records: Records,
 ) -> anyhow::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
@@ -269,7 +246,7 @@ async fn run(
     let mut tasks = tokio::task::JoinSet::new();
     tasks.spawn(background.run(stop_calls.clone()));
     let (stop_records, mut writers) = (CancellationToken::new(), tokio::task::JoinSet::new());
-    writers.spawn(write(records, stop_records.clone()));
+    writers.spawn(records.write(stop_records.clone()));
     let server = axum::serve(listener, app).with_graceful_shutdown(stop_http.clone().cancelled_owned());
     let mut server = std::pin::pin!(server.into_future());
     tokio::select! {

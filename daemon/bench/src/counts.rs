@@ -37,11 +37,7 @@ pub(crate) struct Count {
 }
 
 /// Leaves a word where nothing can be counted, unless it has to be.
-pub(crate) async fn counts(
-    bed: &mut Bed,
-    effort: &Effort,
-    findings: &mut Findings,
-) -> anyhow::Result<()> {
+pub(crate) async fn counts(bed: &mut Bed, effort: &Effort, findings: &mut Findings) -> anyhow::Result<()> {
     if let Err(error) = callgrind::is_possible() {
         if effort.guarded {
             return Err(error);

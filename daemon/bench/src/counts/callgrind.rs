@@ -35,7 +35,8 @@ impl Callgrind {
         let out = format!("--callgrind-out-file={}", profiles.display());
         let (nowd, config) = (bed.programs.nowd.display().to_string(), config.display().to_string());
         // Names written out are easily read, and the place of each instruction is asked for by nobody.
-        let arguments = ["--tool=callgrind", "--compress-strings=no", &out, &nowd, "run", "--config", &config];
+        let arguments =
+            ["--tool=callgrind", "--compress-strings=no", &out, &nowd, "run", "--config", &config];
         let mut process =
             Part::start_without_auxv(bed.folder(), "valgrind", Path::new("valgrind"), &arguments)?;
         process.says("the link is up").await?;
@@ -51,7 +52,8 @@ impl Callgrind {
         ensure!(asked.status.success(), "callgrind cannot be asked: {said}");
         self.written += 1;
         let file = PathBuf::from(format!("{}.{}", self.profiles.display(), self.written));
-        let text = fs::read_to_string(&file).with_context(|| format!("callgrind wrote no profile: {said}"))?;
+        let text =
+            fs::read_to_string(&file).with_context(|| format!("callgrind wrote no profile: {said}"))?;
         self.process.is_there()?;
         fs::remove_file(&file)?;
         profile::read(&text)

@@ -45,7 +45,10 @@ impl Baseline {
         let counts = baseline.calls.values().flat_map(|count| [count.instructions, count.allocations]);
         let shares = [baseline.shares.instructions, baseline.shares.allocations];
         // Whatever is compared with nothing, or with what is no number, would pass.
-        ensure!(counts.chain(shares).all(|number| number.is_finite() && number > 0.0), "a number is not above 0");
+        ensure!(
+            counts.chain(shares).all(|number| number.is_finite() && number > 0.0),
+            "a number is not above 0"
+        );
         Ok(baseline)
     }
 

@@ -27,7 +27,8 @@ const UNKNOWN: &str = "unknown";
 impl Made {
     /// Of a program on this machine.
     pub(crate) fn of(program: &Path) -> anyhow::Result<Self> {
-        let path = fs::canonicalize(program).with_context(|| format!("{} is not there", program.display()))?;
+        let path =
+            fs::canonicalize(program).with_context(|| format!("{} is not there", program.display()))?;
         let bytes = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
         let folder = path.parent().and_then(Path::file_name).and_then(|name| name.to_str());
         Ok(Self {
