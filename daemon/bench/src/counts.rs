@@ -74,7 +74,7 @@ async fn count(
 ) -> anyhow::Result<Count> {
     let (batches, calls) = effort.counts();
     // What was done until now is none of a call's.
-    daemon.counted().await?;
+    daemon.counted()?;
     let (mut instructions, mut allocations) = (Vec::new(), Vec::new());
     for _ in 0..batches {
         for _ in 0..calls {
@@ -82,7 +82,7 @@ async fn count(
             findings.tally.add(&measured.tally);
             tokio::time::sleep(PAUSE).await;
         }
-        let counted = daemon.counted().await?;
+        let counted = daemon.counted()?;
         instructions.push(float(counted.instructions) / f64::from(calls));
         allocations.push(float(counted.allocations) / f64::from(calls));
     }

@@ -44,9 +44,10 @@ impl Callgrind {
     }
 
     /// What was counted since the last time.
-    pub(super) async fn counted(&mut self) -> anyhow::Result<Counted> {
-        // Blocks: nothing goes on meanwhile.
-        let asked = Command::new("vgdb").arg(format!("--pid={}", self.process.id())).arg("dump").output();
+    pub(super) fn counted(&mut self) -> anyhow::Result<Counted> {
+        // Blocks, for a minute at most: nothing goes on meanwhile.
+        let process = format!("--pid={}", self.process.id());
+        let asked = Command::new("timeout").args(["60", "vgdb", &process, "dump"]).output();
         let asked = asked.context("vgdb cannot be started")?;
         let said = String::from_utf8_lossy(&asked.stderr);
         ensure!(asked.status.success(), "callgrind cannot be asked: {said}");

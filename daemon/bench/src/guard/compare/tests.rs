@@ -91,10 +91,12 @@ fn a_row_on_one_side_only_fails() {
 
 #[test]
 fn another_architecture_or_profile_is_not_compared() {
-    for (fact, change) in [
-        ("architecture is aarch64", (|made| made.architecture = "aarch64".into()) as fn(&mut Made)),
+    type Change = (&'static str, fn(&mut Made));
+    let changes: [Change; 2] = [
+        ("architecture is aarch64", |made| made.architecture = "aarch64".into()),
         ("profile is release", |made| made.profile = "release".into()),
-    ] {
+    ];
+    for (fact, change) in changes {
         let (verdict, text) = said(|made, counts| {
             change(made);
             counts.clear();
