@@ -23,6 +23,10 @@ use tracing::level_filters::LevelFilter;
 
 use super::{Exit, Failure};
 
+mod records;
+
+use records::Records;
+
 #[derive(Args)]
 pub(super) struct Serve {
     /// Where to listen for HTTP requests
@@ -89,11 +93,14 @@ pub(super) fn serve(serve: Serve) -> Result<Exit, Failure> {
         .with_writer(std::io::stderr)
         .with_ansi(colours)
         .init();
-    let (config, options) = settings(&serve)?;
+    let (config, mut options) = settings(&serve)?;
+    let (recorder, records) = records::deferred(records::MOST, Arc::new(log));
+    options.recorder = Some(recorder);
     let (invoker, background) = Invoker::new(config).map_err(usage)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    // One thread: a call goes from HTTP to MQTT and back, and nobody has to be woken for that (docs/PERFORMANCE.md).
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.context("cannot start").map_err(failed)?;
-    runtime.block_on(run(serve, invoker, background, options)).map_err(failed)?;
+    runtime.block_on(run(serve, invoker, background, options, records)).map_err(failed)?;
     Ok(Exit::Ok)
 }
 
@@ -128,7 +135,6 @@ fn settings(serve: &Serve) -> Result<(Config, RouterOptions), Failure> {
         max_timeout: serve.max_timeout,
         compat: serve.compat,
         access,
-        recorder: Some(Arc::new(log)),
         ..RouterOptions::default()
     };
     Ok((config, options))
@@ -214,6 +220,7 @@ async fn run(
     invoker: Invoker,
     background: Background,
     options: RouterOptions,
+    records: Records,
 ) -> anyhow::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
@@ -238,6 +245,8 @@ async fn run(
     let (stop_http, stop_calls) = (CancellationToken::new(), CancellationToken::new());
     let mut tasks = tokio::task::JoinSet::new();
     tasks.spawn(background.run(stop_calls.clone()));
+    let (stop_records, mut writers) = (CancellationToken::new(), tokio::task::JoinSet::new());
+    writers.spawn(records.write(stop_records.clone()));
     let server = axum::serve(listener, app).with_graceful_shutdown(stop_http.clone().cancelled_owned());
     let mut server = std::pin::pin!(server.into_future());
     tokio::select! {
@@ -258,5 +267,7 @@ async fn run(
     }
     stop_calls.cancel();
     while tasks.join_next().await.is_some() {}
+    stop_records.cancel();
+    while writers.join_next().await.is_some() {}
     Ok(())
 }

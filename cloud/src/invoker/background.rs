@@ -10,7 +10,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nowd_link::{Backoff, Connection, Event, Options, Qos, Ticket};
+use nowd_link::{Ack, Backoff, Connection, Event, Options, Qos, Ticket};
 use nowd_protocol::{Level, ReplyTopic, Request, Status, Uuid};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -60,6 +60,8 @@ pub struct Background {
     spare: Option<Phase>,
     /// The message that is to show that the connection works.
     doubt: Option<Ticket>,
+    /// Of the message that was heard last.
+    unacknowledged: Option<Ack>,
     /// Where this process may be stood still.
     pulse: Option<Pulse>,
     /// How many spares were dialled: each has a client id of its own.
@@ -122,6 +124,7 @@ impl Background {
             phase: Phase::Resting(BootInstant::from_micros(0)),
             spare: None,
             doubt: None,
+            unacknowledged: None,
             pulse: freezes.then(Pulse::now),
             spares: 0,
             backoff: Backoff::new(),
@@ -162,6 +165,15 @@ impl Background {
                 Turn::Time => {}
             }
             self.core.tick(BootInstant::now(), &mut self.desk);
+            // Who waited for an answer goes on before its message is acknowledged, for which the broker has time.
+            if std::mem::take(&mut self.desk.answered) {
+                tokio::task::yield_now().await;
+            }
+            if let Some(ack) = self.unacknowledged.take()
+                && let Err(error) = ack.send()
+            {
+                tracing::debug!(%error, "a message could not be acknowledged");
+            }
         }
         self.core.stop(BootInstant::now(), &mut self.desk);
         if let Phase::Joining(connection, _) | Phase::Up(connection, _) = self.phase {
@@ -230,11 +242,7 @@ impl Background {
         let now = BootInstant::now();
         match event {
             Event::Message(message) => {
-                if let Some(ack) = message.ack
-                    && let Err(error) = ack.send()
-                {
-                    tracing::debug!(%error, "a message could not be acknowledged");
-                }
+                self.unacknowledged = message.ack;
                 self.core.message(now, &message.topic, &message.payload, message.retain, &mut self.desk);
             }
             Event::Acked { ticket, result, .. } => {

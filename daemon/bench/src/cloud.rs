@@ -13,6 +13,7 @@ use crate::Effort;
 use crate::bed::{Bed, Maps};
 use crate::calls::{Caller, Status, Way};
 use crate::drive::{self, greet};
+use crate::footprint::Shares;
 use crate::measure::{Times, median, now};
 use crate::part::Part;
 use crate::report::{Findings, Target};
@@ -21,11 +22,13 @@ use crate::wire::Login;
 use http::Http;
 
 const SECTION: &str = "the cloud side, one call at a time";
+const SHARES: &str = "what each process takes of one warm cloud call to a simulated method";
 /// So many of each kind before the next kind's turn.
 const BATCH: u32 = 50;
 /// A connection takes some milliseconds.
 const FEW: u32 = 10;
 
+const SIMULATED: &str = "sim.set";
 /// The cloud side asks in its own name, of which a gateway remembers 8,192 ids.
 const ROUNDS: u32 = 75;
 
@@ -49,7 +52,14 @@ impl Kind {
 /// Warm calls over HTTP against calls over MQTT, and against a connection for each.
 pub(crate) async fn cloud(bed: &mut Bed, effort: &Effort, findings: &mut Findings) -> anyhow::Result<()> {
     let gateway = bed.gateway(Maps::All).await?;
-    let (_process, mut http) = serve(bed).await?;
+    let (process, mut http) = serve(bed).await?;
+    let mut parts = vec![
+        ("nowd-cloud", process.id()),
+        ("nowd", gateway.process.id()),
+        ("the HTTP client", std::process::id()),
+    ];
+    parts.extend(bed.part("mosquitto").map(|process| ("mosquitto", process)));
+    let mut shares = Shares::new(parts);
     let mut caller = bed.caller().await?;
     let ways =
         [("simulated method", Way::simulator(&gateway.target)), ("D-Bus method", Way::dbus(&gateway.target))];
@@ -61,6 +71,7 @@ pub(crate) async fn cloud(bed: &mut Bed, effort: &Effort, findings: &mut Finding
     for _ in 0..3 * ways.len() {
         kinds.push(Kind::new()?);
     }
+    let mut refused = Times::new()?;
     let end = now() + effort.alone();
     for _ in 0..ROUNDS {
         if now() > end {
@@ -70,13 +81,20 @@ pub(crate) async fn cloud(bed: &mut Bed, effort: &Effort, findings: &mut Finding
             let straight = drive::alone(&mut caller, way, BATCH).await?;
             findings.tally.add(&straight.tally);
             let each = connection_each(bed, &caller, way, findings).await?;
+            refused.add(&http.refused(FEW).await?)?;
+            let before = shares.look()?;
             let warm = http.alone(way, BATCH).await?;
+            if way.method == SIMULATED {
+                shares.add(&before, u64::from(BATCH))?;
+            }
             for (kind, times) in kinds.iter_mut().zip([&straight.times, &warm, &each]) {
                 kind.add(times)?;
             }
         }
     }
     findings.tally.sent += http.calls;
+    findings.row(SECTION, "HTTP alone: answered without a gateway", &refused);
+    shares.tell(SHARES, findings);
     for ((name, way), kinds) in ways.iter().zip(kinds.chunks(3)) {
         let [straight, warm, each] = kinds else { continue };
         findings.row(SECTION, format!("{name}: straight over MQTT"), &straight.times);
@@ -91,7 +109,7 @@ pub(crate) async fn cloud(bed: &mut Bed, effort: &Effort, findings: &mut Finding
             };
             (0..parts).map(|at| part(a, at) / part(b, at)).collect::<Vec<_>>()
         };
-        if way.method == "sim.set" {
+        if way.method == SIMULATED {
             let says = "warm cloud call / MQTT round trip to the same gateway (simulated method)";
             let target = Target::at_most(says, ratio(warm, straight), 1.5);
             findings.targets.push(target.spread(&rounds(warm, straight)));

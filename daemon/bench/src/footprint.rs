@@ -1,10 +1,7 @@
 //! What a gateway takes while nothing happens, while much happens, and to start.
 
-mod instructions;
 mod start;
 mod usage;
-
-use std::time::Duration;
 
 use crate::Effort;
 use crate::bed::{Bed, Maps, Programs};
@@ -14,13 +11,11 @@ use crate::measure::{SECOND, float};
 use crate::report::{Findings, Target};
 
 pub(crate) use start::ready;
-pub(crate) use usage::Usage;
+pub(crate) use usage::{Shares, Usage};
 
 const SECTION: &str = "footprint of a gateway with D-Bus and serial plugins";
 const SHARES: &str = "what each process takes of one call to a D-Bus method, one at a time";
 const MEBI: f64 = 1024.0 * 1024.0;
-/// After this a gateway that has just started has nothing left to do.
-const SETTLES: Duration = Duration::from_secs(3);
 
 /// Everything about one gateway.
 pub(crate) async fn footprint(bed: &mut Bed, effort: &Effort, findings: &mut Findings) -> anyhow::Result<()> {
@@ -29,8 +24,7 @@ pub(crate) async fn footprint(bed: &mut Bed, effort: &Effort, findings: &mut Fin
     findings.targets.push(Target::at_most("the program, MiB (of a release build)", size, 6.0));
     shares(bed, effort, findings).await?;
     start::start(bed, effort, findings).await?;
-    idle_and_loaded(bed, effort, findings).await?;
-    instructions::instructions(bed, effort, findings).await
+    idle_and_loaded(bed, effort, findings).await
 }
 
 /// Which process takes what of one call to a D-Bus method, one call at a time.
@@ -43,17 +37,12 @@ async fn shares(bed: &mut Bed, effort: &Effort, findings: &mut Findings) -> anyh
     for name in ["mosquitto", "dbus-daemon", "service"] {
         parts.extend(bed.part(name).map(|process| (name, process)));
     }
-    let usage = || parts.iter().map(|(_, process)| Usage::of(*process)).collect::<anyhow::Result<Vec<_>>>();
-    let before = usage()?;
-    let calls = u32::try_from(effort.calls())?;
-    let measured = drive::alone(&mut caller, &way, calls).await?;
+    let mut shares = Shares::new(parts);
+    let before = shares.look()?;
+    let measured = drive::alone(&mut caller, &way, u32::try_from(effort.calls())?).await?;
     findings.tally.add(&measured.tally);
-    for ((name, _), (before, after)) in parts.iter().zip(before.iter().zip(usage()?)) {
-        let processor = float(after.processor.saturating_sub(before.processor)) / 1_000.0 / f64::from(calls);
-        let switches = float(after.switches.saturating_sub(before.switches)) / f64::from(calls);
-        findings.fact(SHARES, format!("{name}: processor time"), processor, "us");
-        findings.fact(SHARES, format!("{name}: context switches"), switches, "");
-    }
+    shares.add(&before, effort.calls())?;
+    shares.tell(SHARES, findings);
     Ok(())
 }
 
@@ -62,11 +51,12 @@ async fn idle_and_loaded(bed: &mut Bed, effort: &Effort, findings: &mut Findings
     let gateway = bed.gateway(Maps::DbusAndSerial).await?;
     let ways = [Way::dbus(&gateway.target), Way::serial(&gateway.target)];
     let process = gateway.process.id();
-    tokio::time::sleep(SETTLES).await;
+    let (settles, idles) = effort.idle();
+    tokio::time::sleep(settles).await;
     let before = Usage::of(process)?;
-    tokio::time::sleep(effort.idle()).await;
+    tokio::time::sleep(idles).await;
     let idle = Usage::of(process)?;
-    let seconds = effort.idle().as_secs_f64();
+    let seconds = idles.as_secs_f64();
     let switches = float(idle.switches.saturating_sub(before.switches)) / seconds;
     let busy = float(idle.processor.saturating_sub(before.processor)) / 1_000.0 / seconds;
     findings.targets.push(Target::at_most("resident memory, idle, MiB", float(idle.resident) / MEBI, 8.0));

@@ -11,10 +11,12 @@
 mod bed;
 mod calls;
 mod cloud;
+mod counts;
 mod drive;
 mod floor;
 mod footprint;
 mod gateway;
+mod guard;
 mod measure;
 mod part;
 mod report;
@@ -32,6 +34,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::bed::{Bed, Programs};
+use crate::guard::{Guard, Verdict};
 use crate::measure::{SECOND, float};
 use crate::report::{Findings, Place, Target};
 use crate::roles::Role;
@@ -40,7 +43,8 @@ use crate::roles::Role;
 #[derive(Debug, Parser)]
 #[command(
     name = "nowd-bench",
-    after_help = "Exit codes: 0 measured, and no call was lost, misrouted, or answered twice or wrongly; 1 otherwise; 2 wrong arguments. Whether the targets were met is in the report."
+    after_help = "Exit codes: 0 measured, and no call was lost, misrouted, or answered twice or wrongly; 1 otherwise; 2 wrong arguments. Whether the targets were met is in the report.\n\
+                  With --guard: 0 measured, no count grew by more than its share, and no call was misrouted, or answered twice or wrongly; 1 otherwise; 77 the baseline is of another architecture or profile. No time is judged, and no call that was lost under load."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -79,10 +83,25 @@ struct Bench {
     /// The `nowd` to measure [default: the one beside this program]
     #[arg(long, value_name = "FILE")]
     nowd: Option<PathBuf>,
+    /// Fails if a call needs more instructions or allocations than the counts in there, and their shares, allow
+    #[arg(long, value_name = "FILE")]
+    guard: Option<PathBuf>,
+    /// Writes the counts there, for `--guard`
+    #[arg(long, value_name = "FILE", conflicts_with = "guard")]
+    write_baseline: Option<PathBuf>,
+}
+
+impl Bench {
+    /// Whether it is all for nothing without counts.
+    const fn guarded(&self) -> bool {
+        self.guard.is_some() || self.write_baseline.is_some()
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Section {
+    /// Instructions and allocations of a call, counted under valgrind
+    Counts,
     /// The bare parts, and one call at a time through a gateway, in turns
     Alone,
     /// 50 calls a second, with idle gaps
@@ -91,7 +110,7 @@ enum Section {
     Flight,
     /// Fixed rates, up to and beyond what can be done
     Open,
-    /// Size, memory, processor time, wake-ups, start, instructions of a call
+    /// Size, memory, processor time, wake-ups, start
     Footprint,
     /// HTTP to gateway and back, against MQTT alone and against a connection for each call
     Cloud,
@@ -106,28 +125,31 @@ const LONGEST: Duration = Duration::from_secs(4 * 60 * 60);
 #[derive(Debug, Clone, Copy)]
 struct Effort {
     quick: bool,
+    /// The counts have to be had.
+    guarded: bool,
     seconds: u64,
 }
 
 impl Effort {
     /// One call at a time, everything in turns; nanoseconds.
     const fn alone(self) -> u64 {
-        if self.quick { 3 * SECOND } else { self.seconds * SECOND }
+        if self.quick { 2 * SECOND } else { self.seconds * SECOND }
     }
 
     /// Each kind at a steady pace, all its turns together; nanoseconds.
     const fn paced(self) -> u64 {
-        if self.quick { 2 * SECOND } else { 2 * self.seconds * SECOND }
+        if self.quick { SECOND } else { 2 * self.seconds * SECOND }
     }
 
     /// One kind of load, all its rounds together; nanoseconds.
     const fn load(self) -> u64 {
-        if self.quick { SECOND / 4 } else { self.seconds * SECOND / 10 }
+        if self.quick { SECOND / 8 } else { self.seconds * SECOND / 10 }
     }
 
-    /// How long a gateway is watched while nothing happens.
-    const fn idle(self) -> Duration {
-        Duration::from_secs(if self.quick { 4 } else { 2 * self.seconds })
+    /// How long a gateway that has just started is left alone, and how long it is watched while nothing happens.
+    const fn idle(self) -> (Duration, Duration) {
+        let (settles, idles) = if self.quick { (1, 3) } else { (3, 2 * self.seconds) };
+        (Duration::from_secs(settles), Duration::from_secs(idles))
     }
 
     /// Starts of a gateway.
@@ -140,9 +162,9 @@ impl Effort {
         if self.quick { 1_000 } else { 10_000 }
     }
 
-    /// Calls whose instructions are counted. It takes half a minute whatever their number.
-    const fn instructions(self) -> Option<u32> {
-        if self.quick { None } else { Some(500) }
+    /// Batches of each kind whose instructions and allocations are counted, and the calls of one.
+    const fn counts(self) -> (u32, u32) {
+        if self.quick { (5, 16) } else { (9, 50) }
     }
 
     /// How many gateways there are at one broker.
@@ -161,24 +183,31 @@ impl Effort {
     }
 }
 
+/// What could not be compared has not failed, and is not well: as `.ci/machine` has it.
+const NOT_COMPARED: u8 = 77;
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let ended = match cli.role {
-        Some(Helper::Role(role)) => role.run().map(|()| true),
+        Some(Helper::Role(role)) => role.run().map(|()| ExitCode::SUCCESS),
         None => bench(&cli.bench),
     };
-    match ended {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("nowd-bench: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    ended.unwrap_or_else(|error| {
+        eprintln!("nowd-bench: {error:#}");
+        ExitCode::FAILURE
+    })
 }
 
-fn bench(bench: &Bench) -> anyhow::Result<bool> {
+fn bench(bench: &Bench) -> anyhow::Result<ExitCode> {
     let programs = Programs::find(bench.nowd.clone())?;
+    let nowd = programs.nowd.clone();
+    let guard = bench.guard.as_ref().map(|file| Guard::open(file, &nowd)).transpose()?;
+    if let Some(why) = guard.as_ref().and_then(Guard::apart) {
+        println!("{why}");
+        return Ok(ExitCode::from(NOT_COMPARED));
+    }
+    let counts = bench.only.is_empty() || bench.only.contains(&Section::Counts);
+    anyhow::ensure!(counts || !bench.guarded(), "--guard and --write-baseline need the section `counts`");
     let place = Place::here(bench.quick)?;
     // One thread, as the daemon itself: nothing has to be woken here but what is measured.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -200,11 +229,17 @@ fn bench(bench: &Bench) -> anyhow::Result<bool> {
     if let Some(folder) = &bench.plots {
         report::plots(folder, &place, &findings)?;
     }
-    Ok(findings.tally.broken() == 0 && findings.failed.is_empty())
+    if let Some(file) = &bench.write_baseline {
+        guard::write(file, &nowd, &findings)?;
+    }
+    let kept = guard.is_none_or(|guard| guard.judge(&findings) == Verdict::Kept);
+    let lost = if bench.guard.is_some() { 0 } else { findings.tally.lost };
+    let whole = findings.tally.untrue() + lost == 0 && findings.failed.is_empty();
+    Ok(if kept && whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 async fn measure(bench: &Bench, programs: Programs) -> anyhow::Result<Findings> {
-    let effort = Effort { quick: bench.quick, seconds: bench.seconds };
+    let effort = Effort { quick: bench.quick, guarded: bench.guarded(), seconds: bench.seconds };
     let mut bed = Bed::start(programs, bench.keep).await?;
     let mut findings = Findings::default();
     for section in Section::value_variants() {
@@ -227,6 +262,7 @@ async fn measure(bench: &Bench, programs: Programs) -> anyhow::Result<Findings> 
 impl Section {
     async fn measure(self, bed: &mut Bed, effort: &Effort, findings: &mut Findings) -> anyhow::Result<()> {
         match self {
+            Self::Counts => counts::counts(bed, effort, findings).await,
             Self::Alone => gateway::alone(bed, effort, findings).await,
             Self::Paced => gateway::paced(bed, effort, findings).await,
             Self::Flight => gateway::flight(bed, effort, findings).await,

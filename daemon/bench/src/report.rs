@@ -5,8 +5,11 @@ mod place;
 mod plot;
 mod table;
 
+use std::collections::BTreeMap;
+
 use crate::Section;
 use crate::calls::Tally;
+use crate::counts::Count;
 use crate::drive::Measured;
 use crate::measure::Times;
 
@@ -102,6 +105,8 @@ pub(crate) struct Findings {
     pub(crate) rows: Vec<Row>,
     pub(crate) facts: Vec<Fact>,
     pub(crate) targets: Vec<Target>,
+    /// What a call costs the daemon, by the kind of method.
+    pub(crate) counts: BTreeMap<String, Count>,
     pub(crate) tally: Tally,
     /// What could not be measured to its end.
     pub(crate) failed: Vec<Section>,

@@ -26,6 +26,8 @@ pub(super) struct Desk {
     pub(super) tickets: HashMap<Ticket, About>,
     pub(super) callers: HashMap<Uuid, Vec<oneshot::Sender<Answer>>>,
     pub(super) connected: watch::Sender<bool>,
+    /// Whether somebody was answered since this was last looked at.
+    pub(super) answered: bool,
     delivery: Delivery,
     /// At most two for each call that waits.
     deliveries: JoinSet<(Uuid, u32, Delivered)>,
@@ -39,6 +41,7 @@ impl Desk {
             tickets: HashMap::new(),
             callers: HashMap::new(),
             connected,
+            answered: false,
             delivery,
             deliveries: JoinSet::new(),
         }
@@ -146,6 +149,7 @@ impl Wire for Desk {
         for caller in self.callers.remove(&answer.id).into_iter().flatten() {
             // A caller that has gone away needs no answer.
             drop(caller.send(answer.clone()));
+            self.answered = true;
         }
     }
 }

@@ -53,6 +53,11 @@ impl Tally {
 
     /// What must never be: calls lost, misrouted, answered twice or wrongly.
     pub(crate) fn broken(&self) -> u64 {
-        self.lost + self.misrouted + self.twice + self.wrong
+        self.lost + self.untrue()
+    }
+
+    /// What no load explains: calls misrouted, answered twice or wrongly.
+    pub(crate) fn untrue(&self) -> u64 {
+        self.misrouted + self.twice + self.wrong
     }
 }

@@ -53,6 +53,18 @@ impl Http {
         Ok(times)
     }
 
+    /// Requests that the cloud side answers by itself: HTTP and nothing else.
+    pub(super) async fn refused(&mut self, requests: u32) -> anyhow::Result<Times> {
+        let mut times = Times::new()?;
+        for _ in 0..requests {
+            let begun = now();
+            let answer = self.ask("GET /nothing HTTP/1.1\r\nhost: localhost\r\n\r\n").await?;
+            times.record(now().saturating_sub(begun));
+            ensure!(answer.contains("not_executed"), "the cloud side answered {answer}");
+        }
+        Ok(times)
+    }
+
     async fn post(&mut self, way: &Way, body: &str) -> anyhow::Result<String> {
         let request = format!(
             "POST /things/{}/methods/{}?timeout=2000 HTTP/1.1\r\nhost: localhost\r\n\
@@ -61,6 +73,10 @@ impl Http {
             way.method,
             body.len()
         );
+        self.ask(&request).await
+    }
+
+    async fn ask(&mut self, request: &str) -> anyhow::Result<String> {
         self.line.write_all(request.as_bytes()).await.context("the cloud side took no request")?;
         let mut length = 0;
         loop {

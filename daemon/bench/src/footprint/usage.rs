@@ -4,6 +4,9 @@ use std::fs;
 
 use anyhow::Context as _;
 
+use crate::measure::float;
+use crate::report::Findings;
+
 /// Counts since the process began, over all its threads that live; and its memory.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Usage {
@@ -37,6 +40,47 @@ impl Usage {
             usage.processor += scheduled.split(' ').next().and_then(|text| text.parse().ok()).unwrap_or(0);
         }
         Ok(usage)
+    }
+}
+
+/// What some processes take of what is done meanwhile.
+#[derive(Debug)]
+pub(crate) struct Shares {
+    parts: Vec<(&'static str, u32)>,
+    /// Context switches, and nanoseconds on a processor.
+    taken: Vec<(u64, u64)>,
+    calls: u64,
+}
+
+impl Shares {
+    pub(crate) fn new(parts: Vec<(&'static str, u32)>) -> Self {
+        let taken = vec![(0, 0); parts.len()];
+        Self { parts, taken, calls: 0 }
+    }
+
+    /// To be looked at before, and given back after.
+    pub(crate) fn look(&self) -> anyhow::Result<Vec<Usage>> {
+        self.parts.iter().map(|(_, process)| Usage::of(*process)).collect()
+    }
+
+    /// So many calls were made since that look.
+    pub(crate) fn add(&mut self, before: &[Usage], calls: u64) -> anyhow::Result<()> {
+        let after = self.look()?;
+        for ((switches, processor), (before, after)) in self.taken.iter_mut().zip(before.iter().zip(after)) {
+            *switches += after.switches.saturating_sub(before.switches);
+            *processor += after.processor.saturating_sub(before.processor);
+        }
+        self.calls += calls;
+        Ok(())
+    }
+
+    pub(crate) fn tell(&self, section: &'static str, findings: &mut Findings) {
+        let calls = float(self.calls);
+        for ((name, _), (switches, processor)) in self.parts.iter().zip(&self.taken) {
+            let processor = float(*processor) / 1_000.0 / calls;
+            findings.fact(section, format!("{name}: processor time"), processor, "us");
+            findings.fact(section, format!("{name}: context switches"), float(*switches) / calls, "");
+        }
     }
 }
 
