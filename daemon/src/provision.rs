@@ -8,7 +8,8 @@ pub(crate) mod answers;
 mod plan;
 mod talk;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::cell::RefCell;
+use std::sync::Arc;
 use std::time::Duration;
 
 use nowd_link::{Backoff, LinkError, Tls, TlsError};
@@ -112,14 +113,14 @@ pub(crate) async fn provision(
     plan: &Plan,
     waiting: &mut Waiting,
     for_ever: bool,
-    say: &(dyn Fn(&str) + Sync),
+    say: &dyn Fn(&str),
 ) -> Result<Done, ProvisionError> {
     let mut backoff = Backoff::new();
     let mut attempt = 1;
     // A night without a network is a few lines, not thousands.
-    let said = Mutex::new(Vec::new());
+    let said = RefCell::new(Vec::new());
     let say = &|line: &str| {
-        let mut said = said.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut said = said.borrow_mut();
         if !said.iter().any(|earlier| earlier == line) && said.len() < MOST_SAID {
             said.push(line.to_owned());
             say(line);
@@ -139,7 +140,7 @@ pub(crate) async fn provision(
     }
 }
 
-async fn try_once(plan: &Plan, waiting: &mut Waiting, say: &(dyn Fn(&str) + Sync)) -> Result<Done, Failure> {
+async fn try_once(plan: &Plan, waiting: &mut Waiting, say: &dyn Fn(&str)) -> Result<Done, Failure> {
     let (pending, damage) = plan.store.pending()?;
     if let Some(damage) = damage {
         say(&format!("{damage}: what was begun is begun anew"));
@@ -202,7 +203,7 @@ async fn register(
     plan: &Plan,
     pending: &mut Pending,
     waiting: &mut Waiting,
-    say: &(dyn Fn(&str) + Sync),
+    say: &dyn Fn(&str),
 ) -> Result<(String, Level, Tls), Failure> {
     let key = key(&plan.store, say)?;
     let mut talk = Talk::open(&plan.claim, &plan.template).await?;
@@ -256,7 +257,7 @@ async fn create(
     pending: &mut Pending,
     talk: &mut Talk,
     key: &KeyPair,
-    say: &(dyn Fn(&str) + Sync),
+    say: &dyn Fn(&str),
 ) -> Result<Created, Failure> {
     say(&format!("asking {} for a certificate", plan.endpoint));
     let payload = json!({ "certificateSigningRequest": request(key, plan)? }).to_string();
@@ -277,7 +278,7 @@ async fn create(
 }
 
 /// The key that waits for a certificate, made if there is none that can be used.
-fn key(store: &Store, say: &(dyn Fn(&str) + Sync)) -> Result<KeyPair, Failure> {
+fn key(store: &Store, say: &dyn Fn(&str)) -> Result<KeyPair, Failure> {
     if let Some(pem) = store.read_pending_key()? {
         if let Ok(key) = KeyPair::from_pem(&pem) {
             return Ok(key);

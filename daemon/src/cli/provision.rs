@@ -108,7 +108,7 @@ pub(super) fn run(Provision { source, renew, wait }: &Provision) -> Result<(), F
 fn sound(
     store: &Store,
     judge: impl Fn(&Identity) -> Result<String, String>,
-    tell: &(dyn Fn(&str) + Sync),
+    tell: &dyn Fn(&str),
 ) -> Result<Option<(Identity, String)>, Failure> {
     match store.read() {
         Ok(None) => Ok(None),

@@ -5,10 +5,8 @@ use std::time::Duration;
 
 use nowd_greengrass::Environment;
 use nowd_plugin::{CancellationToken, Plugin};
-use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
-use tokio::task::JoinSet;
 use tracing::{info, warn};
 
 use super::source::Source;
@@ -50,7 +48,7 @@ fn run_component(
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| internal(&e))?;
     let process = Process { source, state_dir, extra, environment };
-    let ended = as_task(&runtime, greengrass::run(process, accepted));
+    let ended = runtime.block_on(greengrass::run(process, accepted));
     runtime.shutdown_timeout(Duration::from_millis(50));
     ended.map_err(|ended| match ended {
         Ended::Wrong(e) => Failure { exit: Exit::Config, ..Failure::from(*e) },
@@ -66,8 +64,7 @@ fn run_alone(source: &Source, extra: Vec<Arc<dyn Plugin>>) -> Result<(), Failure
     // One thread: what it does for a call takes microseconds, and the next hop is then a function call away.
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| internal(&e))?;
-    let source = source.clone();
-    let ended = as_task(&runtime, async move {
+    let ended = runtime.block_on(async {
         let stop = CancellationToken::new();
         let mut terminate = signal(SignalKind::terminate()).map_err(|e| internal(&e))?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(|e| internal(&e))?;
@@ -108,16 +105,4 @@ fn run_alone(source: &Source, extra: Vec<Arc<dyn Plugin>>) -> Result<(), Failure
     // A device whose opening hangs in the kernel holds a thread that cannot be waited for.
     runtime.shutdown_timeout(Duration::from_millis(50));
     ended
-}
-
-/// Runs it to its end as a task of the runtime. What `block_on` is given itself is not one: each time it is woken, the runtime is told through the kernel,
-/// which a call would do several times.
-fn as_task<T: Send + 'static>(runtime: &Runtime, work: impl Future<Output = T> + Send + 'static) -> T {
-    let mut tasks = JoinSet::new();
-    tasks.spawn_on(work, runtime.handle());
-    match runtime.block_on(tasks.join_next()) {
-        Some(Ok(ended)) => ended,
-        Some(Err(failed)) => std::panic::resume_unwind(failed.into_panic()),
-        None => unreachable!("there is one task"),
-    }
 }
