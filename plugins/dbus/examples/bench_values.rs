@@ -1,4 +1,6 @@
 //! What it costs to make D-Bus values of JSON, and JSON of a D-Bus message.
+//!
+//! An example and no benchmark of cargo's, because those see modules as tests do: `cargo run --release -p nowd-plugin-dbus --example bench_values`.
 #![allow(clippy::unwrap_used, reason = "a benchmark that cannot go on stops")]
 #![allow(
     dead_code,
@@ -8,6 +10,8 @@
 
 #[path = "../src/convert.rs"]
 mod convert;
+#[path = "../src/done.rs"]
+mod done;
 #[path = "../src/expr.rs"]
 mod expr;
 #[path = "../src/forms.rs"]
