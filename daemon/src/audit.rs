@@ -29,7 +29,7 @@ mod writer;
 
 use chain::Head;
 pub(crate) use entry::Event;
-use entry::{Moment, Sealer};
+use entry::{Moment, Moments, Sealer};
 use writer::{About, Writer};
 
 /// The folder in `state_dir`.
@@ -59,7 +59,7 @@ pub(crate) struct Audit {
 pub(crate) struct Entries {
     queue: SyncSender<(Moment, Event)>,
     shared: Arc<Shared>,
-    clock: WallClock,
+    moments: Moments,
 }
 
 /// What is known of the record, for `nowd status` and for metrics.
@@ -133,7 +133,7 @@ impl Audit {
         let (queue, entries) = sync_channel(QUEUE);
         let (tell_done, done) = sync_channel(0);
         let shared = Arc::<Shared>::default();
-        let clock = about.clock.clone();
+        let moments = Moments::new(about.clock.clone());
         let writer = writer(about, Arc::clone(&shared));
         std::thread::Builder::new().name("nowd-audit".into()).spawn(move || {
             writer.run(&entries);
@@ -141,7 +141,7 @@ impl Audit {
             drop::<SyncSender<Never>>(tell_done);
         })?;
         Ok(Self {
-            entries: Some(Entries { queue, shared: Arc::clone(&shared), clock }),
+            entries: Some(Entries { queue, shared: Arc::clone(&shared), moments }),
             shared,
             done,
             farewell: FAREWELL,
@@ -176,8 +176,8 @@ impl Drop for Audit {
 
 impl Entries {
     /// Takes an entry if there is room; never waits.
-    pub(crate) fn push(&self, event: Event) {
-        match self.queue.try_send((Moment::now(&self.clock), event)) {
+    pub(crate) fn push(&mut self, event: Event) {
+        match self.queue.try_send((self.moments.now(), event)) {
             Ok(()) => {}
             Err(TrySendError::Full(_)) => self.shared.lose(1),
             Err(TrySendError::Disconnected(_)) => {

@@ -88,6 +88,12 @@ impl WallClock {
         (self.read)().now_ms
     }
 
+    /// Milliseconds since the epoch, and whether they can be trusted; one look.
+    pub(crate) fn stamp(&self) -> (u64, bool) {
+        let WallReading { now_ms, max_error } = (self.read)();
+        (now_ms, self.judge(max_error).is_some())
+    }
+
     /// Whether the time can be trusted for judging commands, and why, in words.
     pub(crate) fn trust(&self) -> Trust {
         let max_error = (self.read)().max_error;
@@ -120,7 +126,7 @@ impl WallClock {
 
 /// What this machine's wall clock shows, in milliseconds since the epoch: for people, never to judge by.
 pub(crate) fn wall_ms() -> u64 {
-    read_machine().now_ms
+    machine_ms()
 }
 
 /// What the wall clock showed at this instant, by what it shows now: for people, never to judge by.
@@ -129,11 +135,13 @@ pub(crate) fn wall_at(instant: BootInstant) -> SystemTime {
     UNIX_EPOCH + Duration::from_millis(wall_ms().saturating_sub(ago))
 }
 
-#[expect(clippy::disallowed_methods, reason = "the one place that reads the wall clock")]
 fn read_machine() -> WallReading {
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let now_ms = whole_ms(since_epoch);
-    WallReading { now_ms, max_error: max_error() }
+    WallReading { now_ms: machine_ms(), max_error: max_error() }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one place that reads the wall clock")]
+fn machine_ms() -> u64 {
+    whole_ms(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
 }
 
 #[cfg(target_pointer_width = "64")]

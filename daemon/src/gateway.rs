@@ -8,6 +8,7 @@ use nowd_plugin::host::Host;
 use nowd_plugin::{BootInstant, CancellationToken, Plugin};
 use nowd_protocol::Level;
 use serde_json::Value;
+use tokio::task::JoinSet;
 use tracing::{info, warn};
 use uuid::Uuid;
 
@@ -24,6 +25,7 @@ use crate::setup::Setup;
 use crate::supervisor::Supervisor;
 use crate::uplink::{Facts, Uplink, UplinkEvent};
 
+mod alarm;
 mod completion;
 mod generations;
 mod guidance;
@@ -36,6 +38,7 @@ mod stall;
 mod supervised;
 mod trust;
 
+use alarm::Alarm;
 use completion::ended;
 use generations::{Generations, Numbers};
 pub(crate) use guidance::{Candidate, Guidance, Taken};
@@ -78,6 +81,7 @@ pub struct Gateway {
     clock: WallClock,
     trust: trust::Watch,
     stall: Stall,
+    alarm: Alarm,
     metrics: Metrics,
     records: Records,
     journal: Option<Journal>,
@@ -143,6 +147,7 @@ impl Gateway {
             trust: trust::Watch::new(&clock),
             clock,
             stall,
+            alarm: Alarm::new(),
             metrics: Metrics::none(),
             records: Records::start(feed, audit).map_err(StartError::Thread)?,
             journal,
@@ -157,7 +162,20 @@ impl Gateway {
     }
 
     /// Runs until `stop`, then lets calls that run end, says offline, and returns: all inside 4 s.
-    pub async fn run(mut self, stop: CancellationToken) {
+    pub async fn run(self, stop: CancellationToken) {
+        // A task is woken by another of the same thread without a look at what the kernel has, which the future that a runtime
+        // blocks on is not.
+        let mut work = JoinSet::new();
+        work.spawn(self.work(stop));
+        // Nothing ends it but its own end, or a panic, which goes on here.
+        if let Some(Err(e)) = work.join_next().await
+            && let Ok(panic) = e.try_into_panic()
+        {
+            std::panic::resume_unwind(panic);
+        }
+    }
+
+    async fn work(mut self, stop: CancellationToken) {
         self.generations.start(&self.extra);
         self.look_for_lockout();
         self.meet_services().await;
@@ -227,6 +245,9 @@ impl Gateway {
     /// Hears one thing and deals with it. May be dropped while waiting.
     async fn step(&mut self) {
         let wake = self.core.wake_at().map(until);
+        if let Some(left) = wake {
+            self.alarm.ring_in(left);
+        }
         let calls = self.core.calls();
         self.uplink.set_quiet(calls == 0);
         self.tell_calls(calls);
@@ -248,7 +269,7 @@ impl Gateway {
             (key, kept) = journaled(self.journal.as_mut()) => self.decide(Event::Journaled { key, kept }),
             step = self.reloads.next(&self.extra, &self.clock, &self.pool, self.generations.serial()) => self.reloaded(step),
             compiled = self.services.next(&self.generations.current().plugins, &self.config, &self.numbers) => self.described(compiled),
-            () = sleep(wake), if wake.is_some() => self.decide(Event::Time),
+            () = self.alarm.rings(), if wake.is_some() => self.decide(Event::Time),
             () = self.stall.beat() => {
                 self.check_stall();
                 self.trust.look(&self.clock);
@@ -310,9 +331,13 @@ impl Gateway {
         true
     }
 
-    /// Nothing is decided without a look for somebody who wants nothing to move.
+    /// Nothing is started without a look for somebody who wants nothing to move. The end of a call that nobody waits for starts
+    /// nothing.
     fn decide(&mut self, event: Event<Arc<Value>>) {
-        self.look_for_lockout();
+        let is_end = matches!(event, Event::Ended { .. });
+        if !is_end || self.lockout.reason().is_some() || self.core.may_start_another() {
+            self.look_for_lockout();
+        }
         self.act(now(), event);
     }
 
@@ -354,8 +379,4 @@ async fn journaled(journal: Option<&mut Journal>) -> (CallKey, bool) {
 fn until(at: Instant) -> Duration {
     // The runtime's timer counts milliseconds: rather a little late, which every check survives, than early and again.
     BootInstant::from_micros(at.as_micros()).saturating_since(BootInstant::now())
-}
-
-async fn sleep(duration: Option<Duration>) {
-    tokio::time::sleep(duration.unwrap_or_default()).await;
 }

@@ -1,7 +1,7 @@
 //! The lockout: somebody on site wants nothing to move, and says so with `nowd lock`.
 //!
-//! It is a file, so it holds without the daemon and through its restarts. The daemon looks for it before each decision;
-//! so nothing starts any more from the moment when the file is there. What it found, and how many calls still run, it
+//! It is a file, so it holds without the daemon and through its restarts. The daemon looks for it before each decision
+//! that may start something; so nothing starts any more from the moment when the file is there. What it found, and how many calls still run, it
 //! tells in a file of its own, for the one who waits at the machine. Whatever is unclear counts as locked.
 
 use std::fs;

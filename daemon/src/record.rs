@@ -76,7 +76,7 @@ impl Records {
         let counted = Arc::clone(&stats);
         let moves = Arc::<AtomicU64>::default();
         let moved = Arc::clone(&moves);
-        let entries = audit.as_ref().and_then(Audit::entries);
+        let mut entries = audit.as_ref().and_then(Audit::entries);
         std::thread::Builder::new().name("nowd-records".into()).spawn(move || {
             let mut deal_with = |line: Line| {
                 let lost = counter.swap(0, Ordering::Relaxed);
@@ -97,7 +97,7 @@ impl Records {
                     feed.tell(record);
                 }
                 write(&line);
-                if let (Some(entries), Some(event)) = (&entries, event(line)) {
+                if let (Some(entries), Some(event)) = (&mut entries, event(line)) {
                     entries.push(event);
                 }
                 moved.fetch_add(1, Ordering::Relaxed);

@@ -123,6 +123,12 @@ impl<P: Clone + Default> Core<P> {
         self.calls.len()
     }
 
+    /// Whether the end of a call may let another call start, or a read of the gateway's own.
+    #[must_use]
+    pub fn may_start_another(&self) -> bool {
+        !self.polls.is_empty() || self.calls.values().any(|call| call.state == State::Waiting)
+    }
+
     /// How many calls, safe actions and reads of its own a plugin has, answered or not.
     #[must_use]
     pub fn running(&self) -> usize {

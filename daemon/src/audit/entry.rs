@@ -29,9 +29,8 @@ pub(crate) struct Moment {
 
 impl Moment {
     pub(crate) fn now(clock: &WallClock) -> Self {
-        let trusted = clock.trusted();
-        let wall_ms = trusted.map_or_else(|| clock.now_ms(), |wall| wall.now_ms);
-        Self { wall_ms, trusted: trusted.is_some(), steady: BootInstant::now() }
+        let (wall_ms, trusted) = clock.stamp();
+        Self { wall_ms, trusted, steady: BootInstant::now() }
     }
 
     /// For people: to the millisecond, in UTC.
@@ -39,6 +38,35 @@ impl Moment {
         // The last instant that the text can say is at the end of the year 9999.
         let ms = self.wall_ms.min(253_402_300_799_999);
         humantime::format_rfc3339_millis(UNIX_EPOCH + Duration::from_millis(ms)).to_string()
+    }
+}
+
+/// How long what the kernel has said of the wall clock is taken to hold.
+const FRESH: Duration = Duration::from_millis(5);
+
+/// Makes moments, one after the other. The kernel is asked once for those that come together.
+#[derive(Debug, Clone)]
+pub(super) struct Moments {
+    clock: WallClock,
+    /// When it was asked last.
+    asked: Option<Moment>,
+}
+
+impl Moments {
+    pub(super) const fn new(clock: WallClock) -> Self {
+        Self { clock, asked: None }
+    }
+
+    pub(super) fn now(&mut self) -> Moment {
+        let steady = BootInstant::now();
+        if let Some(asked) = self.asked {
+            let since = steady.saturating_since(asked.steady);
+            if since < FRESH {
+                let since_ms = u64::try_from(since.as_millis()).unwrap_or_default();
+                return Moment { wall_ms: asked.wall_ms.saturating_add(since_ms), steady, ..asked };
+            }
+        }
+        *self.asked.insert(Moment::now(&self.clock))
     }
 }
 

@@ -23,7 +23,7 @@ impl Gateway {
             Ok(received) => {
                 // A message of a connection that has just ended is older than the next one.
                 let since = self.uplink.since().map_or(now, |since| Instant::from_micros(since.as_micros()));
-                let wall = self.clock.trusted();
+                let wall = if self.needs_wall(&received) { self.clock.trusted() } else { None };
                 // Held back by the link is the same as buffered while we stood still: some time has passed since it came.
                 let stalled = self.stall.is_on() || held;
                 let receipt = Receipt { wall, stalled, retained: retain, since, local: false };
@@ -36,6 +36,17 @@ impl Gateway {
             && let Err(e) = ack.send()
         {
             debug!("a request was not acknowledged: {e}");
+        }
+    }
+
+    /// Whether the wall clock may have a say: where there is no `not_after`, and for compatibility callers.
+    fn needs_wall(&self, received: &Received) -> bool {
+        match received {
+            Received::Request(request) => {
+                request.not_after.is_none()
+                    || !self.generations.current().set.offer.compat.prefixes.is_empty()
+            }
+            Received::Faulty(..) => false,
         }
     }
 

@@ -2,7 +2,11 @@
 //!
 //! An example and no benchmark of cargo's, because those see modules as tests do: `cargo run --release -p nowd-plugin-serial --example bench_frames`.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a benchmark that cannot go on stops")]
-#![allow(dead_code, unreachable_pub, reason = "most of what these modules hold serves the crate that they are part of")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "most of what these modules hold serves the crate that they are part of"
+)]
 
 // Beside this file; without it the paths would go through a folder of that name. rustfmt would look for their tests beside this file too.
 #[path = "."]

@@ -84,7 +84,7 @@ fn a_full_disk_is_told_and_what_was_lost_is_recorded() {
     let bench = Bench::new(1 << 20);
     let left = Arc::new(AtomicUsize::new(usize::MAX));
     let disk = Arc::clone(&left);
-    let (audit, entries) = start(bench.path(), move |file| Failing::of(&disk, file));
+    let (audit, mut entries) = start(bench.path(), move |file| Failing::of(&disk, file));
     let shared = Arc::clone(audit.shared());
     entries.push(executed());
     wait_until("the first entry", || shared.report_of().head.is_some_and(|head| head.starts_with("3:")));
@@ -141,7 +141,7 @@ fn a_disk_that_hangs_holds_up_nobody() {
     let hanging = go.lock().unwrap();
     let (begun, hangs) = channel();
     let other = Arc::clone(&go);
-    let (audit, entries) =
+    let (audit, mut entries) =
         start(bench.path(), move |file| Hanging { file, begun: begun.clone(), go: Arc::clone(&other) });
     let shared = Arc::clone(audit.shared());
     hangs.recv().unwrap();
@@ -180,7 +180,7 @@ impl Disk for Panicking {
 #[test]
 fn a_thread_that_has_ended_is_a_record_that_fails() {
     let bench = Bench::new(1 << 20);
-    let (audit, entries) = start(bench.path(), |_| Panicking);
+    let (audit, mut entries) = start(bench.path(), |_| Panicking);
     wait_until("the failure", || {
         entries.push(executed());
         audit.shared().counts().failing
@@ -193,7 +193,7 @@ fn a_thread_that_has_ended_is_a_record_that_fails() {
 fn what_was_in_a_file_that_was_removed_is_told_as_lost() {
     for is_quiet in [false, true] {
         let bench = Bench::new(1 << 20);
-        let (audit, entries) = start(bench.path(), std::convert::identity);
+        let (audit, mut entries) = start(bench.path(), std::convert::identity);
         let shared = Arc::clone(audit.shared());
         entries.push(executed());
         wait_until("the entry", || shared.report_of().head.is_some_and(|head| head.starts_with("3:")));
@@ -213,10 +213,10 @@ fn what_was_in_a_file_that_was_removed_is_told_as_lost() {
 #[test]
 fn two_processes_do_not_share_it() {
     let bench = Bench::new(1 << 20);
-    let (one, first) = start(bench.path(), std::convert::identity);
+    let (one, mut first) = start(bench.path(), std::convert::identity);
     first.push(executed());
     wait_until("the first", || one.shared().report_of().head.is_some());
-    let (two, second) = start(bench.path(), std::convert::identity);
+    let (two, mut second) = start(bench.path(), std::convert::identity);
     second.push(executed());
     wait_until("the second", || two.shared().counts().failing);
     assert!(two.shared().report_of().error.unwrap().contains("in use by another process"));
@@ -234,7 +234,7 @@ fn two_processes_do_not_share_it() {
 fn a_folder_that_cannot_be_made_is_told() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("state"), "").unwrap();
-    let (audit, entries) = start(folder.path().join("state").join(FOLDER), std::convert::identity);
+    let (audit, mut entries) = start(folder.path().join("state").join(FOLDER), std::convert::identity);
     wait_until("the failure", || audit.shared().counts().failing);
     entries.push(executed());
     fs::remove_file(folder.path().join("state")).unwrap();

@@ -33,6 +33,10 @@ const LONGEST_HEADER: u64 = 4096;
 /// How much of a message that nobody wants is read at a time: little, since others wait for the thread.
 const CHUNK_LEN: usize = 16 * 1024;
 
+/// How much is taken from the socket at once where less is asked for: most messages whole, since each look at it costs as much as a
+/// message.
+const AHEAD_LEN: usize = 4 * 1024;
+
 /// What becomes of a message that is longer than is borne.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Longer {
@@ -107,7 +111,7 @@ impl Socket for Bounded {
 
     fn split(self) -> Split<Reader, Writer> {
         let (read, write) = self.stream.into_split();
-        Split::new(Reader { bytes: Bytes(read), most: self.most, longer: self.longer }, Writer(write))
+        Split::new(Reader { bytes: Bytes::of(read), most: self.most, longer: self.longer }, Writer(write))
     }
 }
 
@@ -120,12 +124,17 @@ struct Reader {
 
 /// Reads bytes, and has messages made of them.
 #[derive(Debug)]
-struct Bytes(OwnedReadHalf);
+struct Bytes {
+    socket: OwnedReadHalf,
+    /// What was taken from the socket, and the part of it that nobody has asked for yet.
+    ahead: Box<[u8]>,
+    unread: Range<usize>,
+}
 
 #[async_trait]
 impl ReadHalf for Bytes {
     async fn recvmsg(&mut self, buffer: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
-        Ok((self.0.read(buffer).await?, Vec::new()))
+        Ok((self.take(buffer).await?, Vec::new()))
     }
 }
 
@@ -170,6 +179,24 @@ impl ReadHalf for Reader {
 }
 
 impl Bytes {
+    fn of(socket: OwnedReadHalf) -> Self {
+        Self { socket, ahead: vec![0; AHEAD_LEN].into(), unread: 0..0 }
+    }
+
+    /// As much as there is; nothing at the end. May be dropped while waiting.
+    async fn take(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.unread.is_empty() {
+            if buffer.len() >= self.ahead.len() {
+                return self.socket.read(buffer).await;
+            }
+            self.unread = 0..self.socket.read(&mut self.ahead).await?;
+        }
+        let mut unread = self.ahead.get(self.unread.clone()).unwrap_or_default();
+        let count = io::Read::read(&mut unread, buffer)?;
+        self.unread.start = self.unread.start.saturating_add(count);
+        Ok(count)
+    }
+
     /// Receives until there are so many bytes.
     async fn fill(&mut self, len: usize, received: &mut Vec<u8>) -> io::Result<()> {
         while received.len() < len {
@@ -182,7 +209,7 @@ impl Bytes {
 
     /// At least one byte.
     async fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self.0.read(buffer).await? {
+        match self.take(buffer).await? {
             0 => Err(io::ErrorKind::UnexpectedEof.into()),
             count => Ok(count),
         }
