@@ -1,15 +1,16 @@
 //! One level of a topic: a target, a method's name, a return address.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 /// A topic level that is safe to stand in a topic: not empty, without `/`, `+`, `#` and NUL, without control characters and
 /// noncharacters (for which MQTT 5, 1.5.4, lets a broker end the connection, and mosquitto does), not starting with `$`, at
-/// most [`Level::MAX_LEN`] bytes.
+/// most [`Level::MAX_LEN`] bytes. A copy shares the text.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Level(Box<str>);
+pub struct Level(Arc<str>);
 
 /// A text cannot be a topic level.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -36,10 +37,16 @@ impl Level {
     pub const MAX_LEN: usize = 128;
 
     /// Checks a text.
-    pub fn new(text: impl Into<Box<str>>) -> Result<Self, LevelError> {
+    pub fn new(text: impl Into<Arc<str>>) -> Result<Self, LevelError> {
         let text = text.into();
         check(&text)?;
         Ok(Self(text))
+    }
+
+    /// The text, shared.
+    #[must_use]
+    pub fn shared(&self) -> Arc<str> {
+        Arc::clone(&self.0)
     }
 
     /// The text.
@@ -110,6 +117,6 @@ impl std::str::FromStr for Level {
 
 impl From<Level> for String {
     fn from(level: Level) -> Self {
-        level.0.into()
+        level.0.as_ref().into()
     }
 }

@@ -169,6 +169,10 @@ impl ReadHalf for Reader {
             let start = Start::of(received).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))?;
             let len = start.header.saturating_add(start.body);
             if len <= self.most {
+                // A short one whole: less is asked for piece by piece.
+                if let Some(len) = usize::try_from(len).ok().filter(|len| *len <= AHEAD_LEN) {
+                    self.bytes.fill(len, received).await?;
+                }
                 return self.bytes.receive_message(seq, received, descriptors).await;
             }
             let error = TooLong { len, most: self.most };
@@ -210,9 +214,17 @@ impl Bytes {
     /// Receives until there are so many bytes.
     async fn fill(&mut self, len: usize, received: &mut Vec<u8>) -> io::Result<()> {
         while received.len() < len {
-            let mut bytes = vec![0; len.saturating_sub(received.len())];
-            let count = self.read(&mut bytes).await?;
-            received.extend(bytes.iter().take(count));
+            let wanted = len.saturating_sub(received.len());
+            if self.unread.is_empty() {
+                self.unread = 0..self.socket.read(&mut self.ahead).await?;
+            }
+            let unread = self.ahead.get(self.unread.clone()).unwrap_or_default();
+            let taken = unread.get(..wanted).unwrap_or(unread);
+            if taken.is_empty() {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            received.extend_from_slice(taken);
+            self.unread.start = self.unread.start.saturating_add(taken.len());
         }
         Ok(())
     }
