@@ -51,6 +51,7 @@ pub(crate) enum Change {
 #[derive(Debug)]
 pub(crate) struct Lockout {
     folder: PathBuf,
+    file: PathBuf,
     found: Option<Signature>,
     order: Option<Uuid>,
     reason: Option<String>,
@@ -82,6 +83,7 @@ impl Lockout {
                 );
             });
         Self {
+            file: order_file(&folder),
             folder,
             found: None,
             order: None,
@@ -95,8 +97,8 @@ impl Lockout {
 
     /// Says what has changed since the last look.
     pub(crate) fn look(&mut self) -> Option<Change> {
-        let path = order_file(&self.folder);
-        let found = match fs::symlink_metadata(&path) {
+        let path = &self.file;
+        let found = match fs::symlink_metadata(path) {
             Ok(file) => Some((file.ino(), file.size(), file.mtime(), file.mtime_nsec())),
             Err(e) if e.kind() == ErrorKind::NotFound => None,
             // Whoever cannot look does not know, and must not move anything.
@@ -112,7 +114,7 @@ impl Lockout {
         if found.is_none() {
             return Some(Change::Unlocked);
         }
-        let reason = match files::read::<Order>(&path) {
+        let reason = match files::read::<Order>(path) {
             Ok(order) => {
                 self.order = Some(order.id);
                 self.by = order.by;

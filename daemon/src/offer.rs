@@ -85,7 +85,7 @@ fn offer(generation: u64, config: &Config, registry: &Registry) -> Offer {
         let core = nowd_core::Method {
             entry: entry(method).bounded_to(page_bytes(config)).into(),
             identity: identities.get(&method.name).copied(),
-            lane: method.lane.name.clone(),
+            lane: method.lane.name.as_str().into(),
             timeout: policy.timeout,
             max_timeout: policy.max_timeout,
             min_budget: policy.min_budget,

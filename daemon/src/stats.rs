@@ -102,10 +102,10 @@ impl Stats {
         }
         counted.totals.times(record);
         counted.all.record(record);
-        if let Some(hops) = counted.methods.get_mut(&record.method) {
+        if let Some(hops) = counted.methods.get_mut(&*record.method) {
             hops.record(record);
         } else if counted.methods.len() < MOST_METHODS {
-            counted.methods.entry(record.method.clone()).or_default().record(record);
+            counted.methods.entry(record.method.as_ref().into()).or_default().record(record);
         } else {
             add(&mut counted.totals.further);
         }

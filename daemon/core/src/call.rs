@@ -18,8 +18,8 @@ pub struct CallKey(pub(crate) u64);
 #[derive(Debug, Clone)]
 pub(crate) struct Asker {
     pub(crate) topic: RequestTopic,
-    pub(crate) caller: Option<String>,
-    pub(crate) traceparent: Option<String>,
+    pub(crate) caller: Option<Arc<str>>,
+    pub(crate) traceparent: Option<Arc<str>>,
     pub(crate) attempt: u32,
     /// Compatibility callers hear only success.
     pub(crate) compat: bool,
@@ -38,8 +38,8 @@ pub(crate) enum Maker {
 #[derive(Debug, Clone)]
 pub(crate) struct Call<P> {
     pub(crate) id: Uuid,
-    pub(crate) method: String,
-    pub(crate) lane: String,
+    pub(crate) method: Arc<str>,
+    pub(crate) lane: Arc<str>,
     pub(crate) params: P,
     pub(crate) deadline: Instant,
     pub(crate) budget: Duration,

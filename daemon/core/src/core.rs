@@ -30,7 +30,7 @@ use polls::Poll;
 #[derive(Debug, Clone)]
 pub struct Core<P> {
     settings: Settings,
-    lanes: BTreeMap<String, Lane>,
+    lanes: BTreeMap<Arc<str>, Lane>,
     calls: BTreeMap<CallKey, Call<P>>,
     /// The methods that the gateway reads by itself.
     polls: BTreeMap<String, Poll>,
@@ -51,8 +51,12 @@ impl<P: Clone + Default> Core<P> {
     /// A core with nothing running, and nothing remembered but what the journal of earlier incarnations says.
     #[must_use]
     pub fn new(settings: Settings, past: impl IntoIterator<Item = JournalLine>) -> Self {
-        let lanes =
-            settings.offer.lanes.iter().map(|(name, lane)| (name.clone(), Lane::new(lane.clone()))).collect();
+        let lanes = settings
+            .offer
+            .lanes
+            .iter()
+            .map(|(name, lane)| (name.as_str().into(), Lane::new(lane.clone())))
+            .collect();
         let polls = polls::of(&settings.offer);
         let memory = Memory::new(settings.limits);
         let mut journal = Journal::new(settings.limits.journaled);
@@ -255,7 +259,7 @@ fn readdressed(reply: ReplyBody, asker: &Asker) -> ReplyBody {
 fn record(asker: &Asker, reply: &ReplyBody, kind: RecordKind) -> Record {
     Record {
         id: asker.topic.id,
-        method: asker.topic.method.as_str().to_owned(),
+        method: asker.topic.method.shared(),
         client: Some(asker.topic.client.clone()),
         caller: asker.caller.clone(),
         traceparent: asker.traceparent.clone(),

@@ -137,7 +137,7 @@ pub struct Start<P> {
     /// The number of the offer that it was let in with.
     pub generation: u64,
     /// The method.
-    pub method: String,
+    pub method: Arc<str>,
     /// The parameters; of a safe action, those of the call that it makes safe; of a poll, none.
     pub params: P,
     /// The instant at which it is too late.
@@ -184,13 +184,13 @@ pub struct Record {
     /// The call's id.
     pub id: Uuid,
     /// The method.
-    pub method: String,
+    pub method: Arc<str>,
     /// The return address; `None` for the gateway's own safe actions.
     pub client: Option<Level>,
     /// Who asked, as the cloud side asserts.
-    pub caller: Option<String>,
+    pub caller: Option<Arc<str>>,
     /// W3C trace context.
-    pub traceparent: Option<String>,
+    pub traceparent: Option<Arc<str>>,
     /// Which sending it was.
     pub attempt: u32,
     /// How it ended.

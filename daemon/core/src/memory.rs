@@ -187,12 +187,11 @@ impl Memory {
 
     /// Whether a request whose bytes are void at `void` can be remembered. If not, so is any other of its asker that might
     /// be its repeat.
-    pub(crate) fn reserve(&mut self, request: &Request, void: Instant) -> Result<(), Full> {
+    pub(crate) fn reserve(&mut self, request: &Request, asker: Uuid, void: Instant) -> Result<(), Full> {
         // Through another address an earlier copy of this one may have been refused for want of room.
         if self.entries.get(&request.topic.id).is_some_and(|entry| entry.client == request.topic.client) {
             return Ok(());
         }
-        let asker = Mark::asker_of(request);
         let shuts = |gate: Option<&Instant>| gate.is_some_and(|gate| void <= *gate);
         let ids = self.ids.get(&asker).copied();
         // What shuts out one asker must not shut out all.
@@ -211,14 +210,20 @@ impl Memory {
     }
 
     /// Remembers a call that waits or runs.
-    pub(crate) fn start(&mut self, request: &Request, deadline: Instant, key: CallKey) {
-        self.remember(request, deadline, Some(key), Known::Unanswered);
+    pub(crate) fn start(&mut self, request: &Request, mark: Mark, deadline: Instant, key: CallKey) {
+        self.remember(request, mark, deadline, Some(key), Known::Unanswered);
     }
 
     /// Remembers an answer that was given without a call.
     pub(crate) fn refuse(&mut self, request: &Request, deadline: Instant, reply: &ReplyBody) {
         let reply = Box::new(reply.clone());
-        self.remember(request, deadline, None, Known::Done { reply, started: false, late: None });
+        self.remember(
+            request,
+            Mark::of(request),
+            deadline,
+            None,
+            Known::Done { reply, started: false, late: None },
+        );
     }
 
     /// Remembers how a call ended.
@@ -289,12 +294,18 @@ impl Memory {
         self.until.insert((until, id));
     }
 
-    fn remember(&mut self, request: &Request, deadline: Instant, key: Option<CallKey>, state: Known) {
+    fn remember(
+        &mut self,
+        request: &Request,
+        mark: Mark,
+        deadline: Instant,
+        key: Option<CallKey>,
+        state: Known,
+    ) {
         let (id, client) = (request.topic.id, request.topic.client.clone());
         // A later attempt takes the place of the one before.
         self.remove(id);
         let until = deadline.after(self.limits.remember);
-        let mark = Mark::of(request);
         *self.ids.entry(mark.asker).or_default() += 1;
         self.until.insert((until, id));
         let values = Values::of(request);

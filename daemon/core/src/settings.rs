@@ -74,7 +74,7 @@ pub struct Method {
     /// parameters, its rules, its lane, who may call it, and what runs it. `None` is like no other.
     pub identity: Option<Uuid>,
     /// The lane its calls stand in.
-    pub lane: String,
+    pub lane: Arc<str>,
     /// The budget where a caller names none: that of a safe action.
     pub timeout: Duration,
     /// The largest budget a caller may ask for.

@@ -124,6 +124,9 @@ struct Payload<'a> {
     gateway: Option<&'a GatewayStamp>,
 }
 
+/// Most payloads fit into so much besides the response and the texts of the error.
+const USUAL_LEN: usize = 384;
+
 impl Reply {
     /// Reads a reply. Unknown fields are ignored, and a status and outcome that contradict each other are `unknown`.
     ///
@@ -156,8 +159,15 @@ impl Reply {
             attempt: self.attempt,
             gateway: self.gateway.as_ref(),
         };
+        let error =
+            self.error.as_ref().map_or(0, |error| error.code.len().saturating_add(error.message.len()));
+        let mut json =
+            Vec::with_capacity(USUAL_LEN.saturating_add(self.response.get().len()).saturating_add(error));
         // Only a map with keys that are no strings, or a failing Serialize, could make this fail; there is neither.
-        serde_json::to_string(&payload).unwrap_or_default()
+        match serde_json::to_writer(&mut json, &payload) {
+            Ok(()) => String::from_utf8(json).unwrap_or_default(),
+            Err(_) => String::new(),
+        }
     }
 }
 

@@ -59,6 +59,9 @@ pub enum TopicError {
     Id,
 }
 
+/// How a reply's topic ends.
+const ACK: &str = "/ack";
+
 const REQUEST: &str = "{target}/{method}/{client}/{id}";
 const REPLY: &str = "{client}/{id}/{target}/{method}/ack";
 const PRESENCE: &str = "nowd/presence/{target}";
@@ -79,8 +82,27 @@ impl RequestTopic {
 
     /// Checks that the request's and the reply's topic stay within [`MAX_TOPIC_LEN`].
     pub fn check_len(&self) -> Result<(), TopicError> {
-        let len = ReplyTopic(self.clone()).to_string().len();
+        let len = self.reply_len();
         if len > MAX_TOPIC_LEN { Err(TopicError::TooLong(len)) } else { Ok(()) }
+    }
+
+    /// The reply's topic, as a text.
+    #[must_use]
+    pub fn reply(&self) -> String {
+        let mut text = String::with_capacity(self.reply_len());
+        let mut id = Uuid::encode_buffer();
+        let id = self.id.hyphenated().encode_lower(&mut id);
+        for part in [self.client.as_str(), "/", id, "/", self.target.as_str(), "/", self.method.as_str(), ACK]
+        {
+            text.push_str(part);
+        }
+        text
+    }
+
+    fn reply_len(&self) -> usize {
+        const REST: usize = uuid::fmt::Hyphenated::LENGTH + "///".len() + ACK.len();
+        let levels = [&self.client, &self.target, &self.method];
+        levels.iter().fold(REST, |len, level| len.saturating_add(level.as_str().len()))
     }
 
     /// What a gateway subscribes to: all requests for `target`, and nothing else below its name.
@@ -131,8 +153,7 @@ impl fmt::Display for RequestTopic {
 
 impl fmt::Display for ReplyTopic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let RequestTopic { target, method, client, id } = &self.0;
-        write!(f, "{client}/{id}/{target}/{method}/ack")
+        f.write_str(&self.0.reply())
     }
 }
 
@@ -146,9 +167,15 @@ fn levels<'t, const N: usize>(topic: &'t str, form: &'static str) -> Result<[&'t
     if topic.len() > MAX_TOPIC_LEN {
         return Err(TopicError::TooLong(topic.len()));
     }
-    let levels: Vec<&str> = topic.split('/').take(MAX_TOPIC_LEVELS + 1).collect();
-    let found = levels.len();
-    levels.try_into().map_err(|_| TopicError::Levels { form, expected: N, found })
+    let mut levels = [""; N];
+    let mut found = 0_usize;
+    let mut all = topic.split('/').take(MAX_TOPIC_LEVELS + 1);
+    for (to, level) in levels.iter_mut().zip(&mut all) {
+        *to = level;
+        found = found.saturating_add(1);
+    }
+    found = found.saturating_add(all.count());
+    if found == N { Ok(levels) } else { Err(TopicError::Levels { form, expected: N, found }) }
 }
 
 fn uuid(text: &str) -> Result<Uuid, TopicError> {

@@ -16,6 +16,9 @@ pub(crate) const LONGEST_LINE: usize = 32 * 1_024;
 /// What stands between what is covered and the hash.
 const SEAM: &str = r#","hash":""#;
 
+/// How long a hash is as a text.
+const DIGITS: usize = 64;
+
 /// A hash of the chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Hash([u8; 32]);
@@ -35,23 +38,27 @@ impl Hash {
 
     /// Of what follows this one.
     fn then(&self, body: &str) -> Self {
-        let mut text = self.digits();
-        text.push_str(body);
-        Self::of(text.as_bytes())
+        let mut bytes = Vec::with_capacity(DIGITS.saturating_add(body.len()));
+        bytes.extend(self.digits());
+        bytes.extend(body.as_bytes());
+        Self::of(&bytes)
     }
 
-    /// As it is written; without the machinery of formatting, which takes longer than the hash.
-    fn digits(&self) -> String {
-        let halves = self.0.iter().flat_map(|byte| [byte >> 4, byte & 0x0F]);
-        let mut digits = String::with_capacity(64);
-        digits.extend(halves.filter_map(|half| char::from_digit(half.into(), 16)));
+    /// In lower-case hex.
+    fn digits(&self) -> [u8; DIGITS] {
+        const HEX: &[u8; 16] = b"0123456789abcdef";
+        let mut digits = [b'0'; DIGITS];
+        let nibbles = self.0.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+        for (to, nibble) in digits.iter_mut().zip(nibbles) {
+            *to = HEX.get(usize::from(nibble)).copied().unwrap_or(b'0');
+        }
         digits
     }
 }
 
 impl fmt::Display for Hash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.digits())
+        f.write_str(std::str::from_utf8(&self.digits()).unwrap_or_default())
     }
 }
 
@@ -103,7 +110,14 @@ impl FromStr for Head {
 pub(crate) fn seal(object: &str, before: &Hash) -> (String, Hash) {
     let body = object.strip_suffix('}').unwrap_or(object);
     let hash = before.then(body);
-    (format!("{body}{SEAM}{hash}\"}}"), hash)
+    // With room for the end of the line.
+    let mut line =
+        String::with_capacity(body.len().saturating_add(SEAM.len()).saturating_add(DIGITS).saturating_add(3));
+    line.push_str(body);
+    line.push_str(SEAM);
+    line.push_str(std::str::from_utf8(&hash.digits()).unwrap_or_default());
+    line.push_str("\"}");
+    (line, hash)
 }
 
 /// What the chain and those who look for gaps need of an entry; the other fields are for readers.

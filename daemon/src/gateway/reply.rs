@@ -3,7 +3,7 @@
 use nowd_core::{LOCAL_CLIENT, ReplyBody};
 use nowd_link::{Properties, Publish, Qos};
 use nowd_plugin::BootInstant;
-use nowd_protocol::{ErrorBody, GatewayStamp, RawValue, Reply, ReplyStatus, ReplyTopic};
+use nowd_protocol::{ErrorBody, GatewayStamp, RawValue, Reply, ReplyStatus};
 
 use super::Gateway;
 use crate::record::Line;
@@ -16,7 +16,7 @@ impl Gateway {
         let id = body.topic.id;
         let unsent = |reason: String| self.records.push(Line::Unsent { id, reason });
         let Some(sender) = self.uplink.sender() else { return unsent("the link is down".into()) };
-        let topic = ReplyTopic(body.topic.clone()).to_string();
+        let topic = body.topic.reply();
         let payload = self.payload(body, self.uplink.since(), sender.most_payload());
         let properties = Properties {
             correlation_data: Some(id.into_bytes().to_vec().into()),

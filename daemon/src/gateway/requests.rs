@@ -95,7 +95,7 @@ impl Gateway {
             Purpose::Poll => params = defaults(method),
         }
         let deadline = Deadline::new(BootInstant::from_micros(start.deadline.as_micros()), start.budget);
-        let call = Call::new(start.id, start.method, params, deadline);
+        let call = Call::new(start.id, start.method.as_ref(), params, deadline);
         self.host.start(start.key, Arc::clone(plugin), call);
     }
 }

@@ -76,9 +76,9 @@ impl Totals {
         self.safe_actions = self.safe_actions.saturating_add(1);
         match FailedSafeAction::of(record) {
             Some(failed) if self.failed_safe_actions.len() < super::MOST_METHODS => {
-                self.failed_safe_actions.insert(record.method.clone(), failed);
+                self.failed_safe_actions.insert(record.method.as_ref().into(), failed);
             }
-            None if record.status != Status::Busy => drop(self.failed_safe_actions.remove(&record.method)),
+            None if record.status != Status::Busy => drop(self.failed_safe_actions.remove(&*record.method)),
             Some(_) | None => {}
         }
     }

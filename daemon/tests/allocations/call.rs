@@ -8,7 +8,7 @@ use nowd_core::{
     Action, CallKey, Compat, Core, Instant, Lane, Limits, Method, Offer, Pattern, Receipt, ReplyBody,
     Settings,
 };
-use nowd_protocol::{GatewayStamp, Level, RawValue, Received, Reply, ReplyStatus, ReplyTopic, Uuid};
+use nowd_protocol::{GatewayStamp, Level, RawValue, Received, Reply, ReplyStatus, Uuid};
 
 const INCARNATION: Uuid = Uuid::from_u128(0x1111);
 
@@ -98,6 +98,7 @@ pub(super) fn answered(actions: Vec<Action<Arc<()>>>) -> ReplyBody {
 
 /// Topic and payload of an answer.
 pub(super) fn write(body: ReplyBody) -> (String, String) {
+    let topic = body.topic.reply();
     let reply = Reply {
         id: body.topic.id,
         response: body.response.unwrap(),
@@ -113,5 +114,5 @@ pub(super) fn write(body: ReplyBody) -> (String, String) {
             version: "0.1.0".into(),
         }),
     };
-    (ReplyTopic(body.topic).to_string(), reply.payload())
+    (topic, reply.payload())
 }

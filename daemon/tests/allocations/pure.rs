@@ -45,11 +45,11 @@ fn what_a_call_takes_without_a_plugin_and_a_link() {
         ("a repeat is answered", step(4)),
     ];
     let expected = [
-        ("a request is read", 10),
-        ("it starts", 18),
-        ("it ends", 10),
-        ("its answer is written", 7),
-        ("a repeat is answered", 24),
+        ("a request is read", 6),
+        ("it starts", 11),
+        ("it ends", 5),
+        ("its answer is written", 3),
+        ("a repeat is answered", 21),
     ];
     assert_eq!(found, expected, "fewer? then say so here");
 }

@@ -185,7 +185,7 @@ impl Service {
     }
 
     fn note_presence(&self) {
-        let present = self.bus.owner(&self.target.name).is_some();
+        let present = self.bus.has_owner(&self.target.name);
         let mut presence = lock(&self.presence);
         if present {
             *presence = Presence { seen: true, gone_at: None };

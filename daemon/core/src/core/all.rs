@@ -23,12 +23,12 @@ impl<P: Clone + Default> Core<P> {
         let agrees = |call: &Call<P>| offer.agrees(&old, &call.method);
         self.give_up_all_but(now, agrees, &Refusal::new(Status::Unavailable, message), actions);
         for (name, settings) in &offer.lanes {
-            match self.lanes.get_mut(name) {
+            match self.lanes.get_mut(name.as_str()) {
                 Some(lane) => lane.change(settings.clone()),
-                None => drop(self.lanes.insert(name.clone(), Lane::new(settings.clone()))),
+                None => drop(self.lanes.insert(name.as_str().into(), Lane::new(settings.clone()))),
             }
         }
-        self.lanes.retain(|name, lane| offer.lanes.contains_key(name) || !lane.is_idle());
+        self.lanes.retain(|name, lane| offer.lanes.contains_key(&**name) || !lane.is_idle());
         let mut polls = polls::of(&offer);
         for (name, poll) in std::mem::take(&mut self.polls) {
             if let Some(new) = polls.get_mut(&name).filter(|_| offer.agrees(&old, &name)) {
@@ -113,7 +113,7 @@ impl<P: Clone + Default> Core<P> {
     /// A stop method clears its lane of all that has not been started, but for other stops: each of them is still to be done.
     pub(super) fn purge_for_stop(&mut self, lane: &str) -> Vec<CallKey> {
         let committing =
-            self.calls.iter().filter(|(_, call)| call.state == State::Committing && call.lane == lane);
+            self.calls.iter().filter(|(_, call)| call.state == State::Committing && *call.lane == *lane);
         let mut purged: Vec<CallKey> = committing.map(|(key, _)| *key).collect();
         let is_stop = |key: CallKey| {
             let method = self.calls.get(&key).and_then(|call| call.offer.method(&call.method));

@@ -33,7 +33,7 @@ const FIRST_READS: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone)]
 pub(super) struct Poll {
     every: Duration,
-    lane: String,
+    lane: Arc<str>,
     next: Next,
     value: Option<Value>,
     /// What went wrong with the last read.
@@ -126,7 +126,7 @@ impl<P: Clone + Default> Core<P> {
         let (budget, deadline) = (method.timeout, now.after(method.timeout));
         let call = Call {
             id: (self.settings.new_id)(),
-            method: name.to_owned(),
+            method: name.into(),
             lane: poll.lane.clone(),
             params: P::default(),
             deadline,
@@ -148,7 +148,7 @@ impl<P: Clone + Default> Core<P> {
     pub(super) fn polled(&mut self, key: CallKey, ended: Ended, actions: &mut Vec<Action<P>>) {
         let Some(Call { method, state, .. }) = self.calls.get(&key) else { return };
         let (State::Running { started } | State::Overrun { started }) = *state else { return };
-        let Some(poll) = self.polls.get_mut(method).filter(|poll| poll.next == Next::Reading(key)) else {
+        let Some(poll) = self.polls.get_mut(&**method).filter(|poll| poll.next == Next::Reading(key)) else {
             return;
         };
         let again = match ended.outcome {
@@ -165,7 +165,7 @@ impl<P: Clone + Default> Core<P> {
             Err(error) => Some(error),
         };
         if failed != poll.error.is_some() {
-            actions.push(Action::Polled { method: method.clone(), error: poll.error.clone() });
+            actions.push(Action::Polled { method: method.as_ref().into(), error: poll.error.clone() });
         }
     }
 

@@ -97,7 +97,7 @@ impl<P: Clone + Default> Core<P> {
             return self.tell_value(now, &asked, receipt, params.map(drop), actions);
         }
         match self.admit(now, &asked, receipt, params) {
-            Ok(admitted) => self.enter(now, &asked, admitted, actions),
+            Ok(admitted) => self.enter(now, &request, asker, admitted, actions),
             Err((refusal, remember)) => {
                 let reply = answer(&asker, &refusal);
                 match remember {
@@ -160,7 +160,7 @@ impl<P: Clone + Default> Core<P> {
         let request = asked.request;
         let method = self.permitted(asked).map_err(|refusal| (refusal, None))?;
         let (max_timeout, min_budget) = (method.max_timeout, method.min_budget);
-        let (lane, stop) = (method.lane.clone(), method.stop);
+        let (lane, stop) = (Arc::clone(&method.lane), method.stop);
         // A stop does not wait for a disk, and stops no less for being done twice.
         let journal = self.settings.journal && !method.idempotent && !method.stop;
         let params = params.map_err(|error| (Refusal { status: Status::InvalidRequest, error }, None))?;
@@ -169,13 +169,14 @@ impl<P: Clone + Default> Core<P> {
             Ok(judged) => judged,
             Err(refusal) => {
                 let until = self.resync_until(now, request, &refusal);
-                return match until.map(|until| self.memory.reserve(request, until)) {
+                return match until.map(|until| self.memory.reserve(request, Mark::asker_of(request), until)) {
                     None | Some(Ok(())) => Err((refusal, until)),
                     Some(Err(_)) => Err((full(), None)),
                 };
             }
         };
-        if self.memory.reserve(request, judged.void).is_err() {
+        let mark = Mark::of(request);
+        if self.memory.reserve(request, mark.asker, judged.void).is_err() {
             return Err((full(), None));
         }
         let refuse = |status, message: &str| Err((Refusal::new(status, message), Some(judged.void)));
@@ -185,7 +186,7 @@ impl<P: Clone + Default> Core<P> {
         if self.stopping {
             return refuse(Status::Unavailable, "the gateway is stopping");
         }
-        let admitted = Admitted { params, judged, lane, min_budget, stop, journal };
+        let admitted = Admitted { params, judged, mark, lane, min_budget, stop, journal };
         if self.is_from_before(judged, request.topic.method.as_str()) {
             return refuse(
                 Status::Unavailable,
@@ -308,28 +309,29 @@ impl<P: Clone + Default> Core<P> {
     fn enter(
         &mut self,
         now: Instant,
-        asked: &Asked<'_>,
+        request: &Request,
+        asker: Asker,
         admitted: Admitted<P>,
         actions: &mut Vec<Action<P>>,
     ) {
-        let Admitted { params, judged, lane, min_budget, stop, journal } = admitted;
+        let Admitted { params, judged, mark, lane, min_budget, stop, journal } = admitted;
         let Judged { deadline, budget, void } = judged;
         let key = self.new_key();
-        self.memory.start(asked.request, void, key);
-        let id = asked.request.topic.id;
+        self.memory.start(request, mark, void, key);
+        let id = request.topic.id;
         let call = Call {
             id,
-            method: asked.request.topic.method.as_str().to_owned(),
-            lane: lane.clone(),
+            method: request.topic.method.shared(),
+            lane: Arc::clone(&lane),
             params,
             deadline,
             budget,
             received: now,
-            maker: Maker::Asker(asked.asker()),
+            maker: Maker::Asker(asker),
             offer: Arc::clone(self.offer()),
             give_up_at: deadline.before(min_budget),
             joined: Vec::new(),
-            journal: journal.then(|| JournalLine::Started { id, mark: Mark::of(asked.request) }),
+            journal: journal.then_some(JournalLine::Started { id, mark }),
             state: State::Waiting,
             timer: None,
         };
@@ -359,7 +361,8 @@ impl<P: Clone + Default> Core<P> {
 struct Admitted<P> {
     params: P,
     judged: Judged,
-    lane: String,
+    mark: Mark,
+    lane: Arc<str>,
     min_budget: Duration,
     stop: bool,
     journal: bool,
@@ -369,8 +372,8 @@ impl Asked<'_> {
     pub(super) fn asker(&self) -> Asker {
         Asker {
             topic: self.request.topic.clone(),
-            caller: self.request.caller.clone(),
-            traceparent: self.request.traceparent.clone(),
+            caller: self.request.caller.as_deref().map(Into::into),
+            traceparent: self.request.traceparent.as_deref().map(Into::into),
             attempt: self.request.attempt,
             compat: self.compat,
         }

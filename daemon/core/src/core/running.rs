@@ -54,12 +54,16 @@ impl<P: Clone + Default> Core<P> {
             }
         }
         let deadline = call.deadline;
+        // Nobody else gets them where there is no safe action.
+        let method = call.offer.method(&call.method);
+        let is_shared = method.is_some_and(|method| method.on_timeout.is_some() || method.on_stop.is_some());
+        let params = if is_shared { call.params.clone() } else { std::mem::take(&mut call.params) };
         actions.push(Action::Start(Start {
             key,
             id: call.id,
             generation: call.offer.generation,
-            method: call.method.clone(),
-            params: call.params.clone(),
+            method: Arc::clone(&call.method),
+            params,
             deadline: call.deadline,
             budget: call.budget,
             purpose: call.maker.purpose(),
@@ -84,7 +88,8 @@ impl<P: Clone + Default> Core<P> {
                 if ended.status.outcome().is_some_and(|fixed| fixed != ended.outcome) {
                     ended.outcome = Outcome::Unknown;
                 }
-                self.conclude(now, key, ended.clone(), actions);
+                self.conclude(now, key, ended, actions);
+                return self.release(now, key, actions);
             }
             State::Overrun { .. } => {}
         }
@@ -114,15 +119,15 @@ impl<P: Clone + Default> Core<P> {
             Maker::Asker(asker) => {
                 let reply = reply(asker, ended, timing);
                 self.memory.answer(now, &reply, started);
-                for (asker, kind) in std::iter::once((asker, RecordKind::Answered))
-                    .chain(joined.iter().map(|asker| (asker, RecordKind::Repeated)))
-                {
-                    tell(asker, readdressed(reply.clone(), asker), kind, actions);
+                let (status, outcome) = (reply.status, reply.outcome);
+                let repeats: Vec<_> = joined.iter().map(|asker| readdressed(reply.clone(), asker)).collect();
+                tell(asker, reply, RecordKind::Answered, actions);
+                for (asker, reply) in joined.iter().zip(repeats) {
+                    tell(asker, reply, RecordKind::Repeated, actions);
                 }
                 if let Some(JournalLine::Started { id, .. }) =
                     call.journal.filter(|_| call.state != State::Waiting)
                 {
-                    let (status, outcome) = (reply.status, reply.outcome);
                     let ended = JournalLine::Ended { id, status, outcome };
                     self.note(if started { ended } else { JournalLine::NotStarted { id } }, None, actions);
                 }
@@ -130,7 +135,7 @@ impl<P: Clone + Default> Core<P> {
             Maker::Poll => self.polled(key, ended, actions),
             Maker::SafeAction => actions.push(Action::Record(Box::new(Record {
                 id: call.id,
-                method: call.method.clone(),
+                method: Arc::clone(&call.method),
                 client: None,
                 caller: None,
                 traceparent: None,
@@ -168,7 +173,7 @@ impl<P: Clone + Default> Core<P> {
         let Some(call) = self.calls.remove(&key) else { return };
         let Some(lane) = self.lanes.get_mut(&call.lane) else { return };
         lane.remove(key);
-        if lane.is_idle() && !self.settings.offer.lanes.contains_key(&call.lane) {
+        if lane.is_idle() && !self.settings.offer.lanes.contains_key(&*call.lane) {
             // The last one in a lane that is not on offer any more.
             self.lanes.remove(&call.lane);
             return;
@@ -192,12 +197,12 @@ impl<P: Clone + Default> Core<P> {
     ) {
         let Some(Call { params, lane, offer, .. }) = self.calls.get(&of) else { return };
         let Some(budget) = offer.methods.get(name).map(|method| method.timeout) else { return };
-        let same = |key: CallKey| self.calls.get(&key).is_some_and(|call| call.method == name);
+        let same = |key: CallKey| self.calls.get(&key).is_some_and(|call| *call.method == *name);
         if self.lanes.get(lane).is_some_and(|lane| lane.beside().any(same)) {
             // It hangs, or is at work for an earlier call: another one would only add to what hangs.
             return actions.push(Action::Record(Box::new(Record {
                 id: (self.settings.new_id)(),
-                method: name.to_owned(),
+                method: name.into(),
                 client: None,
                 caller: None,
                 traceparent: None,
@@ -213,8 +218,8 @@ impl<P: Clone + Default> Core<P> {
         }
         let call = Call {
             id: (self.settings.new_id)(),
-            method: name.to_owned(),
-            lane: lane.clone(),
+            method: name.into(),
+            lane: Arc::clone(lane),
             params: params.clone(),
             deadline: now.after(budget),
             budget,

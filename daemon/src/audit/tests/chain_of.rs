@@ -197,8 +197,8 @@ fn heads_are_read_as_they_are_printed_and_no_other_way() {
 fn an_entry_is_never_longer_than_it_may_be() {
     let worst = "\u{1}".repeat(5_000);
     let mut event = record(RecordKind::Answered, "cloud-1", Status::Failed, Outcome::Unknown);
-    event.caller = Some(worst.clone());
-    event.method.clone_from(&worst);
+    event.caller = Some(worst.as_str().into());
+    event.method = worst.as_str().into();
     event.error = Some(ErrorBody { code: worst.clone(), message: worst.clone() });
     for event in [
         Event::Call(event),
@@ -242,8 +242,8 @@ fn the_longest_entry_that_a_flood_can_write() {
     let mut event = record(RecordKind::Repeated, "c", Status::Forbidden, Outcome::NotExecuted);
     let worst = "\u{1}".repeat(2_500);
     event.client = Some(Level::new("c".repeat(127)).unwrap());
-    event.method.clone_from(&worst);
-    event.caller = Some(worst.clone());
+    event.method = worst.as_str().into();
+    event.caller = Some(worst.as_str().into());
     event.error = Some(ErrorBody { code: worst.clone(), message: worst });
     (event.attempt, event.timing) = (u32::MAX, Timing { queue: u64::MAX, plugin: u64::MAX, total: u64::MAX });
     let head = Some(Head { number: u64::MAX - 1, hash: Hash::NONE });

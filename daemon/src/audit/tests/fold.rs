@@ -103,7 +103,7 @@ fn what_a_flood_writes_in_an_hour() {
             let event = Event::Call(event);
             if folding.admit(&event, moment(ms)) {
                 let Event::Call(mut event) = event else { unreachable!() };
-                (event.caller, event.method) = (Some(text.clone()), text.clone());
+                (event.caller, event.method) = (Some(text.as_str().into()), text.as_str().into());
                 event.error = Some(ErrorBody { code: text.clone(), message: text.clone() });
                 write(ms, &What::of(&Event::Call(event), &mut String::new()));
             }

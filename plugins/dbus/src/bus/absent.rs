@@ -22,7 +22,7 @@ impl Bus {
         destination: &str,
         deadline: &Deadline,
     ) -> Result<Option<String>, SendError> {
-        if destination == BUS_NAME || self.owner(destination).is_some() {
+        if destination == BUS_NAME || self.has_owner(destination) {
             return Ok(None);
         }
         let Ok(question) = bus_call("ListNames").build(&()) else { return Ok(None) };

@@ -163,6 +163,11 @@ impl Bus {
         self.lock().up.as_ref()?.owners.get(destination).cloned()
     }
 
+    /// Whether an owner of it is known.
+    pub(crate) fn has_owner(&self, destination: &str) -> bool {
+        self.lock().up.as_ref().is_some_and(|up| up.owners.contains_key(destination))
+    }
+
     async fn learn(&self, object: Object) {
         let Some(users) = self.objects.get(&object) else { return };
         let Some(owner) = self.owner(&object.destination) else { return };

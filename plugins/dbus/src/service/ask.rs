@@ -116,7 +116,7 @@ impl Service {
 
     /// Asks the plugin how it is, now, and waits for the answer until `within`.
     pub async fn ask_health(&self, within: Deadline) -> Health {
-        if self.bus.owner(&self.target.name).is_none() {
+        if !self.bus.has_owner(&self.target.name) {
             return Health::Failed(self.why_absent(lock(&self.presence).seen));
         }
         let health = self.health(&within).await;

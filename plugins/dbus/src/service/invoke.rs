@@ -133,7 +133,7 @@ impl Service {
     /// Whether somebody has the name, without a question where the bus has told.
     async fn is_there(&self, call: &Call) -> Result<(), Completion> {
         let name = &self.target.name;
-        if self.bus.owner(name).is_some() {
+        if self.bus.has_owner(name) {
             return Ok(());
         }
         let Presence { seen, gone_at } = *lock(&self.presence);

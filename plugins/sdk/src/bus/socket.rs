@@ -4,14 +4,16 @@
 //! What it never does: pass file descriptors, which nobody here has a use for; the bus keeps messages that have some.
 
 use std::ffi::OsString;
-use std::io;
+use std::io::{self, Write};
+use std::net::Shutdown;
 use std::ops::Range;
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::unix::net;
 use std::path::PathBuf;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncReadExt;
 use tokio::net::UnixStream;
-use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::unix::pipe::{Receiver, Sender};
 use zbus::Message;
 use zbus::address::transport::{Transport, UnixSocket};
 use zbus::connection::Builder;
@@ -81,7 +83,8 @@ impl BusAddress {
     ) -> Result<Option<Builder<'static>>, zbus::Error> {
         let Some(path) = self.resolved().as_ref().and_then(socket) else { return Ok(None) };
         let stream = UnixStream::connect(path).await?;
-        Ok(Some(Builder::socket(Bounded { stream, most: most.try_into().unwrap_or(u64::MAX), longer })))
+        let most = most.try_into().unwrap_or(u64::MAX);
+        Ok(Some(Builder::socket(Bounded::of(stream, most, longer)?)))
     }
 }
 
@@ -100,9 +103,19 @@ fn socket(address: &zbus::Address) -> Option<PathBuf> {
 /// A connected socket.
 #[derive(Debug)]
 struct Bounded {
-    stream: UnixStream,
+    reads: Bytes,
+    writes: Writer,
     most: u64,
     longer: Longer,
+}
+
+impl Bounded {
+    fn of(stream: UnixStream, most: u64, longer: Longer) -> io::Result<Self> {
+        let stream = stream.into_std()?;
+        let reads = Receiver::from_owned_fd_unchecked(stream.try_clone()?.into())?;
+        let reads = Bytes { socket: reads, ahead: vec![0; AHEAD_LEN].into(), unread: 0..0 };
+        Ok(Self { reads, writes: Writer(stream), most, longer })
+    }
 }
 
 impl Socket for Bounded {
@@ -110,8 +123,7 @@ impl Socket for Bounded {
     type WriteHalf = Writer;
 
     fn split(self) -> Split<Reader, Writer> {
-        let (read, write) = self.stream.into_split();
-        Split::new(Reader { bytes: Bytes::of(read), most: self.most, longer: self.longer }, Writer(write))
+        Split::new(Reader { bytes: self.reads, most: self.most, longer: self.longer }, self.writes)
     }
 }
 
@@ -125,7 +137,9 @@ struct Reader {
 /// Reads bytes, and has messages made of them.
 #[derive(Debug)]
 struct Bytes {
-    socket: OwnedReadHalf,
+    /// Read as a pipe is, which anything can be, so that the thread is woken only when there is something to read: a `UnixStream`
+    /// also wakes it whenever the other side has taken what was written, which is hardly ever waited for.
+    socket: Receiver,
     /// What was taken from the socket, and the part of it that nobody has asked for yet.
     ahead: Box<[u8]>,
     unread: Range<usize>,
@@ -155,6 +169,10 @@ impl ReadHalf for Reader {
             let start = Start::of(received).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))?;
             let len = start.header.saturating_add(start.body);
             if len <= self.most {
+                // A short one whole: less is asked for piece by piece.
+                if let Some(len) = usize::try_from(len).ok().filter(|len| *len <= AHEAD_LEN) {
+                    self.bytes.fill(len, received).await?;
+                }
                 return self.bytes.receive_message(seq, received, descriptors).await;
             }
             let error = TooLong { len, most: self.most };
@@ -179,10 +197,6 @@ impl ReadHalf for Reader {
 }
 
 impl Bytes {
-    fn of(socket: OwnedReadHalf) -> Self {
-        Self { socket, ahead: vec![0; AHEAD_LEN].into(), unread: 0..0 }
-    }
-
     /// As much as there is; nothing at the end. May be dropped while waiting.
     async fn take(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.unread.is_empty() {
@@ -200,9 +214,17 @@ impl Bytes {
     /// Receives until there are so many bytes.
     async fn fill(&mut self, len: usize, received: &mut Vec<u8>) -> io::Result<()> {
         while received.len() < len {
-            let mut bytes = vec![0; len.saturating_sub(received.len())];
-            let count = self.read(&mut bytes).await?;
-            received.extend(bytes.iter().take(count));
+            let wanted = len.saturating_sub(received.len());
+            if self.unread.is_empty() {
+                self.unread = 0..self.socket.read(&mut self.ahead).await?;
+            }
+            let unread = self.ahead.get(self.unread.clone()).unwrap_or_default();
+            let taken = unread.get(..wanted).unwrap_or(unread);
+            if taken.is_empty() {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            received.extend_from_slice(taken);
+            self.unread.start = self.unread.start.saturating_add(taken.len());
         }
         Ok(())
     }
@@ -256,8 +278,23 @@ impl Start {
     }
 }
 
+/// Who drops it says so to the other side.
 #[derive(Debug)]
-struct Writer(OwnedWriteHalf);
+struct Writer(net::UnixStream);
+
+impl Writer {
+    /// Waits until the other side takes more.
+    async fn has_room(&self) -> io::Result<()> {
+        Sender::from_owned_fd_unchecked(self.0.try_clone()?.into())?.writable().await
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        // It fails for what has ended anyway.
+        self.0.shutdown(Shutdown::Write).unwrap_or_default();
+    }
+}
 
 #[async_trait]
 impl WriteHalf for Writer {
@@ -265,117 +302,19 @@ impl WriteHalf for Writer {
         if !descriptors.is_empty() {
             return Err(io::Error::from(io::ErrorKind::InvalidInput));
         }
-        self.0.write(buffer).await
+        loop {
+            match (&self.0).write(buffer) {
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => self.has_room().await?,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                written => return written,
+            }
+        }
     }
 
     async fn close(&mut self) -> io::Result<()> {
-        self.0.shutdown().await
+        self.0.shutdown(Shutdown::Write)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const MOST: u64 = 4096;
-
-    fn pair(longer: Longer) -> (Reader, UnixStream) {
-        let (ours, theirs) = UnixStream::pair().unwrap();
-        (Bounded { stream: ours, most: MOST, longer }.split().take().0, theirs)
-    }
-
-    fn signal(text: &str) -> Message {
-        Message::signal("/a", "a.b", "C").build(&text).unwrap()
-    }
-
-    #[tokio::test]
-    async fn a_long_message_is_refused_before_it_comes() {
-        let (mut reader, mut theirs) = pair(Longer::EndsConnection);
-        let message = signal("x");
-        theirs.write_all(message.data()).await.unwrap();
-        let (mut received, mut descriptors) = (Vec::new(), Vec::new());
-        let first = reader.receive_message(1, &mut received, &mut descriptors).await.unwrap();
-        assert_eq!(first.body().deserialize::<String>().unwrap(), "x");
-        // Its first 16 bytes, some of which came with the greeting, and not one more.
-        let mut start = message.data().get(..16).unwrap().to_vec();
-        start[4..8].copy_from_slice(&100_000_000_u32.to_ne_bytes());
-        received.extend(start.drain(..5));
-        theirs.write_all(&start).await.unwrap();
-        let refused = reader.receive_message(2, &mut received, &mut descriptors).await.unwrap_err();
-        let why = too_long(&refused).unwrap();
-        assert!(why.starts_with("a message of 1000") && why.ends_with("and at most 4096 are taken"), "{why}");
-        assert!(received.capacity() < 1024);
-    }
-
-    #[tokio::test]
-    async fn a_long_message_loses_its_body() {
-        let (mut reader, mut theirs) = pair(Longer::LosesItsBody);
-        // Of every length modulo eight, whole or in pieces in what the greeting left.
-        let long: Vec<u8> =
-            (0..9).flat_map(|more| signal(&"y".repeat(100_000 + more)).data().to_vec()).collect();
-        let short = signal("x");
-        assert!(
-            !lost_its_body(&short) && !lost_its_body(&Message::signal("/a", "a.b", "C").build(&()).unwrap())
-        );
-        for already in [0, 1, 16, 17, 50_000, 150_000, long.len() + 3] {
-            let mut all = long.clone();
-            all.extend_from_slice(short.data());
-            let rest = all.split_off(already);
-            let (mut received, mut descriptors) = (all, Vec::new());
-            let write = theirs.write_all(&rest);
-            let read = async {
-                for _ in 0..9 {
-                    let message = reader.receive_message(1, &mut received, &mut descriptors).await.unwrap();
-                    assert!(lost_its_body(&message), "{already}: {message:?}");
-                    assert_eq!(message.header().member().unwrap().as_str(), "C");
-                    assert!(message.body().deserialize::<String>().is_err());
-                }
-                reader.receive_message(1, &mut received, &mut descriptors).await.unwrap()
-            };
-            let (message, written) = tokio::join!(read, write);
-            written.unwrap();
-            assert_eq!(message.body().deserialize::<String>().unwrap(), "x", "{already}");
-            assert!(received.is_empty());
-        }
-        // One whose header is the long part.
-        let mut start = short.data().get(..16).unwrap().to_vec();
-        start[12..16].copy_from_slice(&10_001_u32.to_ne_bytes());
-        start.resize(10_024 + short.body().len(), 0);
-        start.extend_from_slice(short.data());
-        theirs.write_all(&start).await.unwrap();
-        let message = reader.receive_message(1, &mut Vec::new(), &mut Vec::new()).await.unwrap();
-        assert_eq!(message.body().deserialize::<String>().unwrap(), "x");
-        // The end of the connection in the middle of one.
-        theirs.write_all(long.get(..60_000).unwrap()).await.unwrap();
-        drop(theirs);
-        assert!(reader.receive_message(1, &mut Vec::new(), &mut Vec::new()).await.is_err());
-    }
-
-    #[tokio::test]
-    async fn abstract_sockets_are_reached() {
-        let name = format!("nowd-test-{}", std::process::id());
-        let listener = tokio::net::UnixListener::bind(format!("\0{name}")).unwrap();
-        let bus = BusAddress::At(format!("unix:abstract={name}"));
-        let (connected, accepted) = tokio::join!(bus.bounded(1, Longer::LosesItsBody), listener.accept());
-        assert!(connected.unwrap().is_some() && accepted.is_ok());
-        let elsewhere = BusAddress::At("tcp:host=localhost,port=1".into());
-        assert!(elsewhere.bounded(1, Longer::LosesItsBody).await.unwrap().is_none());
-    }
-
-    #[test]
-    fn a_message_says_at_its_start_how_long_it_is() {
-        let start = |order: u8, body: [u8; 4], fields: [u8; 4]| {
-            let mut start = vec![order, 1, 0, 1];
-            start.extend(body);
-            start.extend([1, 0, 0, 0]);
-            start.extend(fields);
-            start
-        };
-        let of = |start: &[u8]| Start::of(start).map(|start| (start.header, start.body));
-        assert_eq!(of(&start(b'l', [2, 1, 0, 0], [8, 0, 0, 0])), Some((24, 258)));
-        assert_eq!(of(&start(b'B', [0, 0, 1, 2], [0, 0, 0, 9])), Some((32, 258)));
-        assert_eq!(of(&start(b'l', [255; 4], [255; 4])), Some((0x1_0000_0010, 0xffff_ffff)));
-        assert_eq!(of(&start(b'x', [0; 4], [0; 4])), None);
-        assert_eq!(of(b"l"), None);
-    }
-}
+mod tests;

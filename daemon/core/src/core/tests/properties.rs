@@ -77,7 +77,7 @@ fn offers() -> Vec<Offer> {
         let lanes = set.lanes.clone();
         for method in set.methods.values_mut() {
             let mut hasher = DefaultHasher::new();
-            format!("{method:?} {:?}", lanes.get(&method.lane)).hash(&mut hasher);
+            format!("{method:?} {:?}", lanes.get(&*method.lane)).hash(&mut hasher);
             method.identity = Some(Uuid::from_u128(hasher.finish().into()));
         }
     }

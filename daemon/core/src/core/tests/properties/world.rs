@@ -111,10 +111,11 @@ impl World {
             // Nobody waits before a free place.
             assert!(lane.clone().next().is_none(), "a call starves");
         }
-        let unused =
-            self.core.lanes.iter().find(|(name, lane)| {
-                lane.is_idle() && !self.settings.offer.lanes.contains_key(name.as_str())
-            });
+        let unused = self
+            .core
+            .lanes
+            .iter()
+            .find(|(name, lane)| lane.is_idle() && !self.settings.offer.lanes.contains_key(&***name));
         assert!(unused.is_none(), "a lane stays that nobody needs");
         // Slots of all lanes in their widest form, and safe actions.
         assert!(self.running.len() <= 6 + NAMES.len() + 1, "too much runs");
@@ -125,16 +126,16 @@ impl World {
 
     /// Whatever offer it is of, a call takes a place that the lane has now.
     fn hold(&mut self, start: &Start<u8>) {
-        let lane = &self.offers[usize::try_from(start.generation).unwrap()].methods[&start.method].lane;
-        let slots = usize::from(self.settings.offer.lanes[lane].concurrency.get());
-        let held = self.running.values().filter(|held| held.as_ref() == Some(lane)).count();
+        let lane = &self.offers[usize::try_from(start.generation).unwrap()].methods[&*start.method].lane;
+        let slots = usize::from(self.settings.offer.lanes[&**lane].concurrency.get());
+        let held = self.running.values().filter(|held| held.as_deref() == Some(&**lane)).count();
         assert!(held < slots, "a lane is overfull");
         if start.purpose == Purpose::Poll {
             let lane = &self.core.lanes[lane];
             assert!(held == 0 && lane.beside().next().is_none(), "read beside others");
             assert!(lane.clone().purge().is_empty(), "read before those who wait");
         }
-        self.running.insert(start.key, Some(lane.clone()));
+        self.running.insert(start.key, Some(lane.as_ref().to_owned()));
     }
 
     fn start(&mut self, start: &Start<u8>) {
