@@ -1,6 +1,6 @@
 //! What it costs to make D-Bus values of JSON, and JSON of a D-Bus message.
 //!
-//! An example and no benchmark of cargo's, because those see modules as tests do: `cargo run --release -p nowd-plugin-dbus --example bench_values`.
+//! An example and no benchmark of cargo's, because those see modules as tests do: `cargo run --release -p nowd-plugin-dbus --example bench_values -- --bench`.
 #![allow(clippy::unwrap_used, reason = "a benchmark that cannot go on stops")]
 #![allow(
     dead_code,

@@ -1,6 +1,6 @@
 //! What it costs to make the frame of a call, to cut a device's bytes into frames, and to judge one.
 //!
-//! An example and no benchmark of cargo's, because those see modules as tests do: `cargo run --release -p nowd-plugin-serial --example bench_frames`.
+//! An example and no benchmark of cargo's, because those see modules as tests do: `cargo run --release -p nowd-plugin-serial --example bench_frames -- --bench`.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a benchmark that cannot go on stops")]
 #![allow(
     dead_code,
