@@ -273,3 +273,39 @@ fn cut(text: &str, most: usize) -> &str {
     });
     end.and_then(|(at, _)| text.get(..at)).unwrap_or(text)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use super::*;
+    use crate::clock::WallReading;
+    use crate::config::ClockTrust;
+
+    #[test]
+    fn the_kernel_is_asked_once_for_what_comes_together() {
+        let asked = Arc::new(AtomicU64::new(0));
+        let count = Arc::clone(&asked);
+        let clock = WallClock::new(ClockTrust::Auto, move || {
+            let now_ms = 1_000_000 * (1 + count.fetch_add(1, Ordering::Relaxed));
+            WallReading { now_ms, max_error: Some(Duration::from_millis(1)) }
+        });
+        let mut moments = Moments::new(clock);
+        let first = moments.now();
+        assert!((first.wall_ms, first.trusted) == (1_000_000, true));
+        let second = moments.now();
+        let since = second.steady.saturating_since(first.steady);
+        // On a machine that is busy more than that may lie between the two.
+        if since < FRESH {
+            assert_eq!(second.wall_ms, 1_000_000 + u64::try_from(since.as_millis()).unwrap());
+            assert_eq!(asked.load(Ordering::Relaxed), 1);
+        }
+        while moments.asked.unwrap().steady == first.steady {
+            moments.now();
+        }
+        let later = moments.asked.unwrap();
+        assert!(later.steady.saturating_since(first.steady) >= FRESH);
+        assert_eq!(later.wall_ms, 1_000_000 * asked.load(Ordering::Relaxed));
+    }
+}

@@ -84,6 +84,7 @@ impl World {
         } else {
             None
         };
+        let starts_nothing = matches!(event, Event::Ended { .. }) && !self.core.may_start_another();
         let actions = self.core.handle(self.now, event);
         for (key, call) in &self.core.calls {
             if let Some(cause) = cause.as_ref().filter(|cause| cause.topic.id == call.id) {
@@ -93,7 +94,11 @@ impl World {
         let mut actions = actions.into_iter().peekable();
         while let Some(action) = actions.next() {
             match action {
-                Action::Start(start) => self.start(&start),
+                Action::Start(start) => {
+                    let is_unlooked = starts_nothing && start.purpose != Purpose::SafeAction;
+                    assert!(!is_unlooked, "it was started without a look for a lockout");
+                    self.start(&start);
+                }
                 Action::Reply(reply) => {
                     // Its record follows it.
                     let repeated = matches!(actions.peek(), Some(Action::Record(record)) if record.kind == RecordKind::Repeated);
