@@ -88,6 +88,7 @@ impl Driver {
             Err(error) => error,
         };
         self.tracker.close();
+        self.say_dropped(false);
         if matches!(error, LinkError::Closed) {
             self.goodbye().await;
             return error;
@@ -136,6 +137,7 @@ impl Driver {
             // so would be every later one of a call, if this one were not nearer still.
             if rest.as_ref().as_pin_ref().is_some_and(|rest| rest.is_elapsed()) {
                 rest.set(None);
+                self.urgent |= self.resting > 0;
             }
             if self.resting > 0 && !self.urgent && rest.is_none() {
                 rest.set(Some(sleep(ACK_REST)));
@@ -150,6 +152,11 @@ impl Driver {
         mut ping: Pin<&mut Sleep>,
         rest: Pin<&mut Option<Sleep>>,
     ) -> Result<(), LinkError> {
+        let now = Instant::now();
+        if ping.deadline() <= now {
+            ping.as_mut().reset(now + session.keep_alive());
+            self.request(session, Request::PingReq)?;
+        }
         self.read_packets(session)?;
         while self.may_take(session)
             && let Ok(request) = self.requests.try_recv()
@@ -185,18 +192,14 @@ impl Driver {
             () = &mut ping => Happened::Ping,
         };
         match happened {
-            Happened::Moved(Ok(Moved::Read)) | Happened::Room => {}
+            // What is due is done in the next round: a read that is always ready must not put it off.
+            Happened::Moved(Ok(Moved::Read)) | Happened::Room | Happened::Rested | Happened::Ping => {}
             Happened::Moved(Ok(Moved::Written)) => {
                 self.urgent = false;
                 self.resting = 0;
             }
             Happened::Moved(Err(Broken(error))) => return Err(self.broken(session, error).await),
             Happened::Asked(request) => self.request(session, request)?,
-            Happened::Rested => self.urgent |= self.resting > 0,
-            Happened::Ping => {
-                ping.as_mut().reset(Instant::now() + session.keep_alive());
-                self.request(session, Request::PingReq)?;
-            }
         }
         Ok(())
     }
@@ -212,7 +215,7 @@ impl Driver {
             if let Some(packet) = heard.packet {
                 self.put(&packet)?;
             }
-            if let Some(message) = heard.event.and_then(|event| self.inbox.push(event)) {
+            if let Some(message) = heard.event.and_then(|event| self.inbox.push(event, heard.size)) {
                 self.dropped += 1;
                 dropped(message.ack);
             }

@@ -10,31 +10,36 @@ use crate::event::{Event, Message};
 /// While so many events wait nothing is read, unless messages are kept back: then what else comes in must be read, for it is what frees
 /// the way out.
 const MOST_READ: usize = 64;
-/// The most messages kept, and the most bytes in them.
+/// The most messages kept, and the most bytes of their packets.
 const MOST_KEPT: usize = 8_192;
 const MOST_BYTES: usize = 16 * 1024 * 1024;
 
 /// Events in the order in which they came.
 #[derive(Debug, Default)]
 pub(crate) struct Inbox {
-    events: VecDeque<Event>,
+    /// Each with the size of its packet, if it is a message.
+    events: VecDeque<(Event, usize)>,
     bytes: usize,
-    /// So many of the first events have been kept back.
+    /// So many of the first events have been kept back, or have come behind such.
     held: usize,
 }
 
 impl Inbox {
-    /// Adds an event; gives it back if there is no room for it, which only happens to a message.
-    pub(crate) fn push(&mut self, event: Event) -> Option<Message> {
+    /// Adds an event; gives it back if there is no room for it, which only happens to a message. `size` is that of its packet.
+    pub(crate) fn push(&mut self, event: Event, size: usize) -> Option<Message> {
         if let Event::Message(message) = event {
-            let bytes = self.bytes.saturating_add(message.payload.len());
+            let bytes = self.bytes.saturating_add(size);
             if self.events.len() >= MOST_KEPT || bytes > MOST_BYTES {
                 return Some(message);
             }
             self.bytes = bytes;
-            self.events.push_back(Event::Message(message));
+            self.events.push_back((Event::Message(message), size));
         } else {
-            self.events.push_back(event);
+            self.events.push_back((event, 0));
+        }
+        // Whatever comes behind one that was kept back has waited for it, here or in the kernel.
+        if self.held > 0 {
+            self.held = self.events.len();
         }
         None
     }
@@ -48,7 +53,7 @@ impl Inbox {
     pub(crate) fn is_ready(&mut self, hold: bool) -> bool {
         match self.events.front() {
             None => false,
-            Some(Event::Message(_)) if hold => {
+            Some((Event::Message(_), _)) if hold => {
                 self.held = self.events.len();
                 false
             }
@@ -58,9 +63,9 @@ impl Inbox {
 
     /// The first event.
     pub(crate) fn pop(&mut self) -> Option<Event> {
-        let mut event = self.events.pop_front()?;
+        let (mut event, size) = self.events.pop_front()?;
+        self.bytes = self.bytes.saturating_sub(size);
         if let Event::Message(message) = &mut event {
-            self.bytes = self.bytes.saturating_sub(message.payload.len());
             message.held = self.held > 0;
         }
         self.held = self.held.saturating_sub(1);
@@ -74,10 +79,10 @@ mod tests {
     use crate::publish::{Properties, Qos};
     use crate::tracker::Ticket;
 
-    fn message(payload: usize) -> Event {
+    fn message() -> Event {
         Event::Message(Message {
             topic: "a".to_owned(),
-            payload: vec![0; payload].into(),
+            payload: bytes::Bytes::new(),
             retain: false,
             dup: false,
             qos: Qos::AtMostOnce,
@@ -98,29 +103,31 @@ mod tests {
     fn messages_are_kept_back_in_their_order_and_bear_that_mark() {
         let mut inbox = Inbox::default();
         assert!(!inbox.is_ready(false) && !inbox.is_ready(true), "it is empty");
-        inbox.push(Event::Unsubscribed { ticket: Ticket::new(1) });
-        inbox.push(message(1));
-        inbox.push(message(1));
+        inbox.push(Event::Unsubscribed { ticket: Ticket::new(1) }, 0);
+        inbox.push(message(), 1);
+        inbox.push(message(), 1);
         assert!(inbox.is_ready(true), "what is no message is told");
         assert!(matches!(inbox.pop(), Some(Event::Unsubscribed { .. })));
         assert!(!inbox.is_ready(true) && inbox.is_ready(false));
-        inbox.push(message(1));
+        inbox.push(message(), 1);
         let heard = [held(&mut inbox), held(&mut inbox), held(&mut inbox), held(&mut inbox)];
-        assert_eq!(heard, [Some(true), Some(true), Some(false), None]);
+        assert_eq!(heard, [Some(true), Some(true), Some(true), None], "the last one came behind such");
+        inbox.push(message(), 1);
+        assert_eq!(held(&mut inbox), Some(false), "nobody waits any more");
     }
 
     #[test]
     fn what_has_no_room_is_given_back() {
         let mut inbox = Inbox::default();
-        let kept = (0..2 * MOST_KEPT).take_while(|_| inbox.push(message(0)).is_none()).count();
+        let kept = (0..2 * MOST_KEPT).take_while(|_| inbox.push(message(), 0).is_none()).count();
         assert_eq!(kept, MOST_KEPT);
-        assert!(inbox.push(Event::Unsubscribed { ticket: Ticket::new(1) }).is_none(), "only messages are");
+        assert!(inbox.push(Event::Unsubscribed { ticket: Ticket::new(1) }, 0).is_none(), "only messages are");
         let mut inbox = Inbox::default();
         let large = MOST_BYTES / 4;
-        let kept = (0..8).take_while(|_| inbox.push(message(large)).is_none()).count();
+        let kept = (0..8).take_while(|_| inbox.push(message(), large).is_none()).count();
         assert_eq!(kept, 4);
         inbox.pop();
-        assert!(inbox.push(message(large)).is_none(), "there is room again");
+        assert!(inbox.push(message(), large).is_none(), "there is room again");
     }
 
     #[test]
@@ -128,7 +135,7 @@ mod tests {
         let mut inbox = Inbox::default();
         for _ in 0..MOST_READ {
             assert!(inbox.wants_more(false));
-            inbox.push(message(0));
+            inbox.push(message(), 0);
         }
         assert!(!inbox.wants_more(false) && inbox.wants_more(true));
     }

@@ -36,6 +36,8 @@ pub(crate) struct Session {
 #[derive(Debug, Default)]
 pub(crate) struct Heard {
     pub(crate) event: Option<Event>,
+    /// Of the message in it, in bytes as it came: all of them are kept as long as its payload is.
+    pub(crate) size: usize,
     /// To be written: it could not be before.
     pub(crate) packet: Option<Packet>,
 }
@@ -141,7 +143,10 @@ impl Session {
         self.tracker.heard();
         let protocol = |what: &str| LinkError::Protocol { what: what.to_owned() };
         match packet {
-            Incoming::Publish(publish) => Ok(Heard { event: self.message(publish)?, packet: None }),
+            Incoming::Publish(publish) => {
+                let size = publish.size();
+                Ok(Heard { event: self.message(publish)?, size, packet: None })
+            }
             Incoming::PubAck(ack) => self.acked(&ack),
             Incoming::SubAck(ack) => match self.tracker.answered(Kind::Subscribe, ack.pkid) {
                 Some(waiting) if waiting.names.len() == ack.return_codes.len() => {
@@ -194,7 +199,7 @@ impl Session {
         });
         // After it: the same packet id may be in use again.
         self.note();
-        Ok(Heard { event, packet })
+        Ok(Heard { event, packet, ..Heard::default() })
     }
 
     fn message(&self, publish: WirePublish) -> Result<Option<Event>, LinkError> {
@@ -236,7 +241,7 @@ impl Session {
 
 impl From<Event> for Heard {
     fn from(event: Event) -> Self {
-        Self { event: Some(event), packet: None }
+        Self { event: Some(event), ..Self::default() }
     }
 }
 
