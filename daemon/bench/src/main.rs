@@ -230,6 +230,10 @@ fn bench(bench: &Bench) -> anyhow::Result<ExitCode> {
         report::plots(folder, &place, &findings)?;
     }
     if let Some(file) = &bench.write_baseline {
+        anyhow::ensure!(
+            findings.failed.is_empty() && findings.tally.untrue() == 0,
+            "the baseline is not written: not all was measured"
+        );
         guard::write(file, &nowd, &findings)?;
     }
     let kept = guard.is_none_or(|guard| guard.judge(&findings) == Verdict::Kept);
