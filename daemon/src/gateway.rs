@@ -1,6 +1,8 @@
 //! The gateway: one loop that hears messages, results, time and signals, asks the core, and does what it says.
 
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use nowd_core::{Action, CallKey, Core, Event, Instant};
@@ -217,6 +219,7 @@ impl Gateway {
                 () = stop.cancelled() => {}
                 () = self.step() => {}
             }
+            others_first().await;
         }
     }
 
@@ -379,4 +382,17 @@ async fn journaled(journal: Option<&mut Journal>) -> (CallKey, bool) {
 fn until(at: Instant) -> Duration {
     // The runtime's timer counts milliseconds: rather a little late, which every check survives, than early and again.
     BootInstant::from_micros(at.as_micros()).saturating_since(BootInstant::now())
+}
+
+/// Lets those go first whom the last step has woken: a call is begun, and an answer written, before the next thing is waited for.
+async fn others_first() {
+    let mut gone = false;
+    poll_fn(|cx| {
+        if std::mem::replace(&mut gone, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use nowd_link::{Backoff, Event, Message, Qos, Ticket, Will};
 use nowd_plugin::BootInstant;
-use nowd_protocol::{Level, RequestTopic};
+use nowd_protocol::{Level, PresenceTopic, RequestTopic};
 use tracing::{debug, info, warn};
 use uuid::Uuid;
 
@@ -45,6 +45,8 @@ pub(crate) struct Uplink {
     /// Since when no call runs or waits.
     quiet_since: Option<BootInstant>,
     facts: Facts,
+    /// Compared with the topic of whatever comes in.
+    presence_topic: String,
     backoff: Backoff,
     probes: Probes,
     state: State,
@@ -86,6 +88,7 @@ impl Uplink {
             way,
             certificates,
             quiet_since: Some(BootInstant::now()),
+            presence_topic: PresenceTopic(facts.target.clone()).to_string(),
             facts,
             backoff: Backoff::new(),
             probes,
@@ -277,7 +280,7 @@ impl Uplink {
         let mut which = Which::InUse;
         if let Way::Direct(options) = &mut way {
             options.will = Some(Will {
-                topic: self.presence_topic(),
+                topic: self.presence_topic.clone(),
                 payload: self.presence(&session, false).into_bytes(),
                 retain: true,
             });
@@ -301,7 +304,7 @@ impl Uplink {
     }
 
     fn subscribe(&mut self) {
-        let (requests, presence) = (RequestTopic::filter(&self.facts.target), self.presence_topic());
+        let (requests, presence) = (RequestTopic::filter(&self.facts.target), self.presence_topic.clone());
         let State::Up(up) = &mut self.state else { return };
         match up.sender.subscribe(requests, presence) {
             Ok(ticket) => up.subscription = Some(ticket),
@@ -312,7 +315,7 @@ impl Uplink {
 
     fn heard(&mut self, event: Event) -> Option<UplinkEvent> {
         match event {
-            Event::Message(message) if message.topic == self.presence_topic() => {
+            Event::Message(message) if message.topic == self.presence_topic => {
                 self.heard_presence(message);
                 None
             }

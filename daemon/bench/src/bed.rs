@@ -49,6 +49,7 @@ impl Programs {
 #[derive(Debug)]
 pub(crate) struct Bed {
     pub(crate) programs: Programs,
+    keep: bool,
     folder: TempDir,
     ca: Ca,
     port: u16,
@@ -80,6 +81,7 @@ impl Bed {
         let (port, broker) = broker(folder.path(), &ca).await?;
         let mut bed = Self {
             programs,
+            keep,
             folder,
             ca,
             port,
@@ -114,6 +116,14 @@ impl Bed {
             bed.parts.insert(name, part);
         }
         Ok(bed)
+    }
+
+    /// Other processes in place of all of these: what one set of them happened to be given, such as processors and memory, the next is
+    /// given anew. Whoever has a [`Caller`] or a [`Gateway`] of before has nothing.
+    pub(crate) async fn anew(&mut self) -> anyhow::Result<()> {
+        self.is_whole()?;
+        *self = Self::start(self.programs.clone(), self.keep).await?;
+        Ok(())
     }
 
     /// Fails if a part has ended: what was measured since is worth nothing.

@@ -10,6 +10,7 @@ mod http;
 use std::path::Path;
 
 use crate::Effort;
+use crate::awake::Awake;
 use crate::bed::{Bed, Maps};
 use crate::calls::{Caller, Status, Way};
 use crate::drive::{self, greet};
@@ -32,25 +33,78 @@ const SIMULATED: &str = "sim.set";
 /// The cloud side asks in its own name, of which a gateway remembers 8,192 ids.
 const ROUNDS: u32 = 75;
 
-/// Times of one kind, and the median of each round.
-struct Kind {
-    times: Times,
-    rounds: Vec<f64>,
+/// Straight over MQTT, over HTTP and warm, with a connection for each call: times of one way, and their medians of each set of processes.
+struct Kinds {
+    times: [Times; 3],
+    medians: Vec<[f64; 3]>,
 }
 
-impl Kind {
+impl Kinds {
     fn new() -> anyhow::Result<Self> {
-        Ok(Self { times: Times::new()?, rounds: Vec::new() })
+        Ok(Self { times: [Times::new()?, Times::new()?, Times::new()?], medians: Vec::new() })
     }
 
-    fn add(&mut self, times: &Times) -> anyhow::Result<()> {
-        self.rounds.push(times.median());
-        self.times.add(times)
+    fn add(&mut self, life: &[Times; 3]) -> anyhow::Result<()> {
+        for (all, times) in self.times.iter_mut().zip(life) {
+            all.add(times)?;
+        }
+        self.medians.push(life.each_ref().map(Times::median));
+        Ok(())
     }
+
+    /// Warm to straight.
+    fn straight(&self) -> Vec<f64> {
+        self.medians.iter().map(|[straight, warm, _]| warm / straight).collect()
+    }
+
+    /// Warm to a connection for each.
+    fn each(&self) -> Vec<f64> {
+        self.medians.iter().map(|[_, warm, each]| warm / each).collect()
+    }
+}
+
+/// What is measured, over all sets of processes.
+struct All {
+    simulated: Kinds,
+    dbus: Kinds,
+    refused: Times,
+    shares: Shares,
 }
 
 /// Warm calls over HTTP against calls over MQTT, and against a connection for each.
 pub(crate) async fn cloud(bed: &mut Bed, effort: &Effort, findings: &mut Findings) -> anyhow::Result<()> {
+    let _awake = Awake::held();
+    let mut all = All {
+        simulated: Kinds::new()?,
+        dbus: Kinds::new()?,
+        refused: Times::new()?,
+        shares: Shares::new(Vec::new()),
+    };
+    for _ in 0..effort.lives() {
+        bed.anew().await?;
+        life(bed, effort, &mut all, findings).await?;
+    }
+    findings.row(SECTION, "HTTP alone: answered without a gateway", &all.refused);
+    all.shares.tell(SHARES, findings);
+    for (name, kinds) in [("simulated method", &all.simulated), ("D-Bus method", &all.dbus)] {
+        let kind = ["straight over MQTT", "over HTTP, warm", "with a connection for each call"];
+        for (kind, times) in kind.into_iter().zip(&kinds.times) {
+            findings.row(SECTION, format!("{name}: {kind}"), times);
+        }
+    }
+    let middle = |ratios: &[f64]| median(ratios).unwrap_or_default();
+    let (straight, each) = (all.simulated.straight(), all.simulated.each());
+    let says = "warm cloud call / MQTT round trip to the same gateway (simulated method)";
+    findings.targets.push(Target::at_most(says, middle(&straight), 1.5).spread(&straight));
+    let says = "warm cloud call / a connection for each call (simulated method)";
+    findings.targets.push(Target::at_most(says, middle(&each), 0.05).spread(&each));
+    let says = "warm cloud call / MQTT round trip, D-Bus method";
+    findings.fact("ratios beside the promised ones", says, middle(&all.dbus.straight()), "");
+    Ok(())
+}
+
+/// The same of one set of processes.
+async fn life(bed: &mut Bed, effort: &Effort, all: &mut All, findings: &mut Findings) -> anyhow::Result<()> {
     let gateway = bed.gateway(Maps::All).await?;
     let (process, mut http) = serve(bed).await?;
     let mut parts = vec![
@@ -59,68 +113,39 @@ pub(crate) async fn cloud(bed: &mut Bed, effort: &Effort, findings: &mut Finding
         ("the HTTP client", std::process::id()),
     ];
     parts.extend(bed.part("mosquitto").map(|process| ("mosquitto", process)));
-    let mut shares = Shares::new(parts);
+    all.shares.follow(parts);
     let mut caller = bed.caller().await?;
-    let ways =
-        [("simulated method", Way::simulator(&gateway.target)), ("D-Bus method", Way::dbus(&gateway.target))];
-    for (_, way) in &ways {
+    let ways = [Way::simulator(&gateway.target), Way::dbus(&gateway.target)];
+    for way in &ways {
         greet(&mut caller, way, BATCH).await?;
         http.alone(way, BATCH).await?;
     }
-    let mut kinds = Vec::new();
-    for _ in 0..3 * ways.len() {
-        kinds.push(Kind::new()?);
-    }
-    let mut refused = Times::new()?;
-    let end = now() + effort.alone();
+    let times = || anyhow::Ok([Times::new()?, Times::new()?, Times::new()?]);
+    let mut lives = [times()?, times()?];
+    let end = now() + effort.alone() / u64::from(effort.lives());
     for _ in 0..ROUNDS {
-        if now() > end {
-            break;
-        }
-        for ((_, way), kinds) in ways.iter().zip(kinds.chunks_mut(3)) {
+        for (way, times) in ways.iter().zip(&mut lives) {
             let straight = drive::alone(&mut caller, way, BATCH).await?;
             findings.tally.add(&straight.tally);
             let each = connection_each(bed, &caller, way, findings).await?;
-            refused.add(&http.refused(FEW).await?)?;
-            let before = shares.look()?;
+            all.refused.add(&http.refused(FEW).await?)?;
+            let before = all.shares.look()?;
             let warm = http.alone(way, BATCH).await?;
             if way.method == SIMULATED {
-                shares.add(&before, u64::from(BATCH))?;
+                all.shares.add(&before, u64::from(BATCH))?;
             }
-            for (kind, times) in kinds.iter_mut().zip([&straight.times, &warm, &each]) {
-                kind.add(times)?;
+            for (times, more) in times.iter_mut().zip([&straight.times, &warm, &each]) {
+                times.add(more)?;
             }
+        }
+        if now() > end {
+            break;
         }
     }
     findings.tally.sent += http.calls;
-    findings.row(SECTION, "HTTP alone: answered without a gateway", &refused);
-    shares.tell(SHARES, findings);
-    for ((name, way), kinds) in ways.iter().zip(kinds.chunks(3)) {
-        let [straight, warm, each] = kinds else { continue };
-        findings.row(SECTION, format!("{name}: straight over MQTT"), &straight.times);
-        findings.row(SECTION, format!("{name}: over HTTP, warm"), &warm.times);
-        findings.row(SECTION, format!("{name}: with a connection for each call"), &each.times);
-        let ratio = |a: &Kind, b: &Kind| a.times.median() / b.times.median();
-        let rounds = |a: &Kind, b: &Kind| {
-            let parts = 10.min(a.rounds.len());
-            let part = |kind: &Kind, at: usize| {
-                let of = kind.rounds.len();
-                kind.rounds.get(of * at / parts..of * (at + 1) / parts).and_then(median).unwrap_or_default()
-            };
-            (0..parts).map(|at| part(a, at) / part(b, at)).collect::<Vec<_>>()
-        };
-        if way.method == SIMULATED {
-            let says = "warm cloud call / MQTT round trip to the same gateway (simulated method)";
-            let target = Target::at_most(says, ratio(warm, straight), 1.5);
-            findings.targets.push(target.spread(&rounds(warm, straight)));
-            let says = "warm cloud call / a connection for each call (simulated method)";
-            findings.targets.push(Target::at_most(says, ratio(warm, each), 0.05).spread(&rounds(warm, each)));
-        } else {
-            let says = format!("warm cloud call / MQTT round trip, {name}");
-            findings.fact("ratios beside the promised ones", says, ratio(warm, straight), "");
-        }
-    }
-    Ok(())
+    let [simulated, dbus] = &lives;
+    all.simulated.add(simulated)?;
+    all.dbus.add(dbus)
 }
 
 /// `nowd-cloud serve` as it comes, and a client that keeps its connection.

@@ -32,7 +32,7 @@ impl<'a> Guard<'a> {
     }
 
     /// Why nothing can be compared, where that is so: nothing has to be measured to know it.
-    pub(crate) fn apart(&self) -> Option<String> {
+    pub(crate) fn apart(&self) -> Option<(Verdict, String)> {
         compare::apart(&self.baseline, &self.made)
     }
 

@@ -8,6 +8,7 @@
     reason = "a report on standard output is what this program is for"
 )]
 
+mod awake;
 mod bed;
 mod calls;
 mod cloud;
@@ -44,7 +45,7 @@ use crate::roles::Role;
 #[command(
     name = "nowd-bench",
     after_help = "Exit codes: 0 measured, and no call was lost, misrouted, or answered twice or wrongly; 1 otherwise; 2 wrong arguments. Whether the targets were met is in the report.\n\
-                  With --guard: 0 measured, no count grew by more than its share, and no call was misrouted, or answered twice or wrongly; 1 otherwise; 77 the baseline is of another architecture or profile. No time is judged, and no call that was lost under load."
+                  With --guard: 0 measured, no count grew by more than its share, and no call was misrouted, or answered twice or wrongly; 1 otherwise; 77 the baseline is of another architecture. No time is judged, and no call that was lost under load."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -141,9 +142,14 @@ impl Effort {
         if self.quick { SECOND } else { 2 * self.seconds * SECOND }
     }
 
-    /// One kind of load, all its rounds together; nanoseconds.
+    /// One kind of load; nanoseconds.
     const fn load(self) -> u64 {
         if self.quick { SECOND / 8 } else { self.seconds * SECOND / 10 }
+    }
+
+    /// One kind with so many calls under way, of all sets of processes together; nanoseconds.
+    const fn flight(self) -> u64 {
+        2 * self.load()
     }
 
     /// How long a gateway that has just started is left alone, and how long it is watched while nothing happens.
@@ -177,9 +183,9 @@ impl Effort {
         if self.quick { 2 } else { 1 }
     }
 
-    /// Of load, in turns with the floor.
-    const fn rounds(self) -> u32 {
-        if self.quick { 1 } else { 5 }
+    /// Sets of processes, one after the other, of which each measures the same: of the median of them the ratios are.
+    const fn lives(self) -> u32 {
+        if self.quick { 1 } else { 9 }
     }
 }
 
@@ -202,9 +208,13 @@ fn bench(bench: &Bench) -> anyhow::Result<ExitCode> {
     let programs = Programs::find(bench.nowd.clone())?;
     let nowd = programs.nowd.clone();
     let guard = bench.guard.as_ref().map(|file| Guard::open(file, &nowd)).transpose()?;
-    if let Some(why) = guard.as_ref().and_then(Guard::apart) {
+    if let Some((verdict, why)) = guard.as_ref().and_then(Guard::apart) {
         println!("{why}");
-        return Ok(ExitCode::from(NOT_COMPARED));
+        return Ok(if verdict == Verdict::NotCompared {
+            ExitCode::from(NOT_COMPARED)
+        } else {
+            ExitCode::FAILURE
+        });
     }
     let counts = bench.only.is_empty() || bench.only.contains(&Section::Counts);
     anyhow::ensure!(counts || !bench.guarded(), "--guard and --write-baseline need the section `counts`");

@@ -6,6 +6,7 @@
 //! asker that is void no later than a forgotten one is refused as well.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt::Write as _;
 
 use nowd_protocol::{CallState, Ending, ErrorBody, Level, NotAfter, OutcomeReport, Request, Uuid};
 
@@ -45,6 +46,9 @@ struct Entry {
     key: Option<CallKey>,
     state: Known,
 }
+
+/// Room for two lengths in words.
+const LENGTHS_LEN: usize = 32;
 
 /// What a call is known by: hashes, since the texts may be long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,12 +101,17 @@ impl Mark {
     pub(crate) fn of(request: &Request) -> Self {
         let method = request.topic.method.as_str();
         let caller = request.caller.as_deref();
+        let parts = [method, caller.unwrap_or_default(), request.request.get()];
         // The lengths keep the parts apart.
-        let mut bytes = format!("{} {:?} ", method.len(), caller.map(str::len)).into_bytes();
-        for part in [method, caller.unwrap_or_default(), request.request.get()] {
-            bytes.extend_from_slice(part.as_bytes());
-        }
-        Self { content: Uuid::new_v5(&Uuid::NAMESPACE_OID, &bytes), asker: Self::asker_of(request) }
+        let mut text = String::with_capacity(LENGTHS_LEN + parts.map(str::len).iter().sum::<usize>());
+        let written = match caller {
+            Some(caller) => write!(text, "{} Some({}) ", method.len(), caller.len()),
+            None => write!(text, "{} None ", method.len()),
+        };
+        // Writing to a string does not fail.
+        written.unwrap_or_default();
+        text.extend(parts);
+        Self { content: Uuid::new_v5(&Uuid::NAMESPACE_OID, text.as_bytes()), asker: Self::asker_of(request) }
     }
 
     /// Who asks.
@@ -111,7 +120,7 @@ impl Mark {
             Some(caller) => ("caller ", caller.as_str()),
             None => ("client ", request.topic.client.as_str()),
         };
-        Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("{kind}{name}").as_bytes())
+        Uuid::new_v5(&Uuid::NAMESPACE_OID, [kind, name].concat().as_bytes())
     }
 }
 

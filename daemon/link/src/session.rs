@@ -9,8 +9,8 @@ use std::time::Duration;
 use rumqttc::Outgoing;
 use rumqttc::v5::mqttbytes::QoS as WireQos;
 use rumqttc::v5::mqttbytes::v5::{
-    Connect, ConnectProperties, ConnectReturnCode, LastWill, Packet, PubAck, PubAckReason,
-    Publish as WirePublish,
+    Connect, ConnectProperties, ConnectReturnCode, Disconnect as WireDisconnect, LastWill, Packet, PubAck,
+    PubAckReason, Publish as WirePublish,
 };
 use rumqttc::v5::{Event as WireEvent, Incoming, MqttState, Request};
 use tokio::sync::mpsc;
@@ -69,9 +69,14 @@ impl Session {
         requests: mpsc::Sender<Request>,
         tracker: Arc<Tracker>,
     ) -> Result<Self, LinkError> {
-        let Packet::ConnAck(connack) = first else {
-            let what = format!("a packet other than CONNACK came first: {first:?}");
-            return Err(LinkError::Protocol { what });
+        let connack = match first {
+            Packet::ConnAck(connack) => connack,
+            // Not allowed before CONNACK, and it says more than that it was wrong.
+            Packet::Disconnect(said) => return Err(disconnected(&said)),
+            other => {
+                let what = format!("a packet other than CONNACK came first: {other:?}");
+                return Err(LinkError::Protocol { what });
+            }
         };
         if connack.code != ConnectReturnCode::Success {
             return Err(LinkError::Refused { refusal: connack.code.into() });
@@ -164,11 +169,7 @@ impl Session {
                 self.state.await_pingresp = false;
                 Ok(Heard::default())
             }
-            Incoming::Disconnect(said) => {
-                let text =
-                    said.properties.as_ref().and_then(|properties| properties.reason_string.as_deref());
-                Err(LinkError::Disconnected { reason: Disconnect::new(said.reason_code, text) })
-            }
+            Incoming::Disconnect(said) => Err(disconnected(&said)),
             Incoming::PubRec(_)
             | Incoming::PubRel(_)
             | Incoming::PubComp(_)
@@ -245,6 +246,12 @@ impl From<Event> for Heard {
     }
 }
 
+/// Why the broker has ended the connection.
+fn disconnected(said: &WireDisconnect) -> LinkError {
+    let text = said.properties.as_ref().and_then(|properties| properties.reason_string.as_deref());
+    LinkError::Disconnected { reason: Disconnect::new(said.reason_code, text) }
+}
+
 /// A message that nobody is told of must not hold the window of unacknowledged messages.
 pub(crate) fn dropped(ack: Option<Ack>) {
     if let Some(Err(error)) = ack.map(Ack::send) {
@@ -254,15 +261,28 @@ pub(crate) fn dropped(ack: Option<Ack>) {
 
 #[cfg(test)]
 mod tests {
-    use rumqttc::v5::mqttbytes::v5::{ConnAck, PubAck};
+    use rumqttc::v5::mqttbytes::v5::{ConnAck, DisconnectReasonCode, PingResp, PubAck};
 
     use super::*;
 
-    fn session(inflight: u16) -> Session {
+    fn begun(first: Packet, inflight: u16) -> Result<Session, LinkError> {
         let options = Options { inflight, ..Options::new("gate-1", "127.0.0.1", 1883) };
         let (requests, _) = mpsc::channel(8);
+        Session::new(first, options, requests, Arc::new(Tracker::new(8)))
+    }
+
+    fn session(inflight: u16) -> Session {
         let connack = ConnAck { session_present: false, code: ConnectReturnCode::Success, properties: None };
-        Session::new(Packet::ConnAck(connack), options, requests, Arc::new(Tracker::new(8))).unwrap()
+        begun(Packet::ConnAck(connack), inflight).unwrap()
+    }
+
+    #[test]
+    fn a_broker_that_hangs_up_before_it_accepts_is_heard() {
+        let first = WireDisconnect::new(DisconnectReasonCode::ServerBusy);
+        let ended = begun(Packet::Disconnect(first), 2).err();
+        assert!(matches!(&ended, Some(LinkError::Disconnected { .. })), "{ended:?}");
+        let ended = begun(Packet::PingResp(PingResp), 2).err();
+        assert!(matches!(&ended, Some(LinkError::Protocol { .. })), "{ended:?}");
     }
 
     fn publish(session: &mut Session) -> Option<u16> {

@@ -1,7 +1,7 @@
 //! What the gateway says of its being there, and what it does when somebody else's word for it is wrong.
 
 use nowd_link::{Message, Publish, Qos};
-use nowd_protocol::{Presence, PresenceTopic};
+use nowd_protocol::Presence;
 use serde_json::{Value, json};
 use tracing::warn;
 
@@ -42,7 +42,7 @@ impl Uplink {
     pub(super) fn announce(&self, online: bool) {
         let State::Up(up) = &self.state else { return };
         let publish = Publish {
-            topic: self.presence_topic(),
+            topic: self.presence_topic.clone(),
             payload: self.presence(&up.session, online).into(),
             qos: Qos::AtLeastOnce,
             retain: true,
@@ -72,9 +72,5 @@ impl Uplink {
         };
         value.insert("via".into(), json!(self.way.name()));
         Value::Object(value).to_string()
-    }
-
-    pub(super) fn presence_topic(&self) -> String {
-        PresenceTopic(self.facts.target.clone()).to_string()
     }
 }

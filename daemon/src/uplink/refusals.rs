@@ -132,7 +132,7 @@ impl Uplink {
         let acked = up.loopback.acked(ticket, result, &mut self.probes);
         let what = if self.probes.is_probe(topic) {
             Published::Probe
-        } else if topic == self.presence_topic() {
+        } else if topic == self.presence_topic {
             Published::Presence
         } else {
             Published::Answer

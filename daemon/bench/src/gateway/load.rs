@@ -8,6 +8,7 @@ use nowd_link::Qos;
 
 use super::WARM_UP;
 use crate::Effort;
+use crate::awake::Awake;
 use crate::bed::{Bed, Maps};
 use crate::calls::{Make, Way};
 use crate::drive::{self, Measured, greet};
@@ -39,6 +40,9 @@ const WAYS: [(&str, Maps, Make); 4] = [
     ("isolated simulated method", Maps::Isolated, Way::simulator),
 ];
 
+/// Calls under way.
+const WIDTHS: [u32; 4] = [1, 10, 50, 200];
+
 fn echo() -> Way {
     Way::echo("echo-rumqttc", Qos::AtLeastOnce)
 }
@@ -51,47 +55,67 @@ fn add(all: &mut Option<Measured>, more: Measured) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What was measured of one kind with so many calls under way, of one set of processes after the other.
+#[derive(Default)]
+struct Flights {
+    whole: Option<Measured>,
+    rates: Vec<f64>,
+    /// To the rates of the echo, measured just before.
+    ratios: Vec<f64>,
+}
+
+impl Flights {
+    fn add(&mut self, measured: Measured, floor: f64) -> anyhow::Result<()> {
+        self.rates.push(measured.rate);
+        self.ratios.push(measured.rate / floor);
+        add(&mut self.whole, measured)
+    }
+
+    fn tell(&self, name: String, width: u32, findings: &mut Findings) {
+        if let Some(measured) = &self.whole {
+            let load = Load { load: width.into(), rate: median(&self.rates).unwrap_or_default() };
+            findings.loaded(FLIGHT, name, measured, load);
+        }
+    }
+}
+
 /// 1, 10, 50, 200 calls under way.
 pub(crate) async fn flight(bed: &mut Bed, effort: &Effort, findings: &mut Findings) -> anyhow::Result<()> {
-    let mut caller = bed.caller().await?;
-    let rounds = u64::from(effort.rounds());
-    let part = effort.load() / rounds;
-    for width in [1_u32, 10, 50, 200] {
-        let (mut floor, mut floor_rates) = (None, Vec::new());
-        for (name, maps, make) in WAYS {
-            let gateway = bed.gateway(maps).await?;
-            // A serial line takes one call after the other, so the last of 200 waits for 199.
-            let way = make(&gateway.target).within(10_000);
-            greet(&mut caller, &way, WARM_UP).await?;
-            let (mut whole, mut rates, mut ratios) = (None, Vec::new(), Vec::new());
-            for _ in 0..rounds {
-                let bare = drive::flight(&mut caller, &[echo()], width, part, MOST / rounds).await?;
-                let through =
-                    drive::flight(&mut caller, slice::from_ref(&way), width, part, MOST / rounds).await?;
-                rates.push(through.rate);
-                floor_rates.push(bare.rate);
-                ratios.push(through.rate / bare.rate);
-                add(&mut floor, bare)?;
-                add(&mut whole, through)?;
+    let _awake = Awake::held();
+    let lives = u64::from(effort.lives());
+    let (part, most) = (effort.flight() / lives, MOST / lives);
+    let mut all: [(Flights, [Flights; 4]); 4] = Default::default();
+    for _ in 0..lives {
+        bed.anew().await?;
+        let mut caller = bed.caller().await?;
+        for (width, (floor, through)) in WIDTHS.into_iter().zip(&mut all) {
+            for ((_, maps, make), flights) in WAYS.into_iter().zip(through) {
+                let gateway = bed.gateway(maps).await?;
+                // A serial line takes one call after the other, so the last of 200 waits for 199.
+                let way = make(&gateway.target).within(10_000);
+                greet(&mut caller, &way, WARM_UP).await?;
+                let bare = drive::flight(&mut caller, &[echo()], width, part, most).await?;
+                let measured = drive::flight(&mut caller, slice::from_ref(&way), width, part, most).await?;
+                let rate = bare.rate;
+                floor.add(bare, rate)?;
+                flights.add(measured, rate)?;
             }
-            if let Some(measured) = whole {
-                let load = Load { load: width.into(), rate: median(&rates).unwrap_or_default() };
-                findings.loaded(FLIGHT, format!("{width}: {name}"), &measured, load);
-            }
+        }
+    }
+    for (width, (floor, through)) in WIDTHS.into_iter().zip(&all) {
+        for ((name, maps, make), flights) in WAYS.into_iter().zip(through) {
+            flights.tell(format!("{width}: {name}"), width, findings);
             if width == 200 {
-                let ratio = median(&ratios).unwrap_or_default();
+                let ratio = median(&flights.ratios).unwrap_or_default();
                 let says = format!("{name}: calls a second / echoes a second, 200 under way");
                 findings.fact("ratios beside the promised ones", says, ratio, "");
-                if make(&gateway.target).method == "sim.set" && maps == Maps::All {
+                if make("").method == "sim.set" && maps == Maps::All {
                     let says = "calls a second / echoes a second, 200 under way (simulated method)";
-                    findings.targets.push(Target::at_least(says, ratio, 0.5).spread(&ratios));
+                    findings.targets.push(Target::at_least(says, ratio, 0.5).spread(&flights.ratios));
                 }
             }
         }
-        if let Some(measured) = floor {
-            let load = Load { load: width.into(), rate: median(&floor_rates).unwrap_or_default() };
-            findings.loaded(FLIGHT, format!("{width}: MQTT echo, rumqttc, QoS 1"), &measured, load);
-        }
+        floor.tell(format!("{width}: MQTT echo, rumqttc, QoS 1"), width, findings);
     }
     Ok(())
 }

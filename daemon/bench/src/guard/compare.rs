@@ -18,15 +18,22 @@ pub(crate) enum Verdict {
     NotCompared,
 }
 
-/// Why these counts and the baseline's cannot be compared, where that is so.
-pub(crate) fn apart(baseline: &Baseline, made: &Made) -> Option<String> {
+/// Why these counts and the baseline's cannot be compared, where that is so. Another profile is a mistake of whoever asks: the
+/// right one can be built anywhere where the architecture is right.
+pub(crate) fn apart(baseline: &Baseline, made: &Made) -> Option<(Verdict, String)> {
     let facts = baseline.made.facts().into_iter().zip(made.facts());
-    let ((fact, before), (_, now)) = facts
-        .filter(|(before, now)| before != now)
-        .find(|((fact, _), _)| matches!(*fact, "architecture" | "profile"))?;
-    Some(format!(
-        "NOT COMPARED: the program's {fact} is {now}, the baseline's {before}; `.ci/bench --package` measures the one to compare"
-    ))
+    let mut others = facts.filter(|(before, now)| before != now);
+    others.find_map(|((fact, before), (_, now))| {
+        let (verdict, word) = match fact {
+            "architecture" => (Verdict::NotCompared, "NOT COMPARED"),
+            "profile" => (Verdict::Broken, "FAILED"),
+            _ => return None,
+        };
+        let why = format!(
+            "{word}: the program's {fact} is {now}, the baseline's {before}; `.ci/bench --package` measures the one to compare"
+        );
+        Some((verdict, why))
+    })
 }
 
 /// The verdict, and the words and columns that say why.
@@ -36,8 +43,8 @@ pub(crate) fn compare(
     counts: &BTreeMap<String, Count>,
     file: &Path,
 ) -> (Verdict, String) {
-    if let Some(why) = apart(baseline, made) {
-        return (Verdict::NotCompared, format!("{why}\n"));
+    if let Some((verdict, why)) = apart(baseline, made) {
+        return (verdict, format!("{why}\n"));
     }
     let file = file.display();
     let mut text = format!("what a call costs, against {file}\n");

@@ -90,19 +90,21 @@ fn a_row_on_one_side_only_fails() {
 }
 
 #[test]
-fn another_architecture_or_profile_is_not_compared() {
-    type Change = (&'static str, fn(&mut Made));
+fn another_architecture_is_not_compared_and_another_profile_is_a_mistake() {
+    type Change = (&'static str, Verdict, fn(&mut Made));
     let changes: [Change; 2] = [
-        ("architecture is aarch64", |made| made.architecture = "aarch64".into()),
-        ("profile is release", |made| made.profile = "release".into()),
+        ("NOT COMPARED: the program's architecture is aarch64", Verdict::NotCompared, |made| {
+            made.architecture = "aarch64".into();
+        }),
+        ("FAILED: the program's profile is release", Verdict::Broken, |made| made.profile = "release".into()),
     ];
-    for (fact, change) in changes {
+    for (says, expected, change) in changes {
         let (verdict, text) = said(|made, counts| {
             change(made);
             counts.clear();
         });
-        assert_eq!(verdict, Verdict::NotCompared, "{text}");
-        assert!(text.contains(&format!("NOT COMPARED: the program's {fact}, the baseline's")), "{text}");
+        assert_eq!(verdict, expected, "{text}");
+        assert!(text.contains(&format!("{says}, the baseline's")), "{text}");
     }
 }
 

@@ -167,3 +167,15 @@ fn the_journal_says_what_it_does_not_keep() {
         assert_eq!(reply.error.as_ref().unwrap().code, code);
     }
 }
+
+/// A journal that an earlier version wrote is read by this one.
+#[test]
+fn a_mark_stays_what_it_was() {
+    let uuid = |text| Uuid::parse_str(text).unwrap();
+    let plain = Mark::of(&request(1, "set", 0));
+    assert_eq!(plain.content, uuid("9c0fa8bd-9a13-5870-8ff6-222a24d5c84a"));
+    assert_eq!(plain.asker, uuid("2905b0d8-dbba-56e3-ba5c-6fde35c3935d"));
+    let asserted = Mark::of(&Request { caller: Some("ann".into()), ..request(1, "set", 0) });
+    assert_eq!(asserted.content, uuid("2ecfc460-3393-57a7-8d40-9c2dc7801a95"));
+    assert_eq!(asserted.asker, uuid("c9d4e513-0efa-59c0-a08d-60b663070ff4"));
+}
