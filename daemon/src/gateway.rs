@@ -1,6 +1,7 @@
 //! The gateway: one loop that hears messages, results, time and signals, asks the core, and does what it says.
 
 use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -214,9 +215,11 @@ impl Gateway {
     }
 
     async fn serve(&mut self, stop: &CancellationToken) {
-        while !stop.is_cancelled() {
+        let mut stopped = pin!(stop.cancelled());
+        loop {
             tokio::select! {
-                () = stop.cancelled() => {}
+                biased;
+                () = &mut stopped => return,
                 () = self.step() => {}
             }
             others_first().await;

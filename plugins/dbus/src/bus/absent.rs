@@ -26,7 +26,7 @@ impl Bus {
             return Ok(None);
         }
         let Ok(question) = bus_call("ListNames").build(&()) else { return Ok(None) };
-        let reply = self.send(&question, deadline).await?;
+        let reply = Box::pin(self.send(&question, deadline)).await?;
         let reply = tokio::select! {
             biased;
             reply = reply => reply.map_err(|_| SendError::Gone)?,
