@@ -69,14 +69,13 @@ impl Session {
         requests: mpsc::Sender<Request>,
         tracker: Arc<Tracker>,
     ) -> Result<Self, LinkError> {
-        let connack = match first {
-            Packet::ConnAck(connack) => connack,
-            // Not allowed before CONNACK, and it says more than that it was wrong.
-            Packet::Disconnect(said) => return Err(disconnected(&said)),
-            other => {
-                let what = format!("a packet other than CONNACK came first: {other:?}");
-                return Err(LinkError::Protocol { what });
-            }
+        // Not allowed before CONNACK, but it says more than that it was wrong.
+        if let Packet::Disconnect(said) = &first {
+            return Err(disconnected(said));
+        }
+        let Packet::ConnAck(connack) = first else {
+            let what = format!("a packet other than CONNACK came first: {first:?}");
+            return Err(LinkError::Protocol { what });
         };
         if connack.code != ConnectReturnCode::Success {
             return Err(LinkError::Refused { refusal: connack.code.into() });
