@@ -20,7 +20,7 @@ use super::answer::Answer;
 use super::calls::{Core, NewCall};
 use super::deliver::Delivered;
 use super::dial::{Dial, DialError, Dialling};
-use crate::clock::{BootInstant, sleep_until};
+use crate::clock::{Alarm, BootInstant, sleep_until};
 
 mod desk;
 mod pulse;
@@ -134,6 +134,7 @@ impl Background {
 
     /// Works until `stop` is cancelled or every invoker is gone. Calls that still wait are then answered.
     pub async fn run(mut self, stop: CancellationToken) {
+        let mut alarm = Alarm::new();
         loop {
             let wake = self.wake();
             let mut turn = tokio::select! {
@@ -142,7 +143,7 @@ impl Background {
                 step = step_spare(&mut self.spare) => Turn::Spare(step),
                 command = self.commands.recv() => Turn::Asked(command),
                 delivered = self.desk.delivered() => Turn::Delivered(delivered),
-                () = sleep_until(wake) => Turn::Time,
+                () = alarm.rings(wake) => Turn::Time,
             };
             // Before anything that came of the time after it.
             if let Some(gap) = self.pulse.as_mut().and_then(Pulse::beat) {

@@ -34,12 +34,18 @@ impl Programs {
     /// Those that lie beside this program, unless another `nowd` is named: built with the same profile.
     pub(crate) fn find(nowd: Option<PathBuf>) -> anyhow::Result<Self> {
         let own = std::env::current_exe().context("this program does not know where it lies")?;
+        let is_named = nowd.is_some();
         let programs = Self {
             nowd: nowd.unwrap_or_else(|| own.with_file_name("nowd")),
             cloud: own.with_file_name("nowd-cloud"),
         };
+        ensure!(
+            !is_named || programs.nowd.is_file(),
+            "--nowd: there is no file {}; name a program",
+            programs.nowd.display()
+        );
         for program in [&programs.nowd, &programs.cloud] {
-            ensure!(program.is_file(), "{} is not there; `.ci/bench` builds it", program.display());
+            ensure!(program.is_file(), "there is no {}; `.ci/bench` builds it", program.display());
         }
         Ok(programs)
     }
@@ -151,6 +157,11 @@ impl Bed {
     /// The process id of one of the parts.
     pub(crate) fn part(&self, name: &str) -> Option<u32> {
         self.parts.get(name).map(Part::id)
+    }
+
+    /// Whether the folder stays.
+    pub(crate) const fn keeps(&self) -> bool {
+        self.keep
     }
 
     pub(crate) fn folder(&self) -> &Path {

@@ -55,6 +55,9 @@ pub(crate) fn write(file: &Path, program: &Path, findings: &Findings) -> anyhow:
 }
 
 fn read(file: &Path) -> anyhow::Result<Baseline> {
-    let text = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
-    Baseline::read(&text).with_context(|| format!("{} is no baseline", file.display()))
+    let name = file.display();
+    let text = fs::read_to_string(file).with_context(|| {
+        format!("the baseline {name} cannot be read (`.ci/bench --package --only counts --write-baseline {name}` writes one)")
+    })?;
+    Baseline::read(&text).with_context(|| format!("{name} is no baseline"))
 }

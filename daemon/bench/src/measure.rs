@@ -64,6 +64,11 @@ impl Times {
         float(self.0.value_at_quantile(quantile)) / float(MICRO)
     }
 
+    /// Whether enough of them, ten at least, are beyond that quantile for it to be more than chance.
+    pub(crate) fn tells(&self, quantile: f64) -> bool {
+        float(self.len()) * (1.0 - quantile) >= 9.9955
+    }
+
     /// In microseconds.
     pub(crate) fn median(&self) -> f64 {
         self.at(0.5)
@@ -106,6 +111,15 @@ mod tests {
         assert!((times.median() - 500.0).abs() < 1.0 && (times.at(0.99) - 990.0).abs() < 1.0);
         let curve = times.curve();
         assert!(curve.is_sorted() && curve.last().is_some_and(|(time, part)| *time >= 999.0 && *part >= 1.0));
+    }
+
+    #[test]
+    fn a_quantile_needs_ten_times_beyond_it() {
+        let mut times = Times::new().unwrap();
+        (0..999).for_each(|_| times.record(5 * MICRO));
+        assert!(times.tells(0.5) && !times.tells(0.99));
+        times.record(5 * MICRO);
+        assert!(times.tells(0.99) && !times.tells(0.999));
     }
 
     #[test]

@@ -44,7 +44,10 @@ async fn try_invoke(mapped: &Mapped, bus: &Bus, call: &Call) -> Result<Completio
         None => None,
     };
     // Checks the deadline directly before it writes.
-    let reply = bus.send(&message, &call.deadline).await.map_err(|e| not_sent(mapped, bus, e))?;
+    let reply = bus
+        .send_to(&message, &mapped.target.destination, &call.deadline)
+        .await
+        .map_err(|e| not_sent(mapped, bus, e))?;
     let reply = received(mapped, bus, reply, &mut losses).await?;
     match (answer::completion(mapped, &reply), &mut done) {
         (Completion::Ok(value), Some(done)) => {

@@ -16,6 +16,8 @@ pub(super) struct Callgrind {
     /// Where it writes profiles: with `.1`, `.2` and so on behind.
     profiles: PathBuf,
     written: u32,
+    /// The profiles are left there.
+    keep: bool,
 }
 
 /// Fails where nothing can be counted, and says why.
@@ -40,7 +42,7 @@ impl Callgrind {
         let mut process =
             Part::start_without_auxv(bed.folder(), "valgrind", Path::new("valgrind"), &arguments)?;
         process.says("the link is up").await?;
-        Ok(Self { process, profiles, written: 0 })
+        Ok(Self { process, profiles, written: 0, keep: bed.keeps() })
     }
 
     /// What was counted since the last time.
@@ -56,7 +58,9 @@ impl Callgrind {
         let text =
             fs::read_to_string(&file).with_context(|| format!("callgrind wrote no profile: {said}"))?;
         self.process.is_there()?;
-        fs::remove_file(&file)?;
+        if !self.keep {
+            fs::remove_file(&file)?;
+        }
         profile::read(&text)
     }
 }

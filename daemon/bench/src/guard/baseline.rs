@@ -40,15 +40,30 @@ impl Default for Shares {
 
 impl Baseline {
     pub(crate) fn read(text: &str) -> anyhow::Result<Self> {
-        let baseline: Self = toml::from_str(text)?;
+        let baseline: Self = toml::from_str(text).map_err(|error| {
+            let lines = error
+                .span()
+                .and_then(|span| text.get(..span.start))
+                .map(|before| before.lines().count().max(1));
+            let place = lines.map(|line| format!("line {line}: ")).unwrap_or_default();
+            anyhow::anyhow!("{place}{}", error.message().lines().collect::<Vec<_>>().join(", "))
+        })?;
         ensure!(!baseline.calls.is_empty(), "it has no call");
-        let counts = baseline.calls.values().flat_map(|count| [count.instructions, count.allocations]);
-        let shares = [baseline.shares.instructions, baseline.shares.allocations];
-        // Whatever is compared with nothing, or with what is no number, would pass.
-        ensure!(
-            counts.chain(shares).all(|number| number.is_finite() && number > 0.0),
-            "a number is not above 0"
+        let Shares { instructions, allocations } = baseline.shares;
+        let mut numbers = vec![("shares".to_owned(), instructions, allocations)];
+        let calls = baseline.calls.iter();
+        numbers.extend(
+            calls.map(|(name, count)| (format!("calls.{name:?}"), count.instructions, count.allocations)),
         );
+        // Whatever is compared with nothing, or with what is no number, would pass.
+        for (table, instructions, allocations) in numbers {
+            for (key, number) in [("instructions", instructions), ("allocations", allocations)] {
+                ensure!(
+                    number.is_finite() && number > 0.0,
+                    "`{key}` in [{table}] is {number}, and has to be above 0"
+                );
+            }
+        }
         Ok(baseline)
     }
 

@@ -24,13 +24,13 @@ pub(crate) fn apart(baseline: &Baseline, made: &Made) -> Option<(Verdict, String
     let facts = baseline.made.facts().into_iter().zip(made.facts());
     let mut others = facts.filter(|(before, now)| before != now);
     others.find_map(|((fact, before), (_, now))| {
-        let (verdict, word) = match fact {
-            "architecture" => (Verdict::NotCompared, "NOT COMPARED"),
-            "profile" => (Verdict::Broken, "FAILED"),
+        let (verdict, word, told) = match fact {
+            "architecture" => (Verdict::NotCompared, "NOT COMPARED", ""),
+            "profile" => (Verdict::Broken, "FAILED", ", which is the name of its folder,"),
             _ => return None,
         };
         let why = format!(
-            "{word}: the program's {fact} is {now}, the baseline's {before}; `.ci/bench --package` measures the one to compare"
+            "{word}: the program's {fact}{told} is {now}, the baseline's {before}; `.ci/bench --package` measures the one to compare"
         );
         Some((verdict, why))
     })

@@ -53,11 +53,13 @@ impl Made {
     }
 }
 
-/// The compiler's version, as it writes it into what it makes.
+/// The compiler's version, as it writes it into what it makes. The words may stand elsewhere too, as they do in this program.
 fn compiler(program: &[u8]) -> Option<&str> {
-    let at = program.windows(COMPILER.len()).position(|bytes| bytes == COMPILER)?;
-    let version = program.get(at + COMPILER.len()..)?.split(|byte| *byte == 0).next()?;
-    std::str::from_utf8(version).ok().filter(|version| version.len() < 100)
+    let words = program.windows(COMPILER.len()).enumerate().filter(|(_, bytes)| *bytes == COMPILER);
+    let versions =
+        words.filter_map(|(at, _)| program.get(at + COMPILER.len()..)?.split(|byte| *byte == 0).next());
+    let mut texts = versions.filter_map(|version| std::str::from_utf8(version).ok());
+    texts.find(|version| version.len() < 100 && version.starts_with(|first: char| first.is_ascii_digit()))
 }
 
 fn says(program: &str, argument: &str) -> String {
@@ -75,6 +77,8 @@ mod tests {
         let program = b"\x7fELF..\0rustc version 1.95.0 (59807616e 2026-04-14)\0Linker: LLD\0";
         assert_eq!(compiler(program), Some("1.95.0 (59807616e 2026-04-14)"));
         assert_eq!(compiler(b"\x7fELF.."), None);
+        let elsewhere = b"rustc version cannot be read\0rustc version 1.95.0 (59807616e 2026-04-14)\0";
+        assert_eq!(compiler(elsewhere), Some("1.95.0 (59807616e 2026-04-14)"));
     }
 
     #[test]

@@ -82,7 +82,7 @@ fn load(findings: &Findings, below: &str) -> Option<String> {
                 name: format!("{name}, {word}"),
                 points: rows
                     .iter()
-                    .filter(|row| kind(row) == *name && row.times.len() > 0)
+                    .filter(|row| kind(row) == *name && row.times.tells(quantile))
                     .filter_map(|row| Some((row.load?, row.times.at(quantile))))
                     .collect(),
                 dashed,

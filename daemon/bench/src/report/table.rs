@@ -49,7 +49,11 @@ impl fmt::Display for Columns<'_> {
         let Row { name, times, rate, note, .. } = self.0;
         write!(f, "  {name:<46}{:>10}", times.len())?;
         for quantile in [0.5, 0.9, 0.99, 0.999] {
-            write!(f, "{:>10.1}", times.at(quantile))?;
+            if quantile <= 0.5 || times.tells(quantile) {
+                write!(f, "{:>10.1}", times.at(quantile))?;
+            } else {
+                write!(f, "{:>10}", "-")?;
+            }
         }
         match rate {
             Some(rate) => write!(f, "{rate:>10.0}")?,

@@ -56,16 +56,16 @@ impl Pending {
         self.all.remove(&serial);
     }
 
-    /// Waits for the reply to a message that is about to be sent.
+    /// Waits for the reply to a message of this serial that is about to be sent to that name.
     pub(super) fn add(
         &mut self,
-        message: &Message,
+        serial: NonZeroU32,
+        to: &str,
         owners: &HashMap<String, String>,
     ) -> oneshot::Receiver<Message> {
         let (reply, received) = oneshot::channel();
-        let to = message.header().destination().map(ToString::to_string).unwrap_or_default();
-        let owner = owners.get(&to).cloned();
-        self.all.insert(message.primary_header().serial_num(), Taker { to, owner, reply });
+        let owner = owners.get(to).cloned();
+        self.all.insert(serial, Taker { to: to.to_owned(), owner, reply });
         received
     }
 
@@ -111,7 +111,7 @@ mod tests {
         ] {
             let (mut pending, case) = (Pending::default(), format!("{sender} for {to}, {then:?}, {now:?}"));
             let call = Message::method_call("/a", "B").destination(to).build(&()).unwrap();
-            let mut received = pending.add(&call, &then);
+            let mut received = pending.add(call.primary_header().serial_num(), to, &then);
             let reply = Message::method_return(&call.header()).sender(sender).build(&()).unwrap();
             assert_eq!(pending.answer(&reply, &now), expected, "{case}");
             assert_eq!(received.try_recv().is_ok(), expected, "{case}");

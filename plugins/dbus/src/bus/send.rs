@@ -32,13 +32,24 @@ pub(crate) enum SendError {
 }
 
 impl Bus {
-    /// Writes a method call, unless `deadline` has passed when it is its turn. What comes back is the reply to wait
-    /// for; it is an error when the bus goes away first.
-    ///
-    /// Dropped in the middle of writing, it gives the connection up: the bus never sees half a message.
+    /// As [`Self::send_to`], to the destination that stands in the message.
     pub(crate) async fn send(
         &self,
         message: &Message,
+        deadline: &Deadline,
+    ) -> Result<oneshot::Receiver<Message>, SendError> {
+        let to = message.header().destination().map(ToString::to_string).unwrap_or_default();
+        self.send_to(message, &to, deadline).await
+    }
+
+    /// Writes a method call to `to`, its destination, unless `deadline` has passed when it is its turn. What comes back is the reply to wait
+    /// for; it is an error when the bus goes away first.
+    ///
+    /// Dropped in the middle of writing, it gives the connection up: the bus never sees half a message.
+    pub(crate) async fn send_to(
+        &self,
+        message: &Message,
+        to: &str,
         deadline: &Deadline,
     ) -> Result<oneshot::Receiver<Message>, SendError> {
         let _writing = tokio::select! {
@@ -47,7 +58,7 @@ impl Bus {
             () = deadline.passed() => return Err(too_late(deadline).into()),
         };
         let serial = message.primary_header().serial_num();
-        let (id, connection, reply) = self.register(message)?;
+        let (id, connection, reply) = self.register(serial, to)?;
         if let Err(expired) = deadline.check() {
             self.forget(serial);
             return Err(expired.into());
@@ -84,7 +95,8 @@ impl Bus {
 
     fn register(
         &self,
-        message: &Message,
+        serial: NonZeroU32,
+        to: &str,
     ) -> Result<(u64, Connection, oneshot::Receiver<Message>), SendError> {
         let mut state = self.lock();
         let up = state.up.as_mut().ok_or(SendError::Gone)?;
@@ -95,7 +107,7 @@ impl Bus {
         if up.pending.len() >= MAX_PENDING {
             return Err(SendError::TooMany);
         }
-        let reply = up.pending.add(message, &up.owners);
+        let reply = up.pending.add(serial, to, &up.owners);
         Ok((up.id, up.connection.clone(), reply))
     }
 

@@ -96,7 +96,11 @@ fn another_architecture_is_not_compared_and_another_profile_is_a_mistake() {
         ("NOT COMPARED: the program's architecture is aarch64", Verdict::NotCompared, |made| {
             made.architecture = "aarch64".into();
         }),
-        ("FAILED: the program's profile is release", Verdict::Broken, |made| made.profile = "release".into()),
+        (
+            "FAILED: the program's profile, which is the name of its folder, is release",
+            Verdict::Broken,
+            |made| made.profile = "release".into(),
+        ),
     ];
     for (says, expected, change) in changes {
         let (verdict, text) = said(|made, counts| {
@@ -129,6 +133,11 @@ fn a_count_that_is_none_is_not_let_through() {
         Baseline::read(&BASELINE.replace(from, to)).unwrap_err();
     }
     Baseline::read(BASELINE.split("[calls").next().unwrap()).unwrap_err();
+    let says = |text: &str| Baseline::read(text).unwrap_err().to_string();
+    let zero = says(&BASELINE.replace("160.0", "0.0"));
+    assert!(zero.contains(r#"`allocations` in [calls."D-Bus method"] is 0"#), "{zero}");
+    let broken = says("[made]\narchitecture = [\n");
+    assert!(broken.starts_with("line 2: ") && !broken.contains('\n'), "{broken}");
 }
 
 #[test]

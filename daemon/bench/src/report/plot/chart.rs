@@ -16,6 +16,9 @@ const BOTTOM: f64 = 430.0;
 /// Told apart by people who see red and green alike, too.
 const COLOURS: [&str; 7] = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#333333", "#e69f00", "#56b4e9"];
 
+/// Curves of no more points show each of them.
+const FEW: usize = 12;
+
 /// A curve.
 #[derive(Debug)]
 pub(super) struct Line {
@@ -148,6 +151,13 @@ impl Svg {
             places.join(" "),
             dashes(line.dashed)
         ));
+        // What was measured, where the line between leads past much.
+        if places.len() <= FEW {
+            for place in &places {
+                let (x, y) = place.split_once(',').unwrap_or_default();
+                self.add(format_args!("<circle cx='{x}' cy='{y}' r='3.5' fill='{colour}'/>"));
+            }
+        }
     }
 
     fn legend(&mut self, at: usize, name: &str, colour: &str, dashed: bool) {
