@@ -46,10 +46,10 @@ fn what_a_call_takes_without_a_plugin_and_a_link() {
     ];
     let expected = [
         ("a request is read", 6),
-        ("it starts", 11),
+        ("it starts", 6),
         ("it ends", 5),
         ("its answer is written", 3),
-        ("a repeat is answered", 21),
+        ("a repeat is answered", 11),
     ];
     assert_eq!(found, expected, "fewer? then say so here");
 }
