@@ -7,6 +7,9 @@ use std::io::Write as _;
 /// The kernel's own interface (PM QoS): whoever has it open says how many microseconds it may take to wake a processor.
 const FILE: &str = "/dev/cpu_dma_latency";
 
+/// What is told of it in a section.
+pub(crate) const KEPT: &str = "processors kept awake (1: yes)";
+
 /// Held as long as they shall stay awake.
 #[derive(Debug)]
 pub(crate) struct Awake(Option<File>);

@@ -9,8 +9,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
-use nowd_testkit::{Ca, Identity, require};
+use nowd_testkit::{Ca, Identity, is_installed};
 use tempfile::TempDir;
+
+use nowd_link::Options;
 
 use crate::calls::Caller;
 use crate::part::Part;
@@ -19,7 +21,7 @@ use crate::wire::Login;
 pub(crate) use files::Maps;
 
 /// How often a port that somebody else took is given up for another.
-const ATTEMPTS: usize = 10;
+pub(crate) const ATTEMPTS: usize = 10;
 /// The load generator's certificate; it may do everything.
 const BENCH: &str = "bench";
 
@@ -56,11 +58,12 @@ impl Programs {
 pub(crate) struct Bed {
     pub(crate) programs: Programs,
     keep: bool,
+    /// Before the folder: what still runs writes in there.
+    parts: BTreeMap<&'static str, Part>,
     folder: TempDir,
     ca: Ca,
     port: u16,
     bench: Identity,
-    parts: BTreeMap<&'static str, Part>,
     clients: u32,
     gateways: u32,
 }
@@ -76,8 +79,9 @@ pub(crate) struct Gateway {
 
 impl Bed {
     pub(crate) async fn start(programs: Programs, keep: bool) -> anyhow::Result<Self> {
-        require("mosquitto");
-        require("dbus-daemon");
+        for program in ["mosquitto", "dbus-daemon"] {
+            ensure!(is_installed(program), "the command {program} is not installed; `.ci/setup` installs it");
+        }
         let folder = tempfile::Builder::new().prefix("nowd-bench-").disable_cleanup(keep).tempdir()?;
         if keep {
             eprintln!("configurations and logs stay in {}", folder.path().display());
@@ -139,9 +143,13 @@ impl Bed {
 
     /// A load generator with a connection of its own.
     pub(crate) async fn caller(&mut self) -> anyhow::Result<Caller> {
+        Caller::open(&self.options()?).await
+    }
+
+    /// What a load generator connects with: a client of its own, whose TLS knows of no other.
+    pub(crate) fn options(&mut self) -> anyhow::Result<Options> {
         self.clients += 1;
-        let client = format!("{BENCH}-{}", self.clients);
-        Caller::open(&self.login(&self.bench).options(&client)?, client).await
+        self.login(&self.bench).options(&format!("{BENCH}-{}", self.clients))
     }
 
     /// How somebody who may do everything gets into the broker.

@@ -4,6 +4,7 @@
 mod tally;
 
 use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use bytes::Bytes;
@@ -19,6 +20,9 @@ pub(crate) use tally::Tally;
 
 /// A gateway remembers 8,192 ids of one asker for a minute: so many calls are made in the name of one.
 const CALLS_OF_AN_ASKER: u32 = 4_000;
+
+/// How long what nobody waits for is listened to.
+const LINGER: Duration = Duration::from_millis(20);
 
 /// What is called, and what it answers.
 #[derive(Debug, Clone)]
@@ -164,10 +168,10 @@ pub(crate) struct Caller {
 }
 
 impl Caller {
-    pub(crate) async fn open(options: &Options, client: String) -> anyhow::Result<Self> {
+    pub(crate) async fn open(options: &Options) -> anyhow::Result<Self> {
         let mut wire = Wire::open(options).await?;
-        wire.subscribe(&format!("{client}/+/+/+/ack")).await?;
-        Ok(Self::over(wire, client))
+        wire.subscribe(&format!("{}/+/+/+/ack", options.client_id)).await?;
+        Ok(Self::over(wire, options.client_id.clone()))
     }
 
     fn over(wire: Wire, client: String) -> Self {
@@ -191,7 +195,8 @@ impl Caller {
     pub(crate) fn send(&mut self, way: &Way, intended: u64) -> anyhow::Result<()> {
         let id = Uuid::new_v4();
         self.number = self.number.wrapping_add(1);
-        let deadline = now().saturating_add(way.timeout);
+        // Who is late to send it has less of it.
+        let deadline = intended.saturating_add(way.timeout);
         let payload = Bytes::from(self.payload(way, id, deadline));
         let topic = format!("{}/{}/{}/{id}", way.target, way.method, self.client);
         let qos = if let Answers::Echo(qos) = way.answers { qos } else { Qos::AtLeastOnce };
@@ -244,6 +249,15 @@ impl Caller {
         self.pending.len()
     }
 
+    /// Listens a little longer to whoever has nothing to say any more: an answer that comes twice comes late.
+    pub(crate) async fn linger(&mut self) -> anyhow::Result<()> {
+        let mut answers = Vec::new();
+        tokio::select! {
+            heard = self.answers(&mut answers) => heard,
+            () = tokio::time::sleep(LINGER) => Ok(()),
+        }
+    }
+
     /// Counts as lost what was not answered, and forgets what was: a measurement begins or ends.
     pub(crate) fn settle(&mut self) {
         for (_, pending) in self.pending.drain() {
@@ -292,7 +306,7 @@ impl Caller {
         } else {
             self.judge(&pending, id, &message.payload, heard)
         };
-        if status == Status::Ok && heard > pending.deadline {
+        if status != Status::Other && heard > pending.deadline {
             self.tally.late += 1;
         }
         Ok(Some(Answer { intended: pending.intended, heard, status }))

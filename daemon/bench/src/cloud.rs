@@ -9,9 +9,11 @@ mod http;
 
 use std::path::Path;
 
+use anyhow::Context as _;
+
 use crate::Effort;
-use crate::awake::Awake;
-use crate::bed::{Bed, Maps};
+use crate::awake::{Awake, KEPT};
+use crate::bed::{ATTEMPTS, Bed, Maps};
 use crate::calls::{Caller, Status, Way};
 use crate::drive::{self, greet};
 use crate::footprint::Shares;
@@ -44,11 +46,11 @@ impl Kinds {
         Ok(Self { times: [Times::new()?, Times::new()?, Times::new()?], medians: Vec::new() })
     }
 
-    fn add(&mut self, life: &[Times; 3]) -> anyhow::Result<()> {
-        for (all, times) in self.times.iter_mut().zip(life) {
+    fn add(&mut self, set: &[Times; 3]) -> anyhow::Result<()> {
+        for (all, times) in self.times.iter_mut().zip(set) {
             all.add(times)?;
         }
-        self.medians.push(life.each_ref().map(Times::median));
+        self.medians.push(set.each_ref().map(Times::median));
         Ok(())
     }
 
@@ -73,16 +75,17 @@ struct All {
 
 /// Warm calls over HTTP against calls over MQTT, and against a connection for each.
 pub(crate) async fn cloud(bed: &mut Bed, effort: &Effort, findings: &mut Findings) -> anyhow::Result<()> {
-    let _awake = Awake::held();
+    let awake = Awake::held();
+    findings.fact(SECTION, KEPT, awake.told(), "");
     let mut all = All {
         simulated: Kinds::new()?,
         dbus: Kinds::new()?,
         refused: Times::new()?,
         shares: Shares::new(Vec::new()),
     };
-    for _ in 0..effort.lives() {
+    for _ in 0..effort.sets() {
         bed.anew().await?;
-        life(bed, effort, &mut all, findings).await?;
+        set(bed, effort, &mut all, findings).await?;
     }
     findings.row(SECTION, "HTTP alone: answered without a gateway", &all.refused);
     all.shares.tell(SHARES, findings);
@@ -104,7 +107,7 @@ pub(crate) async fn cloud(bed: &mut Bed, effort: &Effort, findings: &mut Finding
 }
 
 /// The same of one set of processes.
-async fn life(bed: &mut Bed, effort: &Effort, all: &mut All, findings: &mut Findings) -> anyhow::Result<()> {
+async fn set(bed: &mut Bed, effort: &Effort, all: &mut All, findings: &mut Findings) -> anyhow::Result<()> {
     let gateway = bed.gateway(Maps::All).await?;
     let (process, mut http) = serve(bed).await?;
     let mut parts = vec![
@@ -121,10 +124,10 @@ async fn life(bed: &mut Bed, effort: &Effort, all: &mut All, findings: &mut Find
         http.alone(way, BATCH).await?;
     }
     let times = || anyhow::Ok([Times::new()?, Times::new()?, Times::new()?]);
-    let mut lives = [times()?, times()?];
-    let end = now() + effort.alone() / u64::from(effort.lives());
+    let mut sets = [times()?, times()?];
+    let end = now() + effort.alone() / u64::from(effort.sets());
     for _ in 0..ROUNDS {
-        for (way, times) in ways.iter().zip(&mut lives) {
+        for (way, times) in ways.iter().zip(&mut sets) {
             let straight = drive::alone(&mut caller, way, BATCH).await?;
             findings.tally.add(&straight.tally);
             let each = connection_each(bed, &caller, way, findings).await?;
@@ -143,7 +146,7 @@ async fn life(bed: &mut Bed, effort: &Effort, all: &mut All, findings: &mut Find
         }
     }
     findings.tally.sent += http.calls;
-    let [simulated, dbus] = &lives;
+    let [simulated, dbus] = &sets;
     all.simulated.add(simulated)?;
     all.dbus.add(dbus)
 }
@@ -152,27 +155,34 @@ async fn life(bed: &mut Bed, effort: &Effort, all: &mut All, findings: &mut Find
 async fn serve(bed: &Bed) -> anyhow::Result<(Part, Http)> {
     let Login { port, ca, certificate, key } = bed.bench_login();
     let [ca, certificate, key] = [ca, certificate, key].map(|path| path.display().to_string());
-    let (endpoint, listen) = (format!("localhost:{port}"), Bed::free_port()?);
-    let address = format!("127.0.0.1:{listen}");
-    let arguments = [
-        "serve",
-        "--listen",
-        &address,
-        "--endpoint",
-        &endpoint,
-        "--ca",
-        &ca,
-        "--cert",
-        &certificate,
-        "--key",
-        &key,
-        "--client",
-        "bench-cloud",
-    ];
-    let program: &Path = &bed.programs.cloud;
-    let mut process = Part::start(bed.folder(), "nowd-cloud", program, &arguments)?;
-    process.says("listening").await?;
-    Ok((process, Http::open(listen).await?))
+    let endpoint = format!("localhost:{port}");
+    let mut failed = None;
+    for _ in 0..ATTEMPTS {
+        let listen = Bed::free_port()?;
+        let address = format!("127.0.0.1:{listen}");
+        let arguments = [
+            "serve",
+            "--listen",
+            &address,
+            "--endpoint",
+            &endpoint,
+            "--ca",
+            &ca,
+            "--cert",
+            &certificate,
+            "--key",
+            &key,
+            "--client",
+            "bench-cloud",
+        ];
+        let program: &Path = &bed.programs.cloud;
+        let mut process = Part::start(bed.folder(), "nowd-cloud", program, &arguments)?;
+        match process.says("listening").await {
+            Ok(_) => return Ok((process, Http::open(listen).await?)),
+            Err(error) => failed = Some(error),
+        }
+    }
+    Err(failed.context("no attempt was made")?)
 }
 
 /// Each call on a connection of its own, whose TLS knows of no other.
@@ -184,8 +194,9 @@ async fn connection_each(
 ) -> anyhow::Result<Times> {
     let mut times = Times::new()?;
     for _ in 0..FEW {
+        let options = bed.options()?;
         let begun = now();
-        let mut caller = bed.caller().await?;
+        let mut caller = Caller::open(&options).await?;
         // Whoever makes a connection for each call knows nothing of the gateway's clock; here it does.
         caller.adopt(known);
         let answer = caller.call(way).await?;

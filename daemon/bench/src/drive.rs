@@ -4,7 +4,7 @@ mod metronome;
 
 use std::time::Duration;
 
-use anyhow::bail;
+use anyhow::{bail, ensure};
 
 use crate::calls::{Answer, Caller, Status, Tally, Way};
 use crate::measure::{SECOND, Times, float, now};
@@ -24,8 +24,8 @@ pub(crate) struct Measured {
     pub(crate) times: Times,
     /// Of those that were refused as `busy`.
     pub(crate) busy: Times,
-    /// Executed, a second.
-    pub(crate) rate: f64,
+    /// How long that took; in nanoseconds.
+    lasted: u64,
     pub(crate) tally: Tally,
     /// The longest time by which the load generator itself was late, in nanoseconds.
     pub(crate) behind: u64,
@@ -34,7 +34,7 @@ pub(crate) struct Measured {
 impl Measured {
     fn new() -> anyhow::Result<Self> {
         let (times, busy) = (Times::new()?, Times::new()?);
-        Ok(Self { times, busy, rate: 0.0, tally: Tally::default(), behind: 0 })
+        Ok(Self { times, busy, lasted: 0, tally: Tally::default(), behind: 0 })
     }
 
     fn take(&mut self, answer: &Answer) {
@@ -49,15 +49,33 @@ impl Measured {
     fn end(mut self, caller: &mut Caller, begun: u64, ended: u64) -> Self {
         caller.settle();
         self.tally = std::mem::take(&mut caller.tally);
-        let lasted = float(ended.saturating_sub(begun)) / float(SECOND);
-        self.rate = if lasted > 0.0 { float(self.times.len()) / lasted } else { 0.0 };
+        self.lasted = ended.saturating_sub(begun);
         self
+    }
+
+    /// Executed, a second.
+    pub(crate) fn rate(&self) -> f64 {
+        if self.lasted > 0 { float(self.times.len()) * float(SECOND) / float(self.lasted) } else { 0.0 }
+    }
+
+    /// Fails unless every call was executed: the times of those that were left are not those of all.
+    pub(crate) fn all_executed(&self) -> anyhow::Result<()> {
+        let Self { times, tally, .. } = self;
+        ensure!(times.len() == tally.sent, "not all calls were executed: {tally:?}");
+        Ok(())
+    }
+
+    /// Fails if an echo is lost: a floor with fewer under way than there should be is none.
+    pub(crate) fn echoes_whole(&self) -> anyhow::Result<()> {
+        ensure!(self.tally.echoes_lost == 0, "the floor has lost {} echoes", self.tally.echoes_lost);
+        Ok(())
     }
 
     /// More of the same.
     pub(crate) fn add(&mut self, other: &Self) -> anyhow::Result<()> {
         self.times.add(&other.times)?;
         self.busy.add(&other.busy)?;
+        self.lasted += other.lasted;
         self.tally.add(&other.tally);
         self.behind = self.behind.max(other.behind);
         Ok(())
@@ -79,11 +97,11 @@ pub(crate) async fn greet(caller: &mut Caller, way: &Way, calls: u32) -> anyhow:
         bounded(way, caller.call(way)).await?;
     }
     caller.settle();
-    caller.tally = Tally::default();
+    caller.tally = caller.tally.without_calls();
     Ok(())
 }
 
-/// One call after the other.
+/// One call after the other. Fails if one is not executed.
 pub(crate) async fn alone(caller: &mut Caller, way: &Way, calls: u32) -> anyhow::Result<Measured> {
     let mut measured = Measured::new()?;
     let begun = now();
@@ -91,7 +109,9 @@ pub(crate) async fn alone(caller: &mut Caller, way: &Way, calls: u32) -> anyhow:
         let answer = bounded(way, caller.call(way)).await?;
         measured.take(&answer);
     }
-    Ok(measured.end(caller, begun, now()))
+    let measured = measured.end(caller, begun, now());
+    measured.all_executed()?;
+    Ok(measured)
 }
 
 /// `width` calls under way for so many nanoseconds, and at most `most` in all: each answer brings the next call. They go
@@ -138,6 +158,7 @@ pub(crate) async fn flight(
         }
         caller.flush().await?;
     }
+    caller.linger().await?;
     Ok(measured.end(caller, begun, ended))
 }
 
@@ -172,9 +193,16 @@ pub(crate) async fn open(caller: &mut Caller, way: &Way, rate: u64, lasts: u64) 
             measured.take(answer);
         }
     }
+    ensure!(
+        sent == total,
+        "the load generator sent {sent} calls of {total}: this machine cannot send as many"
+    );
+    // What was still under way was not executed within that time.
+    let ended = now().max(begun.saturating_add(lasts));
     // Answers have to be acknowledged too.
     caller.flush().await?;
-    Ok(measured.end(caller, begun, begun.saturating_add(lasts)))
+    caller.linger().await?;
+    Ok(measured.end(caller, begun, ended))
 }
 
 async fn bounded(way: &Way, call: impl Future<Output = anyhow::Result<Answer>>) -> anyhow::Result<Answer> {

@@ -2,8 +2,8 @@
 //!
 //! - *MQTT echo*: the load generator publishes a request's bytes on a request's topic; a process of its own with a connection
 //!   of its own sends the same bytes back on the reply's topic. Both connections are TLS with client certificates, to the same
-//!   mosquitto, under the same access rules; both hops have the same quality of service. The load generator, its connection
-//!   and the payload are those with which gateways are called. The far end is rumqttc's event loop over the same TLS stream
+//!   mosquitto, under the same access rules; both hops have the same quality of service. The load generator and its
+//!   connection are those with which gateways are called, and so is the payload but for its `not_after`. The far end is rumqttc's event loop over the same TLS stream
 //!   as the gateway's (`echo-rumqttc`, which the targets count from), or nothing but packets and TLS (`echo-bare`).
 //! - *D-Bus call*: zbus in the load generator calls the very method that the gateway calls, of the same service process, over
 //!   the same dbus-daemon.
@@ -35,13 +35,12 @@ impl Dbus {
 
     /// One call after the other.
     pub(crate) async fn alone(&self, calls: u32) -> anyhow::Result<Times> {
-        let mut times = Times::new()?;
-        for number in 0..calls {
-            let begun = now();
-            self.once(number).await?;
-            times.record(now().saturating_sub(begun));
-        }
-        Ok(times)
+        alone(calls, async |number| self.once(number).await).await
+    }
+
+    /// One call after the other at this pace.
+    pub(crate) async fn paced(&self, rate: u64, lasts: u64) -> anyhow::Result<Times> {
+        paced(rate, lasts, async |number| self.once(number).await).await
     }
 
     /// One call.
@@ -51,19 +50,6 @@ impl Dbus {
         let back: u32 = reply.body().deserialize()?;
         ensure!(back == number, "the service gave back {back} for {number}");
         Ok(())
-    }
-
-    /// One call after the other at this pace; times count from when a call was due.
-    pub(crate) async fn paced(&self, rate: u64, lasts: u64) -> anyhow::Result<Times> {
-        let (mut times, mut metronome) = (Times::new()?, Metronome::new()?);
-        let begun = now();
-        for number in 1..=rate * lasts / SECOND {
-            let due = begun + number * SECOND / rate;
-            metronome.at(due).await?;
-            self.alone(1).await?;
-            times.record(now().saturating_sub(due));
-        }
-        Ok(times)
     }
 }
 
@@ -82,13 +68,12 @@ impl Line {
 
     /// One line after the other.
     pub(crate) async fn alone(&self, calls: u32) -> anyhow::Result<Times> {
-        let mut times = Times::new()?;
-        for number in 0..calls {
-            let begun = now();
-            self.once(number).await?;
-            times.record(now().saturating_sub(begun));
-        }
-        Ok(times)
+        alone(calls, async |number| self.once(number).await).await
+    }
+
+    /// One line after the other at this pace.
+    pub(crate) async fn paced(&self, rate: u64, lasts: u64) -> anyhow::Result<Times> {
+        paced(rate, lasts, async |number| self.once(number).await).await
     }
 
     /// One line, and its answer.
@@ -97,19 +82,6 @@ impl Line {
         let answer = self.exchange(line.as_bytes()).await?;
         ensure!(answer == right.as_bytes(), "the device answered {answer:?}");
         Ok(())
-    }
-
-    /// One line after the other at this pace; times count from when a line was due.
-    pub(crate) async fn paced(&self, rate: u64, lasts: u64) -> anyhow::Result<Times> {
-        let (mut times, mut metronome) = (Times::new()?, Metronome::new()?);
-        let begun = now();
-        for number in 1..=rate * lasts / SECOND {
-            let due = begun + number * SECOND / rate;
-            metronome.at(due).await?;
-            self.alone(1).await?;
-            times.record(now().saturating_sub(due));
-        }
-        Ok(times)
     }
 
     async fn exchange(&self, line: &[u8]) -> anyhow::Result<Vec<u8>> {
@@ -128,4 +100,32 @@ impl Line {
         }
         Ok(answer)
     }
+}
+
+async fn alone(calls: u32, once: impl AsyncFn(u32) -> anyhow::Result<()>) -> anyhow::Result<Times> {
+    let mut times = Times::new()?;
+    for number in 0..calls {
+        let begun = now();
+        once(number).await?;
+        times.record(now().saturating_sub(begun));
+    }
+    Ok(times)
+}
+
+/// Times count from when each was begun: it is one half of a way whose other half counts from when it was due, and whoever wakes late would
+/// be counted twice.
+async fn paced(
+    rate: u64,
+    lasts: u64,
+    once: impl AsyncFn(u32) -> anyhow::Result<()>,
+) -> anyhow::Result<Times> {
+    let (mut times, mut metronome) = (Times::new()?, Metronome::new()?);
+    let begun = now();
+    for number in 1..=u32::try_from(rate * lasts / SECOND)? {
+        metronome.at(begun + u64::from(number) * SECOND / rate).await?;
+        let begun = now();
+        once(number).await?;
+        times.record(now().saturating_sub(begun));
+    }
+    Ok(times)
 }

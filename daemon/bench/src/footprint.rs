@@ -21,7 +21,7 @@ const MEBI: f64 = 1024.0 * 1024.0;
 pub(crate) async fn footprint(bed: &mut Bed, effort: &Effort, findings: &mut Findings) -> anyhow::Result<()> {
     let Programs { nowd, .. } = &bed.programs;
     let size = float(std::fs::metadata(nowd)?.len()) / MEBI;
-    findings.targets.push(Target::at_most("the program, MiB (of a release build)", size, 6.0));
+    findings.targets.push(Target::at_most("the program, MiB", size, 6.0));
     shares(bed, effort, findings).await?;
     start::start(bed, effort, findings).await?;
     idle_and_loaded(bed, effort, findings).await
@@ -61,9 +61,17 @@ async fn idle_and_loaded(bed: &mut Bed, effort: &Effort, findings: &mut Findings
     let busy = float(idle.processor.saturating_sub(before.processor)) / 1_000.0 / seconds;
     findings.targets.push(Target::at_most("resident memory, idle, MiB", float(idle.resident) / MEBI, 8.0));
     findings.targets.push(Target::at_most("context switches a second, idle, connected", switches, 2.0));
-    findings.fact(SECTION, "idle: of the program's file, in memory", float(idle.of_files) / MEBI, "MiB");
+    findings.fact(
+        SECTION,
+        "idle: pages of files in memory (the program, libraries)",
+        float(idle.of_files) / MEBI,
+        "MiB",
+    );
     findings.fact(SECTION, "idle: its own memory", float(idle.resident - idle.of_files) / MEBI, "MiB");
     findings.fact(SECTION, "idle: threads", float(idle.threads), "");
+    // The counts are those of the threads that there are in the end.
+    let apart = idle.threads.abs_diff(before.threads);
+    findings.fact(SECTION, "idle: threads fewer or more than before", float(apart), "");
     findings.fact(SECTION, "idle: processor time", busy, "us a second");
     for way in &ways {
         greet(&mut caller, way, 20).await?;

@@ -59,9 +59,17 @@ impl Times {
         self.0.len()
     }
 
-    /// The time that so many of all, 0 to 1, do not exceed; in microseconds.
+    /// The time that so many of all, 0 to 1, do not exceed; in microseconds. No number where there are no times.
     pub(crate) fn at(&self, quantile: f64) -> f64 {
+        if self.0.is_empty() {
+            return f64::NAN;
+        }
         float(self.0.value_at_quantile(quantile)) / float(MICRO)
+    }
+
+    /// How many took longer than so many nanoseconds, to three digits.
+    pub(crate) fn beyond(&self, nanoseconds: u64) -> u64 {
+        self.0.count_between(self.0.highest_equivalent(nanoseconds) + 1, LONGEST)
     }
 
     /// Whether enough of them, ten at least, are beyond that quantile for it to be more than chance.

@@ -16,6 +16,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Between two looks at its output.
 const PAUSE: Duration = Duration::from_millis(2);
 
+/// So many lines of its output are shown when it has failed.
+const LAST_LINES: usize = 40;
+
 /// A running process. Killed when dropped.
 #[derive(Debug)]
 pub(crate) struct Part {
@@ -82,17 +85,17 @@ impl Part {
                 return Ok(line.to_owned());
             }
             if let Some(ended) = self.child.try_wait()? {
-                bail!("{} ended ({ended}) before it said {text:?}:\n{output}", self.name);
+                bail!("{} ended ({ended}) before it said {text:?}:\n{}", self.name, self.last_words());
             }
             tokio::time::sleep(PAUSE).await;
         }
-        bail!("{} does not say {text:?}:\n{}", self.name, self.output());
+        bail!("{} does not say {text:?}:\n{}", self.name, self.last_words());
     }
 
     /// Fails, with its output, if it has ended by itself.
     pub(crate) fn is_there(&mut self) -> anyhow::Result<()> {
         match self.child.try_wait()? {
-            Some(ended) => bail!("{} ended ({ended}):\n{}", self.name, self.output()),
+            Some(ended) => bail!("{} ended ({ended}):\n{}", self.name, self.last_words()),
             None => Ok(()),
         }
     }
@@ -108,6 +111,13 @@ impl Part {
     /// All that it has written.
     pub(crate) fn output(&self) -> String {
         fs::read(&self.log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+    }
+
+    /// The end of that, for people.
+    pub(crate) fn last_words(&self) -> String {
+        let output = self.output();
+        let lines: Vec<_> = output.lines().collect();
+        lines.get(lines.len().saturating_sub(LAST_LINES)..).unwrap_or_default().join("\n")
     }
 
     /// Asks it to end, and waits until it has.

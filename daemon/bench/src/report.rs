@@ -65,7 +65,7 @@ pub(crate) struct Target {
     pub(crate) name: &'static str,
     pub(crate) value: f64,
     pub(crate) bound: Bound,
-    /// The same from the rounds of this run alone: least and most.
+    /// The same from single sets of processes: least and most.
     pub(crate) spread: Option<(f64, f64)>,
 }
 
@@ -84,14 +84,18 @@ impl Target {
         Self { name, value, bound: Bound::AtLeast(bound), spread: None }
     }
 
-    /// With what the rounds said one by one.
-    pub(crate) fn spread(self, rounds: &[f64]) -> Self {
-        let least = rounds.iter().copied().min_by(f64::total_cmp);
-        let most = rounds.iter().copied().max_by(f64::total_cmp);
+    /// With what the sets of processes said one by one.
+    pub(crate) fn spread(self, sets: &[f64]) -> Self {
+        let least = sets.iter().copied().min_by(f64::total_cmp);
+        let most = sets.iter().copied().max_by(f64::total_cmp);
         Self { spread: least.zip(most), ..self }
     }
 
+    /// A number that is none, for want of calls, meets nothing.
     pub(crate) fn met(&self) -> bool {
+        if !self.value.is_finite() {
+            return false;
+        }
         match self.bound {
             Bound::AtMost(bound) => self.value <= bound,
             Bound::AtLeast(bound) => self.value >= bound,

@@ -39,7 +39,7 @@ async fn gateways(bed: &mut Bed, effort: &Effort, findings: &mut Findings) -> an
         }
         for (section, width) in [(GATEWAYS, 1), (BUSY, 50)] {
             let measured = drive::flight(&mut caller, &ways, width, effort.load(), u64::MAX).await?;
-            let load = Load { load: number(count), rate: measured.rate };
+            let load = Load { load: number(count), rate: measured.rate() };
             findings.loaded(section, format!("gateways: {count}"), &measured, load);
         }
     }

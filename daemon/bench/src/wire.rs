@@ -11,7 +11,8 @@ use bytes::{Bytes, BytesMut};
 use nowd_link::{DatePolicy, Options, Protocol, Qos, Stream, Tls, TlsFiles, dial};
 use nowd_testkit::Identity;
 use rumqttc::v5::mqttbytes::v5::{
-    Connect, ConnectProperties, ConnectReturnCode, Filter, Packet, PubAck, Publish, Subscribe,
+    Connect, ConnectProperties, ConnectReturnCode, Filter, Packet, PubAck, PubAckReason, Publish, Subscribe,
+    SubscribeReasonCode,
 };
 use rumqttc::v5::mqttbytes::{Error, QoS};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -95,7 +96,9 @@ impl Wire {
         self.queue(&Packet::Subscribe(subscribe))?;
         self.flush().await?;
         let packet = self.packet().await?;
-        ensure!(matches!(packet, Packet::SubAck(_)), "no SUBACK but {packet:?}");
+        let Packet::SubAck(ack) = packet else { bail!("no SUBACK but {packet:?}") };
+        let granted = ack.return_codes.iter().all(|code| matches!(code, SubscribeReasonCode::Success(_)));
+        ensure!(granted, "the broker does not grant {filter}: {:?}", ack.return_codes);
         Ok(())
     }
 
@@ -185,6 +188,10 @@ fn message(packet: Packet) -> anyhow::Result<Option<Message>> {
     }
     if let Packet::Disconnect(disconnect) = &packet {
         bail!("the broker disconnects: {:?}", disconnect.reason_code);
+    }
+    if let Packet::PubAck(ack) = &packet {
+        let taken = matches!(ack.reason, PubAckReason::Success | PubAckReason::NoMatchingSubscribers);
+        ensure!(taken, "the broker does not take a message: {:?}", ack.reason);
     }
     Ok(None)
 }

@@ -27,7 +27,7 @@ pub use iot_core::{Credentials, DirectAnswer, DirectMessage, IotCore, REGION};
 pub use mosquitto::{Access, Listener, Mosquitto};
 pub use nucleus::{Deferral, Deployed, Fault, Nucleus, Published, Style};
 pub use power::{Recording, Snapshot, World, recorded, snapshot};
-pub use process::{Process, require};
+pub use process::{Process, is_installed, require};
 pub use proxy::{Proxy, Way};
 pub use pty::Pty;
 pub use wait::{wait_for, within};

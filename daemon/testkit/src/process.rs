@@ -20,7 +20,9 @@ pub fn require(command: &str) {
     );
 }
 
-fn is_installed(command: &str) -> bool {
+/// Whether the command is in the search path, or where daemons are.
+#[must_use]
+pub fn is_installed(command: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     // Debian keeps daemons where an ordinary user's search path does not reach.
     let more = ["/usr/sbin", "/usr/local/sbin"].map(Path::new).map(Path::to_owned);

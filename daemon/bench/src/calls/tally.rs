@@ -17,7 +17,7 @@ pub(crate) struct Tally {
     pub(crate) twice: u64,
     /// Answers that hold another id or another response than they should.
     pub(crate) wrong: u64,
-    /// Good answers that were heard after the caller's deadline.
+    /// Answers `ok` and `busy` that were heard after the caller's deadline.
     pub(crate) late: u64,
     /// Answers of gateways by their status.
     pub(crate) statuses: BTreeMap<String, u64>,
@@ -49,6 +49,12 @@ impl Tally {
         for (status, count) in &other.statuses {
             *self.statuses.entry(status.clone()).or_default() += count;
         }
+    }
+
+    /// Only what must never be: the rest is of calls that do not count.
+    pub(crate) fn without_calls(&self) -> Self {
+        let &Self { lost, misrouted, twice, wrong, .. } = self;
+        Self { lost, misrouted, twice, wrong, ..Self::default() }
     }
 
     /// What must never be: calls lost, misrouted, answered twice or wrongly.

@@ -13,6 +13,8 @@ use crate::part::Part;
 /// A running daemon. Killed when dropped.
 pub(super) struct Callgrind {
     process: Part,
+    /// Where it is asked, as an argument.
+    pipes: String,
     /// Where it writes profiles: with `.1`, `.2` and so on behind.
     profiles: PathBuf,
     written: u32,
@@ -30,6 +32,11 @@ pub(super) fn is_possible() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Killed, it leaves them behind: they go with the folder.
+fn pipes(folder: &Path) -> String {
+    format!("--vgdb-prefix={}", folder.join("vgdb").display())
+}
+
 impl Callgrind {
     /// Starts the daemon, and waits for its link.
     pub(super) async fn start(bed: &Bed, config: &Path) -> anyhow::Result<Self> {
@@ -37,19 +44,20 @@ impl Callgrind {
         let out = format!("--callgrind-out-file={}", profiles.display());
         let (nowd, config) = (bed.programs.nowd.display().to_string(), config.display().to_string());
         // Names written out are easily read, and the place of each instruction is asked for by nobody.
+        let pipes = pipes(bed.folder());
         let arguments =
-            ["--tool=callgrind", "--compress-strings=no", &out, &nowd, "run", "--config", &config];
+            ["--tool=callgrind", "--compress-strings=no", &pipes, &out, &nowd, "run", "--config", &config];
         let mut process =
             Part::start_without_auxv(bed.folder(), "valgrind", Path::new("valgrind"), &arguments)?;
         process.says("the link is up").await?;
-        Ok(Self { process, profiles, written: 0, keep: bed.keeps() })
+        Ok(Self { process, pipes, profiles, written: 0, keep: bed.keeps() })
     }
 
     /// What was counted since the last time.
     pub(super) fn counted(&mut self) -> anyhow::Result<Counted> {
         // Blocks, for a minute at most: nothing goes on meanwhile.
         let process = format!("--pid={}", self.process.id());
-        let asked = Command::new("timeout").args(["60", "vgdb", &process, "dump"]).output();
+        let asked = Command::new("timeout").args(["60", "vgdb", &self.pipes, &process, "dump"]).output();
         let asked = asked.context("vgdb cannot be started")?;
         let said = String::from_utf8_lossy(&asked.stderr);
         ensure!(asked.status.success(), "callgrind cannot be asked: {said}");

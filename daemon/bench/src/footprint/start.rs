@@ -53,9 +53,9 @@ pub(crate) async fn ready(bed: &Bed, config: &Path) -> anyhow::Result<u64> {
         took = told => took?,
         ended = process.ended() => {
             ended?;
-            bail!("nowd ended:\n{}", process.output());
+            bail!("nowd ended:\n{}", process.last_words());
         }
-        () = tokio::time::sleep(PATIENCE) => bail!("nowd does not become ready:\n{}", process.output()),
+        () = tokio::time::sleep(PATIENCE) => bail!("nowd does not become ready:\n{}", process.last_words()),
     };
     process.end().await?;
     Ok(took)

@@ -6,7 +6,7 @@ use nowd_link::Qos;
 
 use super::Both;
 use crate::Effort;
-use crate::awake::Awake;
+use crate::awake::{Awake, KEPT};
 use crate::bed::Bed;
 use crate::calls::{Tally, Way};
 use crate::drive;
@@ -53,9 +53,9 @@ impl Kinds {
 
 /// What one set of processes after the other has brought.
 #[derive(Default)]
-struct Lives(Vec<Kinds>);
+struct Sets(Vec<Kinds>);
 
-impl Lives {
+impl Sets {
     fn ratios(&self, name: &str, floor: &[&str]) -> Vec<f64> {
         self.0.iter().map(|kinds| kinds.ratio(name, floor)).collect()
     }
@@ -80,25 +80,25 @@ impl Lives {
 
 /// Measures everything in turns, of one set of processes after the other.
 pub(crate) async fn alone(bed: &mut Bed, effort: &Effort, findings: &mut Findings) -> anyhow::Result<()> {
-    let (mut awake, mut asleep) = (Lives::default(), Lives::default());
-    let lasts = effort.alone() / u64::from(effort.lives());
-    let mut kept = 0.0;
-    for _ in 0..effort.lives() {
+    let (mut awake, mut asleep) = (Sets::default(), Sets::default());
+    let lasts = effort.alone() / u64::from(effort.sets());
+    let mut kept = 1.0_f64;
+    for _ in 0..effort.sets() {
         bed.anew().await?;
-        let mut life = Life::begin(bed).await?;
+        let mut set = Set::begin(bed).await?;
         {
             let held = Awake::held();
-            kept = held.told();
-            awake.0.push(life.measure(lasts, &mut findings.tally).await?);
+            kept = kept.min(held.told());
+            awake.0.push(set.measure(lasts, &mut findings.tally).await?);
         }
-        asleep.0.push(life.measure(lasts, &mut findings.tally).await?);
+        asleep.0.push(set.measure(lasts, &mut findings.tally).await?);
     }
     let whole = awake.whole()?;
     for (name, times) in &whole.0 {
         let section = if name.ends_with("method") { THROUGH } else { FLOOR };
         findings.row(section, *name, times);
     }
-    findings.fact(FLOOR, "processors kept awake (1: yes)", kept, "");
+    findings.fact(FLOOR, KEPT, kept, "");
     for (name, times) in &asleep.whole()?.0 {
         findings.row(ASLEEP, *name, times);
     }
@@ -127,14 +127,14 @@ pub(crate) async fn alone(bed: &mut Bed, effort: &Effort, findings: &mut Finding
 }
 
 /// One set of processes.
-struct Life {
+struct Set {
     caller: crate::calls::Caller,
     both: Both,
     dbus: Dbus,
     line: Line,
 }
 
-impl Life {
+impl Set {
     async fn begin(bed: &mut Bed) -> anyhow::Result<Self> {
         let mut caller = bed.caller().await?;
         let both = Both::start(bed, &mut caller).await?;

@@ -63,6 +63,6 @@ fn target(target: &Target) -> Value {
         "relation": relation,
         "bound": bound,
         "met": target.met(),
-        "rounds": target.spread,
+        "sets": target.spread,
     })
 }

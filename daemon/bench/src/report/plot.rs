@@ -40,7 +40,8 @@ fn of<'a>(findings: &'a Findings, section: &'static str) -> impl Iterator<Item =
 
 /// Which part of the calls was done within which time.
 fn latency(findings: &Findings, below: &str) -> Option<String> {
-    let floor = of(findings, FLOOR).filter(|row| !row.name.contains("bare") && !row.name.contains("QoS 0"));
+    let floor =
+        of(findings, FLOOR).filter(|row| !row.name.contains("on its way") && !row.name.contains("QoS 0"));
     let lines: Vec<_> = floor
         .map(|row| (row, true))
         .chain(of(findings, THROUGH).map(|row| (row, false)))
@@ -99,10 +100,12 @@ fn load(findings: &Findings, below: &str) -> Option<String> {
     curves(&chart)
 }
 
+const BARE: &str = "MQTT echo, bare packets";
+
 fn kind(row: &Row) -> &str {
     let name = row.name.split_once(": ").map_or(row.name.as_str(), |(_, kind)| kind);
     // Which echo, the table says.
-    name.split_once(',').map_or(name, |(name, _)| name)
+    if name.starts_with(BARE) { "bare echo" } else { name.split_once(',').map_or(name, |(name, _)| name) }
 }
 
 /// The parts beside the whole.
@@ -111,7 +114,7 @@ fn floor(findings: &Findings, below: &str) -> Option<String> {
         let mut rows = of(findings, FLOOR).chain(of(findings, THROUGH));
         rows.find(|row| row.name == name).map(|row| row.times.median())
     };
-    let echo = median("MQTT echo, rumqttc, QoS 1")?;
+    let (echo, bare) = (median("MQTT echo, rumqttc, QoS 1")?, median("MQTT echo, bare packets, QoS 1")?);
     let (bus, line) = (median("D-Bus call")?, median("pty echo")?);
     let bar = |name: &str, parts: &[(&str, f64)]| Bar {
         name: name.into(),
@@ -122,10 +125,13 @@ fn floor(findings: &Findings, below: &str) -> Option<String> {
         "Medians of one call at a time: the bare parts, and the way through nowd",
         below,
         &[
+            bar("floor", &[("bare echo", bare), ("D-Bus call", bus)]),
             bar("floor", &[("MQTT echo", echo), ("D-Bus call", bus)]),
             bar("D-Bus method", &[(through, median("D-Bus method")?)]),
+            bar("floor", &[("bare echo", bare), ("pty echo", line)]),
             bar("floor", &[("MQTT echo", echo), ("pty echo", line)]),
             bar("serial method", &[(through, median("serial method")?)]),
+            bar("floor", &[("bare echo", bare)]),
             bar("floor", &[("MQTT echo", echo)]),
             bar("simulated method", &[(through, median("simulated method")?)]),
         ],
@@ -135,7 +141,7 @@ fn floor(findings: &Findings, below: &str) -> Option<String> {
 /// Median and 99 % by the number of gateways.
 fn gateways(findings: &Findings, below: &str) -> Option<String> {
     let lines = [("median", 0.5, false), ("99 %", 0.99, true)].map(|(word, quantile, dashed)| Line {
-        name: word.into(),
+        name: format!("simulated method, {word}"),
         points: of(findings, GATEWAYS).filter_map(|row| Some((row.load?, row.times.at(quantile)))).collect(),
         dashed,
     });

@@ -69,7 +69,7 @@ fn tally(text: &mut String, findings: &Findings) {
         text,
         format_args!(
             "\nof all {} calls and echoes: calls lost {}, echoes lost {}, misrouted {}, answered twice {}, answered wrongly {}; \
-             good answers heard after the deadline {}",
+             answers heard after the deadline {}",
             tally.sent, tally.lost, tally.echoes_lost, tally.misrouted, tally.twice, tally.wrong, tally.late
         ),
     );
@@ -83,7 +83,10 @@ fn targets(text: &mut String, findings: &Findings) {
     }
     line(
         text,
-        format_args!("\n{:<78}{:>9}  {:>10}  {:<8}parts of the run", "targets", "measured", "target", ""),
+        format_args!(
+            "\n{:<78}{:>9}  {:>10}  {:<8}least and most of its sets",
+            "targets", "measured", "target", ""
+        ),
     );
     for target in &findings.targets {
         let bound = match target.bound {

@@ -1,8 +1,8 @@
 //! The far end of the MQTT floor: a process with a TLS connection of its own, that sends back what it is sent, on the topic
 //! on which a gateway would answer, with the same quality of service.
 //!
-//! There are two of it. `rumqttc` is rumqttc as its users have it, polled by its own event loop; its own TLS drags in outdated crates, so
-//! it is led through a Unix socket to the TLS stream that the gateway has too. `bare` has nothing between TLS and the packets, so
+//! There are two of it. `rumqttc` is polled by its own event loop; its own TLS drags in outdated crates, so it is led through a Unix socket to
+//! the TLS stream that the gateway has too, which costs some microseconds (docs/PERFORMANCE.md). `bare` has nothing between TLS and the packets, so
 //! it is the least that MQTT can cost on this machine.
 
 use std::path::PathBuf;

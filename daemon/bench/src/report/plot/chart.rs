@@ -13,8 +13,22 @@ const RIGHT: f64 = 680.0;
 const TOP: f64 = 50.0;
 const BOTTOM: f64 = 430.0;
 
-/// Told apart by people who see red and green alike, too.
-const COLOURS: [&str; 7] = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#333333", "#e69f00", "#56b4e9"];
+/// What is shown has one colour in all pictures: by the beginning of its name. Told apart by people who see red and green alike, too.
+const COLOURS: [(&str, &str); 8] = [
+    ("bare echo", "#f0b48c"),
+    ("MQTT echo", "#d55e00"),
+    ("D-Bus call", "#0072b2"),
+    ("pty echo", "#e69f00"),
+    ("D-Bus method", "#cc79a7"),
+    ("serial method", "#009e73"),
+    ("simulated method", "#56b4e9"),
+    ("through nowd", "#888888"),
+];
+/// Of anything else.
+const OTHER: &str = "#333333";
+
+/// So many bars are compared with each other.
+const COMPARED: usize = 3;
 
 /// Curves of no more points show each of them.
 const FEW: usize = 12;
@@ -51,10 +65,8 @@ pub(super) fn curves(chart: &Chart<'_>) -> Option<String> {
     let y = chart.y.fit(points().map(|(_, y)| *y))?;
     let mut svg = Svg::new(chart.title, chart.below);
     svg.axes(&x, &y, chart.x.label, chart.y.label);
-    // A dashed line beside a full one of the same kind has its colour.
-    let pairs = chart.lines.iter().all(|line| line.name.contains("median") || line.name.contains("99 %"));
     for (at, line) in chart.lines.iter().enumerate() {
-        let colour = colour(if pairs { at / 2 } else { at });
+        let colour = colour(&line.name);
         svg.curve(line, &x, &y, colour);
         svg.legend(at, &line.name, colour, line.dashed);
     }
@@ -70,8 +82,8 @@ pub(super) fn bars(title: &str, below: &str, bars: &[Bar]) -> Option<String> {
     let step = (BOTTOM - TOP) / number(bars.len());
     let mut names: Vec<&str> = Vec::new();
     for (row, bar) in bars.iter().enumerate() {
-        // Two that are compared stand close together.
-        let gap = if row % 2 == 0 { step * 0.3 } else { 0.0 };
+        // Those that are compared stand close together.
+        let gap = if row % COMPARED == 0 { step * 0.3 } else { 0.0 };
         let (top, height) = (TOP + step * number(row) + gap, step * 0.68);
         svg.text(LEFT + 70.0, top + height * 0.65, "end", &bar.name);
         let mut left = LEFT + 80.0;
@@ -79,8 +91,7 @@ pub(super) fn bars(title: &str, below: &str, bars: &[Bar]) -> Option<String> {
             if !names.contains(&name.as_str()) {
                 names.push(name);
             }
-            let at = names.iter().position(|known| known == name).unwrap_or_default();
-            let (width, colour) = (time * scale, colour(at));
+            let (width, colour) = (time * scale, colour(name));
             svg.add(format_args!(
                 "<rect x='{left:.1}' y='{top:.1}' width='{width:.1}' height='{height:.1}' fill='{colour}'/>"
             ));
@@ -89,13 +100,13 @@ pub(super) fn bars(title: &str, below: &str, bars: &[Bar]) -> Option<String> {
         svg.text(left + 6.0, top + height * 0.65, "start", &format!("{:.0} us", whole(bar)));
     }
     for (at, name) in names.iter().enumerate() {
-        svg.legend(at, name, colour(at), false);
+        svg.legend(at, name, colour(name), false);
     }
     Some(svg.end())
 }
 
-fn colour(at: usize) -> &'static str {
-    COLOURS.get(at % COLOURS.len()).copied().unwrap_or("#000000")
+fn colour(name: &str) -> &'static str {
+    COLOURS.iter().find(|(kind, _)| name.starts_with(kind)).map_or(OTHER, |(_, colour)| *colour)
 }
 
 struct Svg(String);
