@@ -189,7 +189,7 @@ impl Effort {
         if self.quick { 2 } else { 1 }
     }
 
-    /// Sets of processes, one after the other, of which each measures the same: of the median of them the ratios are.
+    /// Sets of processes, one after the other, of which each measures the same: the ratios are of all calls of all of them.
     const fn sets(self) -> u32 {
         if self.quick { 1 } else { 9 }
     }

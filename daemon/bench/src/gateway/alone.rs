@@ -11,7 +11,7 @@ use crate::bed::Bed;
 use crate::calls::{Tally, Way};
 use crate::drive;
 use crate::floor::{Dbus, Line};
-use crate::measure::{Times, median, now};
+use crate::measure::{Times, now};
 use crate::report::{Findings, Target};
 
 /// So many of each kind before the next kind's turn.
@@ -51,30 +51,26 @@ impl Kinds {
     }
 }
 
-/// What one set of processes after the other has brought.
+/// What one set of processes after the other has brought, and all of them together.
 #[derive(Default)]
-struct Sets(Vec<Kinds>);
+struct Sets {
+    sets: Vec<Kinds>,
+    whole: Kinds,
+}
 
 impl Sets {
-    fn ratios(&self, name: &str, floor: &[&str]) -> Vec<f64> {
-        self.0.iter().map(|kinds| kinds.ratio(name, floor)).collect()
-    }
-
-    fn ratio(&self, name: &str, floor: &[&str]) -> f64 {
-        median(&self.ratios(name, floor)).unwrap_or_default()
-    }
-
-    fn target(&self, says: &'static str, name: &str, floor: &[&str], bound: f64) -> Target {
-        Target::at_most(says, self.ratio(name, floor), bound).spread(&self.ratios(name, floor))
-    }
-
-    /// The times of all of them.
-    fn whole(&self) -> anyhow::Result<Kinds> {
-        let mut whole = Kinds::default();
-        for (name, times) in self.0.iter().flat_map(|kinds| &kinds.0) {
-            whole.add(name, times)?;
+    fn add(&mut self, set: Kinds) -> anyhow::Result<()> {
+        for (name, times) in &set.0 {
+            self.whole.add(name, times)?;
         }
-        Ok(whole)
+        self.sets.push(set);
+        Ok(())
+    }
+
+    /// A set is fast or slow for its life: the middle one of them jumps from run to run, the median of all calls does not.
+    fn target(&self, says: &'static str, name: &str, floor: &[&str], bound: f64) -> Target {
+        let sets: Vec<_> = self.sets.iter().map(|kinds| kinds.ratio(name, floor)).collect();
+        Target::at_most(says, self.whole.ratio(name, floor), bound).spread(&sets)
     }
 }
 
@@ -89,17 +85,16 @@ pub(crate) async fn alone(bed: &mut Bed, effort: &Effort, findings: &mut Finding
         {
             let held = Awake::held();
             kept = kept.min(held.told());
-            awake.0.push(set.measure(lasts, &mut findings.tally).await?);
+            awake.add(set.measure(lasts, &mut findings.tally).await?)?;
         }
-        asleep.0.push(set.measure(lasts, &mut findings.tally).await?);
+        asleep.add(set.measure(lasts, &mut findings.tally).await?)?;
     }
-    let whole = awake.whole()?;
-    for (name, times) in &whole.0 {
+    for (name, times) in &awake.whole.0 {
         let section = if name.ends_with("method") { THROUGH } else { FLOOR };
         findings.row(section, *name, times);
     }
     findings.fact(FLOOR, KEPT, kept, "");
-    for (name, times) in &asleep.whole()?.0 {
+    for (name, times) in &asleep.whole.0 {
         findings.row(ASLEEP, *name, times);
     }
     findings.targets.extend([
@@ -115,13 +110,13 @@ pub(crate) async fn alone(bed: &mut Bed, effort: &Effort, findings: &mut Finding
         ("a simulated method / MQTT echo", "simulated method", &[ECHO]),
         ("isolated / in process", "isolated simulated method", &["simulated method"]),
     ] {
-        findings.fact(RATIOS, says, awake.ratio(name, floor), "");
+        findings.fact(RATIOS, says, awake.whole.ratio(name, floor), "");
     }
     for (says, name, floor) in [
         ("a D-Bus method / (MQTT echo + D-Bus call), asleep between", "D-Bus method", &[ECHO, DBUS]),
         ("a serial method / (MQTT echo + pty echo), asleep between", "serial method", &[ECHO, PTY]),
     ] {
-        findings.fact(RATIOS, says, asleep.ratio(name, floor), "");
+        findings.fact(RATIOS, says, asleep.whole.ratio(name, floor), "");
     }
     Ok(())
 }
