@@ -11,7 +11,7 @@ use crate::event::{Event, Message};
 /// the way out.
 const MOST_READ: usize = 64;
 /// The most messages kept, and the most bytes of their packets.
-const MOST_KEPT: usize = 8_192;
+const MOST_KEPT: usize = 32_768;
 const MOST_BYTES: usize = 16 * 1024 * 1024;
 
 /// Events in the order in which they came.

@@ -52,7 +52,7 @@ pub struct Will {
 
 impl Options {
     /// The usual values for a broker at `host` and `port`: no TLS, no will, keep-alive 30 s, 10 s to connect, 10 s for
-    /// an answer, packets up to 160 KiB, 64 messages under way in each direction.
+    /// an answer, packets up to 160 KiB, 64 messages from the broker and 1,024 to it under way.
     #[must_use]
     pub fn new(client_id: impl Into<String>, host: impl Into<String>, port: u16) -> Self {
         Self {
@@ -67,7 +67,7 @@ impl Options {
             will: None,
             max_packet_size: 160 * 1024,
             receive_maximum: 64,
-            inflight: 64,
+            inflight: 1_024,
         }
     }
 
