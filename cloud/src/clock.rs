@@ -61,7 +61,7 @@ impl Alarm {
         Self(Box::pin(sleep(Duration::ZERO)))
     }
 
-    /// Rings when `instant` has come, or before; never where there is none. May be dropped while it waits.
+    /// Rings when `instant` has come, or before, and [`EXACT`] later at most, as far as the runtime's timers go; never where there is none. May be dropped while it waits.
     pub(crate) async fn rings(&mut self, instant: Option<BootInstant>) {
         let Some(instant) = instant else { return std::future::pending().await };
         let (now, left) = (Instant::now(), instant.saturating_since(BootInstant::now()));

@@ -64,6 +64,10 @@ impl Inbox {
     /// The first event.
     pub(crate) fn pop(&mut self) -> Option<Event> {
         let (mut event, size) = self.events.pop_front()?;
+        if self.events.is_empty() {
+            // After a flood its room is given back.
+            self.events.shrink_to(MOST_READ);
+        }
         self.bytes = self.bytes.saturating_sub(size);
         if let Event::Message(message) = &mut event {
             message.held = self.held > 0;
