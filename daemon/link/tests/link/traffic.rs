@@ -155,7 +155,8 @@ async fn a_second_connection_with_the_same_id_ends_the_first() {
 #[tokio::test]
 async fn what_comes_in_while_answers_wait_is_kept_and_marked() {
     const COMING: u16 = 3_000;
-    const WAITING: usize = 2_000;
+    // 1,024 are on their way, and from 1,024 more that wait nothing more is told.
+    const WAITING: usize = 4_000;
     let (options, stream) = broker_by_hand().await;
     let options = Options { user_timeout: BOUND, ..options };
     let mut gateway = Connection::open(&options).await.unwrap();
