@@ -107,7 +107,7 @@ impl Way {
 /// A call that was answered. Times are in nanoseconds.
 #[derive(Debug, Clone)]
 pub(crate) struct Answer {
-    /// When it was to be sent.
+    /// From when on its time counts: when it was to be sent, or was.
     pub(crate) intended: u64,
     pub(crate) heard: u64,
     pub(crate) status: Status,

@@ -162,8 +162,23 @@ pub(crate) async fn flight(
     Ok(measured.end(caller, begun, ended))
 }
 
-/// `rate` calls a second for so many nanoseconds, whatever comes back: latency counts from when a call was to be sent.
-pub(crate) async fn open(caller: &mut Caller, way: &Way, rate: u64, lasts: u64) -> anyhow::Result<Measured> {
+/// From when on the time of a call counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Since {
+    /// When it was to be sent: what makes the load generator late under load counts too.
+    Due,
+    /// When it was sent: the load generator has to be woken for each call, and late for that alone.
+    Sent,
+}
+
+/// `rate` calls a second for so many nanoseconds, whatever comes back.
+pub(crate) async fn open(
+    caller: &mut Caller,
+    way: &Way,
+    rate: u64,
+    lasts: u64,
+    since: Since,
+) -> anyhow::Result<Measured> {
     let mut measured = Measured::new()?;
     let mut metronome = Metronome::new()?;
     let total = rate.saturating_mul(lasts) / SECOND;
@@ -177,7 +192,7 @@ pub(crate) async fn open(caller: &mut Caller, way: &Way, rate: u64, lasts: u64) 
         let at = now();
         while sent < total && due(sent) <= at {
             measured.behind = measured.behind.max(at - due(sent));
-            caller.send(way, due(sent))?;
+            caller.send(way, if since == Since::Due { due(sent) } else { at })?;
             sent += 1;
         }
         caller.flush().await?;

@@ -112,8 +112,7 @@ async fn alone(calls: u32, once: impl AsyncFn(u32) -> anyhow::Result<()>) -> any
     Ok(times)
 }
 
-/// Times count from when each was begun: it is one half of a way whose other half counts from when it was due, and whoever wakes late would
-/// be counted twice.
+/// Times count from when each was begun, as those of calls through a gateway at that pace do.
 async fn paced(
     rate: u64,
     lasts: u64,

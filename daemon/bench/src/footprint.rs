@@ -1,5 +1,6 @@
 //! What a gateway takes while nothing happens, while much happens, and to start.
 
+mod others;
 mod start;
 mod usage;
 
@@ -10,6 +11,7 @@ use crate::drive::{self, greet};
 use crate::measure::{SECOND, float};
 use crate::report::{Findings, Target};
 
+pub(crate) use others::Others;
 pub(crate) use start::ready;
 pub(crate) use usage::{Shares, Usage};
 

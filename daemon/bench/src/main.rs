@@ -144,7 +144,7 @@ impl Effort {
 
     /// How many such minutes, each with processes of its own.
     const fn minutes(self) -> u32 {
-        if self.quick { 1 } else { 5 }
+        if self.quick { 1 } else { 9 }
     }
 
     /// One kind of load; nanoseconds.

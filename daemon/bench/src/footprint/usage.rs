@@ -90,7 +90,8 @@ impl Shares {
     }
 }
 
-fn field(status: &str, name: &str) -> u64 {
+/// A number that `/proc/PID/status` has under that name, or 0.
+pub(super) fn field(status: &str, name: &str) -> u64 {
     let value = status.lines().find_map(|line| line.strip_prefix(name));
     value.and_then(|value| value.split_whitespace().next()?.parse().ok()).unwrap_or_default()
 }

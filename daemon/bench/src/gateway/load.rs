@@ -12,14 +12,16 @@ use crate::Effort;
 use crate::awake::{Awake, KEPT};
 use crate::bed::{Bed, Maps};
 use crate::calls::{Make, Way};
-use crate::drive::{self, Measured, greet};
+use crate::drive::{self, Measured, Since, greet};
 use crate::floor::{Dbus, Line};
+use crate::footprint::Others;
 use crate::measure::{SECOND, Times, float, median};
 use crate::report::{Findings, Load, Target};
 
 const FLIGHT: &str = "so many calls under way at once";
-const PACED: &str = "50 calls a second, with idle gaps";
-pub(crate) const OPEN: &str = "open loop: so many calls a second, whatever comes back";
+const PACED: &str = "50 calls a second, with idle gaps; times count from when each was sent";
+pub(crate) const OPEN: &str =
+    "open loop: so many calls a second, whatever comes back; times count from when each was to be sent";
 const BEYOND: &str = "beyond saturation: a device that takes 5 ms, 16 calls may wait, budget 500 ms";
 
 /// Calls of one measurement at most: what a gateway can remember, and some room.
@@ -171,12 +173,14 @@ impl Paced {
 pub(crate) async fn paced(bed: &mut Bed, effort: &Effort, findings: &mut Findings) -> anyhow::Result<()> {
     let (mut bus_times, mut line_times) = (Times::new()?, Times::new()?);
     let mut all: [Paced; 3] = Default::default();
+    let before = Others::look()?;
     for _ in 0..effort.minutes() {
         bed.anew().await?;
         let [bus, line] = minute(bed, effort.paced(), &mut all).await?;
         bus_times.add(&bus)?;
         line_times.add(&line)?;
     }
+    before.tell(PACED, findings)?;
     findings.row(PACED, "D-Bus call", &bus_times);
     findings.row(PACED, "pty echo", &line_times);
     let [echo, dbus, serial] = &all;
@@ -212,7 +216,7 @@ async fn minute(bed: &mut Bed, lasts: u64, all: &mut [Paced; 3]) -> anyhow::Resu
     let gateway = bed.gateway(Maps::DbusAndSerial).await?;
     let turns = lasts.div_ceil(TURN);
     let turn = lasts / turns;
-    let ways = [(echo(), turn / 2), (Way::dbus(&gateway.target), turn), (Way::serial(&gateway.target), turn)];
+    let ways = [(echo(), turn / 5), (Way::dbus(&gateway.target), turn), (Way::serial(&gateway.target), turn)];
     for (way, _) in &ways {
         greet(&mut caller, way, WARM_UP).await?;
     }
@@ -224,7 +228,7 @@ async fn minute(bed: &mut Bed, lasts: u64, all: &mut [Paced; 3]) -> anyhow::Resu
         bus_times.add(&dbus.paced(PACE, turn / 5).await?)?;
         line_times.add(&line.paced(PACE, turn / 5).await?)?;
         for ((way, turn), through) in ways.iter().zip(&mut through) {
-            let measured = drive::open(&mut caller, way, PACE, *turn).await?;
+            let measured = drive::open(&mut caller, way, PACE, *turn, Since::Sent).await?;
             measured.all_executed()?;
             add(through, measured)?;
         }
@@ -246,14 +250,14 @@ pub(crate) async fn open(bed: &mut Bed, effort: &Effort, findings: &mut Findings
             let way = make(&gateway.target);
             greet(&mut caller, &way, WARM_UP).await?;
             let lasts = effort.load().min(MOST * SECOND / rate);
-            let measured = drive::open(&mut caller, &way, rate, lasts).await?;
+            let measured = drive::open(&mut caller, &way, rate, lasts, Since::Due).await?;
             let load = Load { load: float(rate), rate: measured.rate() };
             findings.loaded(OPEN, format!("{rate} a second: {name}"), &measured, load);
         }
     }
     for rate in RATES.into_iter().rev().step_by(effort.rates()).rev() {
         let lasts = effort.load().min(MOST * SECOND / rate);
-        let measured = drive::open(&mut caller, &echo(), rate, lasts).await?;
+        let measured = drive::open(&mut caller, &echo(), rate, lasts, Since::Due).await?;
         let load = Load { load: float(rate), rate: measured.rate() };
         findings.loaded(OPEN, format!("{rate} a second: MQTT echo, rumqttc, QoS 1"), &measured, load);
     }
@@ -268,7 +272,7 @@ async fn beyond(bed: &mut Bed, effort: &Effort, findings: &mut Findings) -> anyh
         let gateway = bed.gateway(Maps::All).await?;
         let way = Way::slow(&gateway.target).within(500);
         greet(&mut caller, &way, WARM_UP).await?;
-        let measured = drive::open(&mut caller, &way, rate, effort.load()).await?;
+        let measured = drive::open(&mut caller, &way, rate, effort.load(), Since::Due).await?;
         let tally = &measured.tally;
         astray += tally.sent - tally.of("ok") - tally.of("busy") + tally.late + measured.busy.beyond(AT_ONCE);
         busy += tally.of("busy");

@@ -83,8 +83,8 @@ pub(super) fn bars(title: &str, below: &str, bars: &[Bar]) -> Option<String> {
     let mut names: Vec<&str> = Vec::new();
     for (row, bar) in bars.iter().enumerate() {
         // Those that are compared stand close together.
-        let gap = if row % COMPARED == 0 { step * 0.3 } else { 0.0 };
-        let (top, height) = (TOP + step * number(row) + gap, step * 0.68);
+        let after = COMPARED - 1 - row % COMPARED;
+        let (top, height) = (TOP + step * (number(row) + 0.14 * number(after)), step * 0.82);
         svg.text(LEFT + 70.0, top + height * 0.65, "end", &bar.name);
         let mut left = LEFT + 80.0;
         for (name, time) in &bar.parts {
